@@ -1,0 +1,1 @@
+"""What happens to one record: decode, features, score, decide, compare, drift."""

@@ -1,0 +1,302 @@
+"""From a record's bytes to an event: Avro, Confluent's wire format or JSON, and the fields read.
+
+Whatever is wrong with a record is a `BadRecord`, which says what; never another exception.
+"""
+
+import io
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any, NamedTuple
+
+import fastavro
+
+from operators.errors import BadRecord
+from operators.expressions import Kind
+from operators.schema import Field, Schema
+
+CONFLUENT_MAGIC = 0
+CONFLUENT_HEADER = 5  # the magic byte, then the schema's id as a big-endian 32-bit integer
+
+Decode = Callable[[bytes], Mapping[str, Any]]
+WriterSchema = Callable[[int], Any]
+"""Schema id -> the writer's parsed schema; raises KeyError for an id that does not exist."""
+
+
+class Event(NamedTuple):
+    """One decoded event, cut down to what the pipeline reads.
+
+    Attributes
+    ----------
+    id
+        The event's id.
+    time
+        Event time in milliseconds since the epoch.
+    keys
+        One a hop, in the order of the hops; None where the entity is missing.
+    fields
+        Path -> value for expressions: number, string or boolean; None where null.
+    units
+        Path -> exact integer of the decimal and integer fields that are aggregated.
+    """
+
+    id: str
+    time: int
+    keys: tuple[str | None, ...]
+    fields: dict[str, Any]
+    units: dict[str, int | None]
+
+
+def avro_decoder(schema: Schema) -> Decode:
+    """Decode plain Avro bodies, as ``fastavro.schemaless_writer`` writes them."""
+    reader = _avro_reader(schema.raw, None)
+    return lambda value: reader(value, 0)
+
+
+def confluent_decoder(schema: Schema, writer_schema: WriterSchema) -> Decode:
+    """Decode Confluent's wire format: a zero byte, the writer schema's id, an Avro body.
+
+    Fields resolve from the writer's schema to the pipeline's own by Avro's rules.
+
+    Source: Confluent, "Schema Registry: wire format".
+    """
+    readers: dict[int, Callable[[bytes, int], Mapping[str, Any]]] = {}
+
+    def decode(value: bytes) -> Mapping[str, Any]:
+        if len(value) < CONFLUENT_HEADER or value[0] != CONFLUENT_MAGIC:
+            raise BadRecord("decode", "not Confluent's wire format: the first byte is not zero")
+        schema_id = int.from_bytes(value[1:CONFLUENT_HEADER], "big")
+        reader = readers.get(schema_id)
+        if reader is None:
+            try:
+                writer = writer_schema(schema_id)
+            except KeyError:
+                raise BadRecord("decode", f"unknown schema id {schema_id}") from None
+            reader = readers[schema_id] = _avro_reader(writer, schema.raw)
+        return reader(value, CONFLUENT_HEADER)
+
+    return decode
+
+
+def _avro_reader(writer: Any, reader: Any) -> Callable[[bytes, int], Mapping[str, Any]]:
+    def read(value: bytes, offset: int) -> Mapping[str, Any]:
+        body = io.BytesIO(value)
+        body.seek(offset)
+        try:
+            record = fastavro.schemaless_reader(body, writer, reader)
+        except Exception as error:  # fastavro raises a dozen kinds for bytes that do not fit
+            cause = str(error) or "the bytes end early"
+            raise BadRecord(
+                "decode", f"not Avro of the schema: {type(error).__name__}: {cause}"
+            ) from None
+        if body.tell() != len(value):
+            surplus = len(value) - body.tell()
+            raise BadRecord("decode", f"{surplus} bytes are left over after the Avro body")
+        if not isinstance(record, Mapping):
+            raise BadRecord("decode", "the Avro body is no record")
+        return record
+
+    return read
+
+
+def json_decoder() -> Decode:
+    """Decode JSON objects; `Extract` holds them against the Avro schema that describes them.
+
+    Numbers stay exact (a decimal may be a number or a string), a time may be a number in the
+    schema's unit or ISO 8601 with its zone, a field that is absent is null.
+    """
+
+    def decode(value: bytes) -> Mapping[str, Any]:
+        try:
+            record = json.loads(value, parse_float=Decimal, parse_constant=_no_constant)
+        except (ValueError, RecursionError) as error:
+            raise BadRecord("decode", f"not JSON: {error}") from None
+        if not isinstance(record, dict):
+            raise BadRecord("decode", f"a JSON object is wanted, not {type(record).__name__}")
+        return record
+
+    return decode
+
+
+def _no_constant(text: str) -> Any:
+    raise ValueError(f"{text} is not of JSON")
+
+
+class Extract:
+    """Takes out of a decoded record what the pipeline reads, checked.
+
+    Parameters
+    ----------
+    schema
+        Of the events.
+    id_path, time_path
+        Where the event's id and time lie.
+    key_paths
+        Where the key of each hop lies, in their order; the first is mandatory.
+    fields
+        The paths that expressions read.
+    units
+        The paths whose exact integers are aggregated.
+
+    Examples
+    --------
+    >>> from operators.schema import parse
+    >>> schema = parse({"type": "record", "name": "T", "fields": [
+    ...     {"name": "id", "type": "string"},
+    ...     {"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+    ...     {"name": "card", "type": "string"}, {"name": "amount", "type": "double"}]})
+    >>> extract = Extract(schema, "id", "at", ["card"], ["amount"], [])
+    >>> extract({"id": "e1", "at": 5, "card": "c", "amount": 1.5})
+    Event(id='e1', time=5, keys=('c',), fields={'amount': 1.5}, units={})
+    >>> extract({"id": "e1", "at": 5, "card": None, "amount": 1.5})
+    Traceback (most recent call last):
+    operators.errors.BadRecord: field 'card' is missing, the event cannot go on without it
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        id_path: str,
+        time_path: str,
+        key_paths: Sequence[str],
+        fields: Sequence[str],
+        units: Sequence[str],
+    ) -> None:
+        leaves = schema.fields
+        self._id = _reader(leaves[id_path], _text)
+        self._time = _reader(leaves[time_path], _exact)
+        self._keys = [_reader(leaves[path], _text) for path in key_paths]
+        self._fields = [(path, _reader(leaves[path], _value)) for path in fields]
+        self._units = [(path, _reader(leaves[path], _exact)) for path in units]
+        self._id_path, self._time_path, self._key_path = id_path, time_path, key_paths[0]
+
+    def __call__(self, record: Mapping[str, Any]) -> Event:
+        event_id = self._id(record)
+        if not event_id:
+            raise _missing(self._id_path)
+        time = self._time(record)
+        if time is None:
+            raise _missing(self._time_path)
+        keys = tuple([read(record) or None for read in self._keys])
+        if keys[0] is None:
+            raise _missing(self._key_path)
+        fields = {path: read(record) for path, read in self._fields}
+        units = {path: read(record) for path, read in self._units}
+        return Event(event_id, time, keys, fields, units)
+
+
+def _missing(path: str) -> BadRecord:
+    return BadRecord("validate", f"field '{path}' is missing, the event cannot go on without it")
+
+
+Read = Callable[[Mapping[str, Any]], Any]
+
+
+def _reader(field: Field, convert: Callable[[Field], Callable[[Any], Any]]) -> Read:
+    """Compose a field's getter and its conversion; what fails is a `BadRecord` of that field."""
+    get, conversion = field.getter(), convert(field)
+
+    def read(record: Mapping[str, Any]) -> Any:
+        try:
+            raw = get(record)
+        except KeyError:  # JSON leaves out what is null
+            return None
+        except (TypeError, AttributeError):
+            raise BadRecord("validate", f"field '{field.path}' lies in what is no record") from None
+        if raw is None:
+            return None
+        try:
+            return conversion(raw)
+        except (TypeError, ValueError, ArithmeticError, InvalidOperation):
+            shown = repr(raw)[:60]
+            raise BadRecord(
+                "validate", f"field '{field.path}' has the wrong type: {shown} is no {field.kind}"
+            ) from None
+
+    return read
+
+
+def _text(field: Field) -> Callable[[Any], str]:
+    """Ids and keys: strings as they are, integers by their digits."""
+
+    def convert(raw: Any) -> str:
+        if isinstance(raw, str):
+            raw.encode()  # a lone surrogate, which JSON can hold, has no bytes
+            return raw
+        if field.integer and isinstance(raw, int) and not isinstance(raw, bool):
+            return str(raw)
+        raise TypeError
+
+    return convert
+
+
+def _exact(field: Field) -> Callable[[Any], int]:
+    """Exact 64-bit integers: times in milliseconds, decimals unscaled."""
+
+    def convert(raw: Any) -> int:
+        if isinstance(raw, str):
+            value = _from_text(field, raw)
+        elif isinstance(raw, bool):
+            raise TypeError
+        elif field.is_decimal and not isinstance(raw, bytes):
+            value = _unscaled(field, Decimal(raw))
+        else:
+            if isinstance(raw, Decimal | float) and raw != int(raw):
+                raise ValueError
+            value = field.exact(raw)
+        if not -(1 << 63) < value < 1 << 63:
+            raise ValueError
+        return value
+
+    return convert
+
+
+def _from_text(field: Field, raw: str) -> int:
+    if field.is_decimal:
+        return _unscaled(field, Decimal(raw))
+    if field.time is None:
+        raise TypeError
+    moment = datetime.fromisoformat(raw)
+    if moment.tzinfo is None:
+        raise ValueError
+    delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    return (delta.days * 86_400 + delta.seconds) * 1000 + delta.microseconds // 1000
+
+
+def _unscaled(field: Field, value: Decimal) -> int:
+    unscaled = value.scaleb(field.scale)
+    if unscaled != int(unscaled):
+        raise ValueError
+    return int(unscaled)
+
+
+def _value(field: Field) -> Callable[[Any], Any]:
+    """What an expression sees: float for decimals, milliseconds for times, else as it is."""
+    exact = _exact(field)
+    if field.is_decimal:
+        unit = 10**field.scale
+        return lambda raw: exact(raw) / unit
+    if field.time is not None:
+        return exact
+    if field.kind is Kind.STRING:
+        return _text(field)
+    if field.kind is Kind.BOOLEAN:
+        return _boolean
+    return exact if field.integer else _float
+
+
+def _boolean(raw: Any) -> bool:
+    if not isinstance(raw, bool):
+        raise TypeError
+    return raw
+
+
+def _float(raw: Any) -> float:
+    if isinstance(raw, bool | str):
+        raise TypeError
+    value = float(raw)
+    if not math.isfinite(value):
+        raise ValueError
+    return value

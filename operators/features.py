@@ -1,0 +1,229 @@
+"""From an event and its entity's history to numbers."""
+
+import importlib.util
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from operators.decode import Event
+from operators.errors import BadRecord, FunctionError
+from operators.expressions import Expression, Kind
+from operators.schema import Schema
+from state.keyed import KeyedState
+from state.windows import NULL, Aggregate, Column, Number, WindowLog, aggregate
+
+
+@dataclass(frozen=True)
+class Formula:
+    """A feature of the event alone: an expression, or a function of one's own.
+
+    ``function`` is ``/path/file.py:name``; then ``reads`` are the fields it takes, else
+    ``expression`` is the source.
+    """
+
+    name: str
+    default: float | None
+    expression: str | None = None
+    function: str | None = None
+    reads: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class WindowedFeature:
+    """An aggregate of an entity's events over (t - window, t], in milliseconds."""
+
+    name: str
+    op: str
+    argument: str | None
+    window: int
+    default: float | None
+
+
+class EntityFeatures:
+    """Logs an event with its entity and computes the entity's aggregates.
+
+    Parameters
+    ----------
+    features
+        The aggregates of one entity.
+    schema
+        Of the events.
+    lateness
+        Milliseconds that an event may be older than its entity's newest and still be logged.
+
+    Examples
+    --------
+    >>> from operators.schema import parse
+    >>> from state.keyed import MemoryState
+    >>> schema = parse({"type": "record", "name": "T", "fields": [
+    ...     {"name": "amount", "type": "double"}]})
+    >>> spent = WindowedFeature("spent_1m", "sum", "amount", 60_000, None)
+    >>> features, state = EntityFeatures([spent], schema, 0), MemoryState()
+    >>> features(Event("a", 0, ("c",), {"amount": 1.5}, {}), state)
+    ([1.5], 1, False)
+    >>> features(Event("b", 59_999, ("c",), {"amount": 2.0}, {}), state)
+    ([3.5], 2, False)
+    """
+
+    def __init__(self, features: Sequence[WindowedFeature], schema: Schema, lateness: int) -> None:
+        self.names = [feature.name for feature in features]
+        self.defaults = [feature.default for feature in features]
+        arguments = list(dict.fromkeys(f.argument for f in features if f.argument is not None))
+        logged = [_logged(argument, schema) for argument in arguments]
+        codes: list[Column] = [code for code, _, _ in logged]
+        self._values = [value for _, value, _ in logged]
+        self._aggregates: list[Aggregate] = []
+        for feature in features:
+            if feature.argument is None:
+                self._aggregates.append(aggregate("count", feature.window, None, "q", 0))
+                continue
+            column = arguments.index(feature.argument)
+            scale = logged[column][2]
+            self._aggregates.append(
+                aggregate(feature.op, feature.window, column, codes[column], scale)
+            )
+        longest = max((feature.window for feature in features), default=0)
+        self._log = WindowLog(codes, longest + lateness)
+
+    def __call__(self, event: Event, state: KeyedState) -> tuple[list[float], int, bool]:
+        """Return the features, the event's number in its key's sequence, and whether it is late."""
+        values = [value(event) for value in self._values]
+        view = self._log.update(state, event.time, values)
+        found = [
+            filled(self.names[i], compute(view), self.defaults[i])
+            for i, compute in enumerate(self._aggregates)
+        ]
+        return found, view.seq, view.late
+
+    def skipped(self) -> list[float]:
+        """Return the features of an event that has no such entity: their defaults."""
+        return [
+            filled(name, None, default)
+            for name, default in zip(self.names, self.defaults, strict=True)
+        ]
+
+
+def reads(features: Sequence[WindowedFeature], schema: Schema) -> tuple[list[str], list[str]]:
+    """List the fields that aggregates read: by value for expressions, and as exact integers."""
+    names = kinds(schema)
+    fields: list[str] = []
+    units: list[str] = []
+    for feature in features:
+        if feature.argument is None:
+            continue
+        leaf = schema.fields.get(feature.argument)
+        if leaf is not None and leaf.integer:
+            units.append(leaf.path)
+        else:
+            fields += Expression(feature.argument, names).reads
+    return fields, units
+
+
+def kinds(schema: Schema) -> dict[str, Kind]:
+    """Return every field's path and kind, as expressions want them."""
+    return {path: field.kind for path, field in schema.fields.items()}
+
+
+def _logged(argument: str, schema: Schema) -> tuple[Column, Callable[[Event], Number], int]:
+    """Choose how an aggregate's argument is logged: an exact integer where it can be."""
+    leaf = schema.fields.get(argument)
+    if leaf is not None and leaf.integer:
+
+        def units(event: Event) -> Number:
+            value = event.units[argument]
+            return NULL if value is None else value
+
+        return "q", units, leaf.scale
+    expression = Expression(argument, kinds(schema))
+
+    def number(event: Event) -> Number:
+        value = expression(event.fields)
+        return math.nan if value is None or not math.isfinite(value) else float(value)
+
+    return "d", number, 0
+
+
+class Formulas:
+    """Computes the features of an event alone.
+
+    Raises
+    ------
+    FunctionError
+        A function of one's own cannot be loaded.
+    """
+
+    def __init__(self, formulas: Sequence[Formula], schema: Schema) -> None:
+        self.names = [formula.name for formula in formulas]
+        self._defaults = [formula.default for formula in formulas]
+        names = kinds(schema)
+        self._functions: list[Callable[[Mapping[str, Any]], Any]] = []
+        for formula in formulas:
+            if formula.function is not None:
+                self._functions.append(_guarded(formula.name, load_function(formula.function)))
+            else:
+                self._functions.append(Expression(formula.expression or "", names))
+
+    def __call__(self, fields: Mapping[str, Any]) -> list[float]:
+        return [
+            filled(self.names[i], function(fields), self._defaults[i])
+            for i, function in enumerate(self._functions)
+        ]
+
+
+def filled(name: str, value: float | None, default: float | None) -> float:
+    """Return a feature's value, or its default where it has none.
+
+    Raises
+    ------
+    BadRecord
+        There is neither: a missing feature is never silently 0.
+    """
+    if value is not None and value == value:
+        number = float(value)
+        if math.isfinite(number):
+            return number
+    if default is None:
+        raise BadRecord("features", f"feature '{name}' has no value, and no default is stated")
+    return default
+
+
+def load_function(target: str) -> Callable[[Mapping[str, Any]], Any]:
+    """Load ``/path/file.py:function``.
+
+    Raises
+    ------
+    FunctionError
+        There is no such file or function, or the file does not import.
+    """
+    file, _, name = target.rpartition(":")
+    path = Path(file)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None or not path.exists():
+        raise FunctionError(f"there is no Python file {path}")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise FunctionError(f"{path} does not import: {type(error).__name__}: {error}") from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise FunctionError(f"{path} has no function '{name}'")
+    typed: Callable[[Mapping[str, Any]], Any] = function
+    return typed
+
+
+def _guarded(
+    name: str, function: Callable[[Mapping[str, Any]], Any]
+) -> Callable[[Mapping[str, Any]], Any]:
+    def guarded(fields: Mapping[str, Any]) -> Any:
+        try:
+            value = function(fields)
+            return None if value is None else float(value)
+        except Exception as error:
+            raise BadRecord(
+                "features", f"feature '{name}' raised {type(error).__name__}: {error}"
+            ) from error
+
+    return guarded

@@ -1,0 +1,98 @@
+"""The shadow job's operator: every challenger scores what the champion decided."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from operators.bundle import Bundle
+from operators.decide import SCORE, Decide
+from operators.errors import BadRecord
+from operators.message import Emit, Message
+from operators.records import DEAD_LETTERS, SHADOW_SCORES, Decode, Encode, dead_letter
+from state.keyed import KeyedState
+
+JOB = "shadow"
+
+
+class Shadow:
+    """Scores each decision with each challenger, from the features that the decision records.
+
+    A challenger that fails on a record makes a dead letter of this job; the decision stands.
+
+    Parameters
+    ----------
+    pipeline
+        Its name.
+    challengers
+        Their bundles.
+    decide
+        The policy, the same for every model.
+    decode, encode, encode_dead
+        Of a decision, a shadow score, a dead letter.
+    """
+
+    def __init__(
+        self,
+        pipeline: str,
+        challengers: Sequence[Bundle],
+        decide: Decide,
+        decode: Decode,
+        encode: Encode,
+        encode_dead: Encode,
+    ) -> None:
+        self._pipeline = pipeline
+        self._challengers = challengers
+        self._decide = decide
+        self._decode = decode
+        self._encode = encode
+        self._encode_dead = encode_dead
+
+    def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
+        try:
+            if message.value is None:
+                raise BadRecord("decode", "a tombstone: the record has a key and no value")
+            decision = self._decode(message.value)
+        except BadRecord as error:
+            return [self._dead(message, error)]
+        return [self._score(message, decision, bundle) for bundle in self._challengers]
+
+    def _score(self, message: Message, decision: dict[str, Any], bundle: Bundle) -> Emit:
+        features = decision["features"]
+        card = bundle.card
+        try:
+            missing = [name for name in card.features if name not in features]
+            if missing:
+                raise BadRecord(
+                    "features", f"the decision lacks '{missing[0]}', which {card.name} asks for"
+                )
+            score, _ = bundle([features[name] for name in card.features])
+            verdict = self._decide(
+                {**decision["fields"], **features, SCORE: score}, score, decision["implausible"]
+            )
+        except BadRecord as error:
+            return self._dead(message, error)
+        record = {
+            "pipeline": self._pipeline,
+            "event_id": decision["event_id"],
+            "event_time": decision["event_time"],
+            "amount": decision["amount"],
+            "currency": decision["currency"],
+            "champion": {
+                **decision["model"],
+                "score": decision["score"],
+                "action": decision["action"],
+                "because": decision["because"],
+            },
+            "challenger": {
+                "name": card.name,
+                "version": card.version,
+                "sha256": card.sha256,
+                "score": score,
+                "action": verdict.action,
+                "because": verdict.because,
+            },
+        }
+        return Emit(SHADOW_SCORES, message.key or b"", self._encode(record))
+
+    def _dead(self, message: Message, error: BadRecord) -> Emit:
+        letter = dead_letter(self._pipeline, JOB, message, error, message.key, message.value)
+        return Emit(DEAD_LETTERS, letter["key"] or b"", self._encode_dead(letter))

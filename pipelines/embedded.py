@@ -1,0 +1,249 @@
+"""The embedded engine: one Python process, no JVM, state and offsets in one WriteBatch.
+
+Records go through a job's hops one at a time, in the order in which they came. After each batch the
+outputs are made safe first (acknowledged by the broker, or flushed to files), then state and
+offsets are committed together. A crash in between repeats the batch: the same records, from the
+same state, make the same bytes.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from operators.message import NEXT, Message
+from operators.schema import Schema
+from pipelines.files import AvroFile, read_events
+from pipelines.job import Job
+from pipelines.streams import EVENTS, definition
+from state.rocks import RocksStore
+
+BATCH = 500
+"""Most records between two commits; fewer when fewer wait."""
+POLL_S = 0.1
+"""How long to wait for a record before looking whether to stop."""
+
+
+class Output(NamedTuple):
+    """One record that a job put out, with the message that caused it."""
+
+    stream: str
+    key: bytes
+    value: bytes
+    cause: Message
+
+
+class Stop(Protocol):
+    """Something that says when to stop: a ``threading.Event``."""
+
+    def is_set(self) -> bool: ...
+
+
+class Runner:
+    """Runs one job over a store: a message in, its outputs out."""
+
+    def __init__(self, job: Job, store: RocksStore) -> None:
+        self.job = job
+        self._hops = [(hop.operator(), store.keyed(f"{job.name}/{hop.name}")) for hop in job.hops]
+
+    def __call__(self, message: Message) -> Iterator[Output]:
+        """Run one message through the hops."""
+        return self._run(0, message)
+
+    def _run(self, index: int, message: Message) -> Iterator[Output]:
+        operator, state = self._hops[index]
+        state.key = message.key or b""
+        for output, key, value in operator(message, state):
+            if output == NEXT:
+                yield from self._run(index + 1, message._replace(key=key, value=value))
+            else:
+                yield Output(output, key, value, message)
+
+
+def run_files(
+    jobs: Sequence[Job],
+    files: Sequence[Path],
+    schema: Schema,
+    topics: Mapping[str, str],
+    state: Path,
+    out: Path,
+    *,
+    stop: Stop | None = None,
+    pace: Callable[[int], int] | None = None,
+    watch: Callable[[Sequence[Output]], None] | None = None,
+) -> int:
+    """Run jobs over files, each fed by what those before it put out.
+
+    Parameters
+    ----------
+    jobs
+        In the order in which they feed each other: score, shadow, watch.
+    files
+        Of events, read to their end.
+    schema
+        Of the events.
+    topics
+        Output stream -> name of its file in ``out``, without ``.avro``.
+    state
+        Folder of the state. A run that was stopped goes on where it was committed last.
+    out
+        Folder of the output files.
+    stop
+        Ends the run after the batch at hand.
+    pace
+        Called with the number of events so far before each batch; may wait, and returns how many
+        to take next.
+    watch
+        Called with each batch's outputs once they are committed.
+
+    Returns
+    -------
+    int
+        Events read, those of runs before included.
+    """
+    store = RocksStore(state)
+    try:
+        kept = json.loads(store.meta("files") or b"{}")
+        done: int = kept.get("events", 0)
+        counts: dict[str, int] = kept.get("counts", {})
+        lengths: dict[str, int] = kept.get("lengths", {})
+        runners = [Runner(job, store) for job in jobs]
+        sinks = {
+            stream: AvroFile(
+                out / f"{topics[stream]}.avro", definition(stream), lengths.get(stream, 0)
+            )
+            for stream in dict.fromkeys(stream for job in jobs for stream in job.outputs)
+        }
+        messages = read_events(files, schema, EVENTS, done)
+        while batch := list(islice(messages, pace(done) if pace else BATCH)):
+            outputs = list(_chain(runners, batch, topics, counts))
+            for stream, sink in sinks.items():
+                sink.append(output.value for output in outputs if output.stream == stream)
+            done += len(batch)
+            lengths = {stream: sink.length for stream, sink in sinks.items()}
+            kept = {"events": done, "counts": counts, "lengths": lengths}
+            store.commit({"files": json.dumps(kept).encode()})
+            if watch is not None:
+                watch(outputs)
+            if stop is not None and stop.is_set():
+                break
+        for sink in sinks.values():
+            sink.close()
+        return done
+    finally:
+        store.close()
+
+
+def _chain(
+    runners: Sequence[Runner],
+    messages: Iterable[Message],
+    topics: Mapping[str, str],
+    counts: dict[str, int],
+) -> Iterator[Output]:
+    """Run each message through every job that it, or what came of it, is an input of."""
+    for message in messages:
+        waiting = [message]
+        while waiting:
+            current = waiting.pop(0)
+            for runner in runners:
+                if current.stream not in runner.job.inputs:
+                    continue
+                for output in runner(current):
+                    yield output
+                    offset = counts.get(output.stream, 0)
+                    counts[output.stream] = offset + 1
+                    waiting.append(
+                        Message(
+                            output.stream,
+                            output.key,
+                            output.value,
+                            topics[output.stream],
+                            0,
+                            offset,
+                            output.cause.timestamp,
+                        )
+                    )
+
+
+class Broker(Protocol):
+    """What `run_kafka` needs of Kafka: records in, records out, acknowledged."""
+
+    def poll(self, most: int, timeout: float) -> list[Message]: ...
+
+    def send(self, output: Output) -> None: ...
+
+    def flush(self) -> None: ...
+
+    def at_end(self, offsets: Mapping[str, int]) -> bool: ...
+
+
+def run_kafka(
+    job: Job,
+    broker_from: Callable[[Mapping[str, int]], Broker],
+    state: Path,
+    *,
+    stop: Stop,
+    bounded: bool = False,
+) -> int:
+    """Run a job from Kafka to Kafka, until told to stop.
+
+    Parameters
+    ----------
+    job
+        The job.
+    broker_from
+        Opens the topics at offsets, ``topic/partition`` -> next offset; others at their start.
+    state
+        Folder of the state.
+    stop
+        Ends the run after the batch at hand.
+    bounded
+        End where the topics end now.
+
+    Returns
+    -------
+    int
+        Records read in this run.
+    """
+    store = RocksStore(state)
+    try:
+        offsets: dict[str, int] = json.loads(store.meta("offsets") or b"{}")
+        runner = Runner(job, store)
+        broker = broker_from(offsets)
+        read = 0
+        while not stop.is_set():
+            if bounded and broker.at_end(offsets):
+                break
+            batch = broker.poll(BATCH, POLL_S)
+            if not batch:
+                continue
+            for message in batch:
+                for output in runner(message):
+                    broker.send(output)
+                offsets[f"{message.topic}/{message.partition}"] = message.offset + 1
+            broker.flush()
+            store.commit({"offsets": json.dumps(offsets).encode()})
+            read += len(batch)
+        return read
+    finally:
+        store.close()
+
+
+def paced(rate: float, after: int = 0) -> Callable[[int], int]:
+    """Make a pace for `run_files`: ``rate`` events a second, after the first ``after``."""
+    started: list[float] = []
+
+    def take(done: int) -> int:
+        if done < after:
+            return min(BATCH, after - done)
+        now = time.monotonic()
+        if not started:
+            started.append(now - (done - after) / rate)
+        due = started[0] + (done - after + 1) / rate
+        time.sleep(max(due - now, 0))
+        owed = int((time.monotonic() - started[0]) * rate) - (done - after)
+        return max(1, min(BATCH, owed))
+
+    return take

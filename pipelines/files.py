@@ -1,0 +1,149 @@
+"""Events from files, outputs to files: the embedded engine without Kafka."""
+
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, BinaryIO
+
+import fastavro
+from fastavro.write import Writer
+
+from operators.message import Message
+from operators.schema import Schema, without_logical_types
+from pipelines.errors import FileError
+
+NO_TIMESTAMP = -1
+"""Kafka's own value for a record without one."""
+
+
+def read_events(
+    files: Sequence[Path], schema: Schema, stream: str, done: int = 0
+) -> Iterator[Message]:
+    """Read events from Avro containers and JSON lines, one file after another.
+
+    Parameters
+    ----------
+    files
+        ``.avro`` or ``.jsonl``; each is one partition, its records numbered from 0.
+    schema
+        Of the pipeline's events; a container's own schema resolves to it by Avro's rules.
+    stream
+        Name of the stream that the messages belong to.
+    done
+        Records to skip, counted over all files: those of a run before.
+
+    Raises
+    ------
+    FileError
+        A file cannot be read, or is damaged; the message says where.
+    """
+    for partition, file in enumerate(files):
+        values = _avro_values(file, schema) if file.suffix == ".avro" else _lines(file)
+        for offset, value in enumerate(values):
+            if done:
+                done -= 1
+                continue
+            yield Message(stream, None, value, file.name, partition, offset, NO_TIMESTAMP)
+
+
+def _lines(file: Path) -> Iterator[bytes]:
+    try:
+        with file.open("rb") as lines:
+            for line in lines:
+                stripped = line.strip()
+                if stripped:
+                    yield stripped
+    except OSError as error:
+        raise FileError(f"cannot read {file}: {error.strerror}") from None
+
+
+def _avro_values(file: Path, schema: Schema) -> Iterator[bytes]:
+    """Cut a container into the bodies of its records, in the pipeline's schema."""
+    number = 0
+    try:
+        with file.open("rb") as container:
+            blocks = fastavro.block_reader(container)
+            plain = without_logical_types(blocks.writer_schema)
+            same = json.dumps(plain, sort_keys=True) == json.dumps(
+                without_logical_types(schema.raw), sort_keys=True
+            )
+            writer = fastavro.parse_schema(plain)
+            for block in blocks:
+                body = block.bytes_
+                data = body.getvalue()
+                for _ in range(block.num_records):
+                    start = body.tell()
+                    record = fastavro.schemaless_reader(body, writer, None if same else schema.raw)
+                    yield data[start : body.tell()] if same else _encoded(record, schema)
+                    number += 1
+    except OSError as error:
+        raise FileError(f"cannot read {file}: {error.strerror}") from None
+    except Exception as error:  # fastavro raises a dozen kinds
+        if isinstance(error, FileError):
+            raise
+        raise FileError(
+            f"{file}: damaged after {number} records: {type(error).__name__}: {error}"
+        ) from None
+
+
+def _encoded(record: Any, schema: Schema) -> bytes:
+    body: io.BytesIO = io.BytesIO()
+    fastavro.schemaless_writer(body, schema.raw, record)
+    return bytes(body.getvalue())
+
+
+class AvroFile:
+    """An Avro container that grows by whole blocks and can be cut back to a known length.
+
+    Parameters
+    ----------
+    path
+        Of the file; made if it is not there.
+    definition
+        The schema in its JSON form.
+    length
+        Bytes to keep of a file that is there, as `length` said after the last block that counts;
+        what lies behind was not committed. 0 starts the file anew.
+    """
+
+    def __init__(self, path: Path, definition: Any, length: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file: BinaryIO
+        if length and path.exists() and path.stat().st_size >= length:
+            self._file = path.open("r+b")
+            self._file.truncate(length)
+        elif length:
+            raise FileError(
+                f"{path} is shorter than it was: the state knows of {length} bytes; "
+                "restore the file, or start anew with an empty state folder"
+            )
+        else:
+            self._file = path.open("w+b")
+        self._writer = Writer(self._file, definition)
+        self._file.seek(0, io.SEEK_END)
+        self._file.flush()
+
+    @property
+    def length(self) -> int:
+        """Bytes of the file up to the last block."""
+        return self._file.tell()
+
+    def append(self, bodies: Iterable[bytes]) -> None:
+        """Write records, already encoded, as one block."""
+        records = list(bodies)
+        if records:
+            block = SimpleNamespace(num_records=len(records), bytes_=io.BytesIO(b"".join(records)))
+            self._writer.write_block(block)
+            self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read_records(path: Path) -> Iterator[dict[str, Any]]:
+    """Read an output file back, decimals as `Decimal` and times as `datetime`."""
+    with path.open("rb") as container:
+        yield from fastavro.reader(container)

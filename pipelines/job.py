@@ -1,0 +1,36 @@
+"""A job is a value: named inputs, a chain of hops, named outputs. Both engines run it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from operators.message import Operator
+
+
+@dataclass(frozen=True)
+class Hop:
+    """One key and one operator.
+
+    Attributes
+    ----------
+    name
+        Stable: names the Flink operator and its slot sharing group, prefixes the state's keys.
+    keyed
+        False for an operator without state that needs no key, such as a decoder.
+    operator
+        A picklable factory; each worker calls it once.
+    """
+
+    name: str
+    keyed: bool
+    operator: Callable[[], Operator]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What both engines run. Streams go by their logical names; the spec maps them to topics."""
+
+    name: str
+    pipeline: str
+    inputs: tuple[str, ...]
+    hops: tuple[Hop, ...]
+    outputs: tuple[str, ...]

@@ -1,0 +1,323 @@
+"""The jobs of a pipeline, as values: score, shadow, watch.
+
+A hop's operator is made where it runs, from the pipeline file, by a factory that pickles.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+from operators import bundle as bundles
+from operators.compare import Comparisons
+from operators.decide import Decide, Policy, Rule
+from operators.decode import Decode, Extract, avro_decoder, confluent_decoder, json_decoder
+from operators.drift import Drifts
+from operators.expressions import Expression
+from operators.features import EntityFeatures, Formula, Formulas, WindowedFeature, kinds, reads
+from operators.merge import Merge
+from operators.message import Operator
+from operators.records import (
+    COMPARISON,
+    DEAD_LETTERS,
+    DECISIONS,
+    DRIFT,
+    SHADOW_SCORES,
+    Encode,
+)
+from operators.score import (
+    FEATURES,
+    DecodeHop,
+    EntityHop,
+    Finish,
+    Intake,
+    Money,
+    Plausible,
+    Row,
+)
+from operators.shadow import Shadow
+from operators.watch import SCORE, Bucket, Split, Watched
+from pipelines.errors import SpecError
+from pipelines.job import Hop, Job
+from pipelines.pipeline import Pipeline, load
+from pipelines.spec import AggregateFeature, ExpressionFeature, PythonFeature
+from pipelines.streams import EVENTS, stream_decoder, stream_encoder
+
+SCORE_JOB, SHADOW_JOB, WATCH_JOB = "score", "shadow", "watch"
+
+
+def score(pipeline: Pipeline) -> Job:
+    """Events -> [decode] -> a hop an entity -> decisions, or dead letters."""
+    return _entity_job(pipeline, SCORE_JOB, DECISIONS)
+
+
+def features(pipeline: Pipeline) -> Job:
+    """The score job short of the model: events -> features, to train a model on."""
+    return _entity_job(pipeline, FEATURES, FEATURES)
+
+
+def _entity_job(pipeline: Pipeline, name: str, output: str) -> Job:
+    hops = [
+        Hop(entity, True, partial(_entity_hop, pipeline.path, index, pipeline.keyed, output))
+        for index, entity in enumerate(pipeline.entities)
+    ]
+    if not pipeline.keyed:
+        hops.insert(0, Hop("decode", False, partial(_decode_hop, pipeline.path)))
+    return Job(name, pipeline.spec.pipeline, (EVENTS,), tuple(hops), (output, DEAD_LETTERS))
+
+
+def shadow(pipeline: Pipeline) -> Job:
+    """Decisions -> every challenger -> shadow scores."""
+    hop = Hop("challengers", False, partial(_shadow_hop, pipeline.path))
+    return Job(
+        SHADOW_JOB, pipeline.spec.pipeline, (DECISIONS,), (hop,), (SHADOW_SCORES, DEAD_LETTERS)
+    )
+
+
+def watch(pipeline: Pipeline) -> Job:
+    """Decisions and shadow scores -> windows in buckets -> drift, comparison."""
+    hops = (
+        Hop("split", False, partial(_split_hop, pipeline.path)),
+        Hop("bucket", True, partial(_bucket_hop, pipeline.path)),
+        Hop("merge", True, partial(_merge_hop, pipeline.path)),
+    )
+    return Job(
+        WATCH_JOB,
+        pipeline.spec.pipeline,
+        (DECISIONS, SHADOW_SCORES),
+        hops,
+        (DRIFT, COMPARISON, DEAD_LETTERS),
+    )
+
+
+JOBS: Mapping[str, Callable[[Pipeline], Job]] = {
+    SCORE_JOB: score,
+    SHADOW_JOB: shadow,
+    WATCH_JOB: watch,
+}
+"""Every job by its name."""
+
+
+def job(pipeline: Pipeline, name: str) -> Job:
+    """Make one of a pipeline's jobs.
+
+    Raises
+    ------
+    SpecError
+        There is no such job.
+    """
+    if name not in JOBS:
+        raise SpecError([f"there is no job '{name}'; there are {', '.join(JOBS)}"])
+    return JOBS[name](pipeline)
+
+
+def _decode_hop(path: Path) -> Operator:
+    pipeline = load(path)
+    return DecodeHop(
+        pipeline.spec.pipeline, _intake(pipeline, keyed=False), _encoder(pipeline, DEAD_LETTERS)
+    )
+
+
+def _entity_hop(path: Path, index: int, keyed: bool, output: str) -> Operator:
+    pipeline = load(path)
+    entities = pipeline.entities
+    features = EntityFeatures(
+        windowed(pipeline, entities[index]),
+        pipeline.schema,
+        pipeline.spec.events.allowed_lateness,
+    )
+    finish: Finish | Row | None = None
+    if index == len(entities) - 1:
+        finish = _finish(pipeline) if output == DECISIONS else _row(pipeline)
+    return EntityHop(
+        pipeline.spec.pipeline,
+        entities,
+        index,
+        features,
+        _intake(pipeline, keyed=True) if keyed and index == 0 else None,
+        finish,
+        _encoder(pipeline, DEAD_LETTERS),
+    )
+
+
+def _shadow_hop(path: Path) -> Operator:
+    pipeline = load(path)
+    return Shadow(
+        pipeline.spec.pipeline,
+        [bundles.load(folder) for folder in pipeline.models[1:]],
+        _decide(pipeline),
+        _decoder(pipeline, DECISIONS),
+        _encoder(pipeline, SHADOW_SCORES),
+        _encoder(pipeline, DEAD_LETTERS),
+    )
+
+
+def _split_hop(path: Path) -> Operator:
+    pipeline = load(path)
+    return Split(
+        pipeline.spec.pipeline,
+        list(pipeline.spec.features),
+        _decoder(pipeline, DECISIONS),
+        _decoder(pipeline, SHADOW_SCORES),
+        _encoder(pipeline, DEAD_LETTERS),
+    )
+
+
+def _bucket_hop(path: Path) -> Operator:
+    pipeline = load(path)
+    return Bucket(watched(pipeline), pipeline.spec.watch.window)
+
+
+def _merge_hop(path: Path) -> Operator:
+    pipeline = load(path)
+    spec = pipeline.spec
+    drifts = Drifts(
+        spec.pipeline,
+        watched(pipeline),
+        spec.watch.window,
+        spec.watch.psi_alarm,
+        spec.watch.adwin_delta,
+        spec.watch.min_events,
+        _encoder(pipeline, DRIFT),
+    )
+    encode = _encoder(pipeline, COMPARISON)
+    return Merge(drifts, Comparisons(spec.pipeline, spec.watch.window, encode))
+
+
+def windowed(pipeline: Pipeline, entity: str) -> list[WindowedFeature]:
+    """List an entity's aggregates, in the order of the pipeline file."""
+    return [
+        WindowedFeature(name, feature.op, feature.argument, feature.over, feature.default)
+        for name, feature in pipeline.spec.features.items()
+        if isinstance(feature, AggregateFeature) and feature.by == entity
+    ]
+
+
+def formulas(pipeline: Pipeline) -> list[Formula]:
+    """List the features of the event alone, in the order of the pipeline file."""
+    found = []
+    for name, feature in pipeline.spec.features.items():
+        match feature:
+            case ExpressionFeature():
+                found.append(Formula(name, feature.default, expression=feature.expr))
+            case PythonFeature():
+                function = str(pipeline.path.parent / feature.python)
+                found.append(
+                    Formula(name, feature.default, function=function, reads=tuple(feature.reads))
+                )
+    return found
+
+
+def watched(pipeline: Pipeline) -> list[Watched]:
+    """List what the watch job watches: every feature, and the score last."""
+    baseline = bundles.read_card(pipeline.models[0]).baseline
+    features = pipeline.spec.features
+    warm_ups = {
+        name: feature.over if isinstance(feature, AggregateFeature) else 0
+        for name, feature in features.items()
+    }
+    warm_ups[SCORE] = max(warm_ups.values(), default=0)
+    found = []
+    for name in (*features, SCORE):
+        known = baseline.get(name)
+        found.append(
+            Watched(
+                name,
+                tuple(known.edges) if known else (),
+                tuple(known.counts) if known else (),
+                known.mean if known else 0.0,
+                known.std if known else 0.0,
+                warm_ups[name],
+            )
+        )
+    return found
+
+
+def _intake(pipeline: Pipeline, keyed: bool) -> Intake:
+    spec, schema = pipeline.spec, pipeline.schema
+    fields, units = _reads(pipeline)
+    extract = Extract(
+        schema, spec.events.id, spec.events.time, list(spec.entities.values()), fields, units
+    )
+    checks = [
+        Plausible(
+            path,
+            check.min,
+            check.max,
+            None if check.allowed is None else frozenset(check.allowed),
+            check.outside == "dead-letter",
+        )
+        for path, check in spec.events.fields.items()
+    ]
+    return Intake(_event_decoder(pipeline), extract, checks, keyed)
+
+
+def _reads(pipeline: Pipeline) -> tuple[list[str], list[str]]:
+    """List the fields that the pipeline reads: by value, and as exact integers."""
+    spec, schema = pipeline.spec, pipeline.schema
+    names = kinds(schema)
+    aggregates = [w for entity in pipeline.entities for w in windowed(pipeline, entity)]
+    fields, units = reads(aggregates, schema)
+    fields += spec.events.fields
+    for formula in formulas(pipeline):
+        fields += formula.reads
+        if formula.expression is not None:
+            fields += Expression(formula.expression, names).reads
+    fields += [name for name in _decide(pipeline).reads if name in schema.fields]
+    if spec.events.amount is not None:
+        units.append(spec.events.amount.field)
+        if spec.events.amount.currency_field is not None:
+            fields.append(spec.events.amount.currency_field)
+    return list(dict.fromkeys(fields)), list(dict.fromkeys(units))
+
+
+def _event_decoder(pipeline: Pipeline) -> Decode:
+    if pipeline.spec.events.format == "json":
+        return json_decoder()
+    schemas = pipeline.spec.settings.schemas
+    if pipeline.spec.events.format == "confluent" and schemas is not None:
+        from pipelines.schema_registry import SchemaSource
+
+        return confluent_decoder(pipeline.schema, SchemaSource(schemas).writer_schema)
+    return avro_decoder(pipeline.schema)
+
+
+def _finish(pipeline: Pipeline) -> Finish:
+    spec, schema = pipeline.spec, pipeline.schema
+    money = None
+    if spec.events.amount is not None:
+        amount = spec.events.amount
+        scale = schema.fields[amount.field].scale
+        money = Money(amount.field, scale, amount.currency, amount.currency_field)
+    decide = _decide(pipeline)
+    return Finish(
+        spec.pipeline,
+        Formulas(formulas(pipeline), schema),
+        bundles.load(pipeline.models[0]),
+        decide,
+        money,
+        _encoder(pipeline, DECISIONS),
+        list(spec.features),
+        [name for name in decide.reads if name in schema.fields and name not in spec.features],
+    )
+
+
+def _row(pipeline: Pipeline) -> Row:
+    return Row(Formulas(formulas(pipeline), pipeline.schema), list(pipeline.spec.features))
+
+
+def _decide(pipeline: Pipeline) -> Decide:
+    decide = pipeline.spec.decide
+    policy = Policy(
+        tuple(Rule(rule.name, rule.when, rule.action) for rule in decide.rules),
+        tuple((threshold.at, threshold.action) for threshold in decide.thresholds),
+        decide.otherwise,
+    )
+    return Decide(policy, pipeline.rule_names())
+
+
+def _encoder(pipeline: Pipeline, stream: str) -> Encode:
+    return stream_encoder(stream, pipeline.spec.settings, pipeline.topics[stream])
+
+
+def _decoder(pipeline: Pipeline, stream: str) -> Callable[[bytes], dict[str, object]]:
+    return stream_decoder(stream, pipeline.spec.settings)

@@ -1,0 +1,411 @@
+"""The pipeline file: what a pipeline reads, remembers, computes and decides.
+
+The reference page, ``docs/spec.md``, is made from the docstrings of these models.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Discriminator, Field, SecretStr, Tag, model_validator
+
+from pipelines.yaml_file import Model
+
+UNITS_MS: Mapping[str, int] = {
+    "ms": 1,
+    "s": 1000,
+    "m": 60_000,
+    "h": 3_600_000,
+    "d": 86_400_000,
+}
+DURATION = re.compile(r"(\d+)(ms|s|m|h|d)")
+NAME = r"^[a-z][a-z0-9_-]*$"
+OPS = ("count", "sum", "mean", "min", "max")
+
+
+def milliseconds(text: Any) -> int:
+    """Read a duration: a whole number and its unit.
+
+    >>> milliseconds("7d"), milliseconds("90s")
+    (604800000, 90000)
+    """
+    match = DURATION.fullmatch(text) if isinstance(text, str) else None
+    if match is None or int(match[1]) == 0:
+        raise ValueError(f"'{text}' is no duration; write a whole number and ms, s, m, h or d: 7d")
+    return int(match[1]) * UNITS_MS[match[2]]
+
+
+Duration = Annotated[int, BeforeValidator(milliseconds)]
+"""Milliseconds, written as a whole number and a unit: ``90s``, ``30m``, ``7d``."""
+
+Name = Annotated[str, Field(pattern=NAME)]
+"""Lower-case letters, digits, ``-`` and ``_``."""
+
+
+class FieldCheck(Model):
+    """What values of a field are plausible, and what becomes of an event with another one.
+
+    Example: ``amount: {min: 0, max: 100000, outside: dead-letter}``
+    """
+
+    min: float | None = None
+    """Smallest plausible value."""
+    max: float | None = None
+    """Largest plausible value."""
+    allowed: list[str | int | bool] | None = None
+    """The plausible values, where they can be listed."""
+    outside: Literal["review", "dead-letter"] = "review"
+    """``review``: the event is decided with the action ``review``, whatever the rules say.
+    ``dead-letter``: it goes to the dead letters."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "FieldCheck":
+        if self.min is None and self.max is None and self.allowed is None:
+            raise ValueError("say 'min', 'max' or 'allowed'")
+        return self
+
+
+class Money(Model):
+    """The amount an event is about, so that decisions can be counted in money.
+
+    Example: ``{field: amount, currency: EUR}``
+    """
+
+    field: str
+    """Path of a decimal field."""
+    currency: str | None = Field(default=None, pattern="^[A-Z]{3}$")
+    """ISO 4217 code, the same for every event."""
+    currency_field: str | None = None
+    """Path of the field that holds the code, where events differ."""
+
+    @model_validator(mode="after")
+    def _one_currency(self) -> "Money":
+        if (self.currency is None) == (self.currency_field is None):
+            raise ValueError("say either 'currency' or 'currency_field'")
+        return self
+
+
+class Events(Model):
+    """The stream of events: where it is, how it is encoded, where its id, time and key lie."""
+
+    topic: str | None = None
+    """Kafka topic."""
+    files: list[Path] | None = None
+    """Files instead of a topic, for the embedded engine: Avro containers (``.avro``) or JSON lines
+    (``.jsonl``). Each is one partition."""
+    format: Literal["avro", "confluent", "json"] = "avro"
+    """``avro``: plain Avro bodies. ``confluent``: Avro behind Confluent's five-byte header, with
+    schemas from ``settings.schemas``. ``json``: JSON objects."""
+    schema_file: Path = Field(alias="schema")
+    """An Avro schema (``.avsc``) of the events. JSON events are described by one too."""
+    id: str
+    """Path of the event's id: a string or an integer, unique."""
+    time: str
+    """Path of the event's time: a long, with a logical type ``timestamp-millis`` or
+    ``timestamp-micros``; milliseconds without one."""
+    keyed_by: str | None = None
+    """The entity whose key is the topic's message key. It must be the first one. Then no operator
+    runs before the stream is keyed. Without it, events are decoded first and sent to their key."""
+    allowed_lateness: Duration = 3_600_000
+    """How much older than its entity's newest an event may be and still enter the windows."""
+    fields: dict[str, FieldCheck] = {}
+    """Path -> what is plausible."""
+    amount: Money | None = None
+    """The amount an event is about."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Events":
+        if (self.topic is None) == (self.files is None):
+            raise ValueError("say either 'topic' or 'files'")
+        if self.files is not None and not self.files:
+            raise ValueError("'files' is an empty list")
+        return self
+
+
+class ExpressionFeature(Model):
+    """A feature computed from the event alone.
+
+    Example: ``night: {expr: "hour(event_time) < 6", default: 0}``; without a default,
+    ``night: hour(event_time) < 6`` will do.
+    """
+
+    expr: str
+    """An expression over the event's fields."""
+    default: float | None = None
+    """Its value where the expression has none (a field is null, a division by zero)."""
+
+
+class AggregateFeature(Model):
+    """An aggregate of an entity's events over the exact sliding window (t - over, t].
+
+    Example: ``spent_7d: {sum: amount, over: 7d, by: customer}``
+    """
+
+    count: str | None = None
+    """``"*"`` counts events; an expression counts those in which it has a value."""
+    sum: str | None = None
+    """Expression to add up."""
+    mean: str | None = None
+    """Expression to average."""
+    min: str | None = None
+    """Expression to take the smallest of."""
+    max: str | None = None
+    """Expression to take the largest of."""
+    over: Duration
+    """The window's length."""
+    by: Name
+    """The entity."""
+    default: float | None = None
+    """Its value where there is none: the event lacks the entity, or the mean of nothing."""
+
+    @model_validator(mode="after")
+    def _one_op(self) -> "AggregateFeature":
+        if sum(getattr(self, op) is not None for op in OPS) != 1:
+            raise ValueError(f"say exactly one of {', '.join(OPS)}")
+        return self
+
+    @property
+    def op(self) -> str:
+        """The aggregate's name."""
+        return next(op for op in OPS if getattr(self, op) is not None)
+
+    @property
+    def argument(self) -> str | None:
+        """The expression it aggregates; None where events are counted."""
+        argument: str = getattr(self, self.op)
+        return None if self.op == "count" and argument == "*" else argument
+
+
+class PythonFeature(Model):
+    """A feature computed by a function of your own, which takes the event's fields (a mapping of
+    dotted paths) and returns a number, or None where it has no value.
+
+    Example: ``distance: {python: "my_features.py:distance", reads: [lat, lon], default: -1}``
+    """
+
+    python: str = Field(pattern=r"^[^:]+\.py:[A-Za-z_]\w*$")
+    """``file.py:function``, the file relative to the pipeline file."""
+    reads: list[str]
+    """Paths of the fields that the function takes."""
+    default: float | None = None
+    """Its value where the function returns None."""
+
+
+def _feature_kind(value: Any) -> str:
+    if isinstance(value, Mapping):
+        if "python" in value:
+            return "python"
+        return "expression" if "expr" in value else "aggregate"
+    if isinstance(value, Model):
+        return {ExpressionFeature: "expression", PythonFeature: "python"}.get(
+            type(value), "aggregate"
+        )
+    return "expression"
+
+
+def _shorthand(value: Any) -> Any:
+    return value if isinstance(value, Mapping | Model) else {"expr": str(value)}
+
+
+Feature = Annotated[
+    Annotated[ExpressionFeature, BeforeValidator(_shorthand), Tag("expression")]
+    | Annotated[AggregateFeature, Tag("aggregate")]
+    | Annotated[PythonFeature, Tag("python")],
+    Discriminator(_feature_kind),
+]
+
+
+class Models(Model):
+    """The model that decides, and those that only watch.
+
+    Example: ``model: {champion: models/a, challengers: [models/b]}``; ``model: models/a`` will do.
+    """
+
+    champion: Path
+    """Bundle folder of the model that decides."""
+    challengers: list[Path] = []
+    """Bundle folders of the models that the ``shadow`` job scores beside it."""
+
+
+def _champion_alone(value: Any) -> Any:
+    return {"champion": value} if isinstance(value, str | Path) else value
+
+
+class Rule(Model):
+    """A condition of your own on event, features and score.
+
+    Example: ``{name: huge, when: amount > 5000, action: review}``
+    """
+
+    name: Name
+    """Stands in the decision when the rule fired."""
+    when: str
+    """An expression over the event's fields, the features and ``score``. Where it has no value
+    (a field is null), the rule does not fire."""
+    action: Name | None = None
+    """The first rule that fired and has an action decides. Without one it is only recorded."""
+
+
+class Threshold(Model):
+    """From this score on, this action.
+
+    Example: ``{at: 0.9, action: decline}``
+    """
+
+    at: float
+    """The smallest score it takes."""
+    action: Name
+    """The action."""
+
+
+class Decide(Model):
+    """How a score becomes an action: rules first, then thresholds, then ``otherwise``."""
+
+    rules: list[Rule] = []
+    """In order. Every rule that fired is recorded; the first of them with an action decides."""
+    thresholds: list[Threshold] = []
+    """From the highest to the lowest; the first that the score reaches decides."""
+    otherwise: Name = "approve"
+    """The action where nothing else decided."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Decide":
+        levels = [threshold.at for threshold in self.thresholds]
+        if levels != sorted(set(levels), reverse=True):
+            raise ValueError("thresholds go from the highest to the lowest, each but once")
+        names = [rule.name for rule in self.rules]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two rules are called '{name}'")
+        return self
+
+
+class Watch(Model):
+    """How the ``watch`` job looks for drift. Its windows are of event time, and do not overlap."""
+
+    window: Duration = 3_600_000
+    """Length of a window."""
+    psi_alarm: float = Field(default=0.25, gt=0)
+    """PSI against the bundle's baseline from which a window raises an alarm. 0.1 to 0.25 is usually
+    read as a moderate shift, above as a large one (Siddiqi, *Credit Risk Scorecards*, 2006)."""
+    adwin_delta: float = Field(default=0.002, gt=0, lt=1)
+    """ADWIN's confidence: the smaller, the fewer false alarms (Bifet and Gavaldà, 2007)."""
+    min_events: int = Field(default=100, ge=1)
+    """A window with fewer events is shown, but raises no alarm."""
+
+
+class Topics(Model):
+    """Names of the output topics, and of the files where events come from files."""
+
+    decisions: str = "decisions"
+    """One decision an event."""
+    dead_letters: str = Field(default="dead-letters", alias="dead-letters")
+    """What could not be decoded, validated or scored."""
+    shadow_scores: str = Field(default="shadow-scores", alias="shadow-scores")
+    """Each challenger's score and action beside the champion's."""
+    drift: str = "drift"
+    """The state of each window of each feature, with its alarms."""
+    comparison: str = "comparison"
+    """Running totals of champion against challenger."""
+
+
+class FromEnvironment(Model):
+    """A secret in an environment variable: ``{env: KAFKA_PASSWORD}``."""
+
+    env: str
+    """The variable's name."""
+
+    def value(self) -> SecretStr:
+        """Read it."""
+        if self.env not in os.environ:
+            raise ValueError(f"the environment variable {self.env} is not set")
+        return SecretStr(os.environ[self.env])
+
+
+class FromFile(Model):
+    """A secret in a file: ``{file: /run/secrets/kafka}``."""
+
+    file: Path
+    """The file; white space around the secret is dropped."""
+
+    def value(self) -> SecretStr:
+        """Read it."""
+        try:
+            return SecretStr(self.file.read_text("utf-8").strip())
+        except OSError as error:
+            raise ValueError(f"cannot read the secret {self.file}: {error.strerror}") from None
+
+
+class Schemas(Model):
+    """Where schemas of Confluent's wire format are.
+
+    Example: ``{registry: "http://127.0.0.1:8081"}`` or ``{folder: schemas}``
+    """
+
+    registry: str | None = None
+    """Address of a Schema Registry."""
+    folder: Path | None = None
+    """A folder of ``ID.avsc`` files instead."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "Schemas":
+        if (self.registry is None) == (self.folder is None):
+            raise ValueError("say either 'registry' or 'folder'")
+        return self
+
+
+class Settings(Model):
+    """Where the pipeline runs."""
+
+    kafka: dict[str, FromEnvironment | FromFile | str | int | float | bool] = {
+        "bootstrap.servers": "127.0.0.1:9092"
+    }
+    """Client settings under librdkafka's names. ``docs/operations.md`` lists those that both
+    engines take; another is refused by name."""
+    schemas: Schemas | None = None
+    """Where schemas of Confluent's wire format are."""
+    output_format: Literal["avro", "confluent"] = "avro"
+    """Encoding of every output topic: plain Avro bodies of ``avro/*.avsc``, or Confluent's wire
+    format with schema ids from the registry."""
+    state: Path = Path(".verdict")
+    """Folder of the embedded engine's state and of Flink's checkpoints, relative to the pipeline
+    file."""
+    checkpoint_interval: Duration = 10_000
+    """How often Flink takes a checkpoint."""
+
+
+class Spec(Model):
+    """A pipeline, as its YAML file says it."""
+
+    pipeline: Name
+    """The pipeline's name. It is part of every decision's id."""
+    events: Events
+    """What it reads."""
+    entities: dict[Name, str]
+    """Entity -> path of its key, in the order of the hops. The first one's key is mandatory in
+    every event; another may be null, then its features take their defaults."""
+    features: dict[str, Feature]
+    """What the models see, by name; the model's bundle says the order."""
+    model: Annotated[Models, BeforeValidator(_champion_alone)]
+    """The model bundles."""
+    decide: Decide = Decide()
+    """From score to action."""
+    watch: Watch = Watch()
+    """Drift."""
+    topics: Topics = Topics()
+    """Names of the outputs."""
+    settings: Settings = Settings()
+    """Where it runs."""
+
+    @model_validator(mode="after")
+    def _entities(self) -> "Spec":
+        if not self.entities:
+            raise ValueError("'entities' is empty; name at least the one that events are keyed by")
+        first = next(iter(self.entities))
+        if self.events.keyed_by not in (None, first):
+            raise ValueError(
+                f"events.keyed_by is '{self.events.keyed_by}', but the first entity is '{first}'"
+            )
+        return self

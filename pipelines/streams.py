@@ -1,0 +1,74 @@
+"""The output streams: their schemas, and how their records are encoded and read."""
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from operators.decode import CONFLUENT_HEADER, CONFLUENT_MAGIC
+from operators.records import (
+    COMPARISON,
+    DEAD_LETTERS,
+    DECISIONS,
+    DRIFT,
+    SHADOW_SCORES,
+    Decode,
+    Encode,
+    decoder,
+    encoder,
+)
+from operators.schema import without_logical_types
+from pipelines import resources
+from pipelines.spec import Settings, Topics
+
+EVENTS = "events"
+
+SCHEMA_FILES: Mapping[str, str] = {
+    DECISIONS: "decision",
+    DEAD_LETTERS: "dead-letter",
+    SHADOW_SCORES: "shadow-score",
+    DRIFT: "drift",
+    COMPARISON: "comparison",
+}
+"""Output stream -> its schema's file in ``avro/``."""
+
+
+@cache
+def definition(stream: str) -> Any:
+    """Read a stream's schema in its JSON form."""
+    path = resources.path(f"avro/{SCHEMA_FILES[stream]}.avsc")
+    return json.loads(path.read_text("utf-8"))
+
+
+def stream_encoder(stream: str, settings: Settings, topic: str) -> Encode:
+    """Compile a stream's encoder, with Confluent's header where the settings ask for it.
+
+    Raises
+    ------
+    RegistryError
+        The registry that the header's schema id comes from does not answer.
+    """
+    prefix = b""
+    if settings.output_format == "confluent" and settings.schemas is not None:
+        from pipelines.schema_registry import SchemaSource
+
+        schema_id = SchemaSource(settings.schemas).register(f"{topic}-value", definition(stream))
+        prefix = bytes([CONFLUENT_MAGIC]) + schema_id.to_bytes(4, "big")
+    return encoder(without_logical_types(definition(stream)), prefix)
+
+
+def stream_decoder(stream: str, settings: Settings) -> Decode:
+    """Compile a stream's decoder: decimals come as bytes, times as milliseconds."""
+    prefix = CONFLUENT_HEADER if settings.output_format == "confluent" else 0
+    return decoder(without_logical_types(definition(stream)), prefix)
+
+
+def output_topics(topics: Topics) -> dict[str, str]:
+    """Map every output stream to its topic."""
+    return {
+        DECISIONS: topics.decisions,
+        DEAD_LETTERS: topics.dead_letters,
+        SHADOW_SCORES: topics.shadow_scores,
+        DRIFT: topics.drift,
+        COMPARISON: topics.comparison,
+    }

@@ -1,0 +1,126 @@
+"""Keyed state in RocksDB: the embedded engine's store."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from rocksdict import Options, Rdict, WriteBatch
+
+from state.errors import StateError
+
+HEAD, CHUNK, META = b"h", b"c", b"m"
+"""First byte of every stored key."""
+
+
+class RocksStore:
+    """A folder of keyed state that one process owns.
+
+    What operators write stays in memory until `commit` puts it all into one WriteBatch, together
+    with what the engine must not lose beside it (offsets). So a crash leaves the state of the last
+    commit, never half of a batch.
+
+    Parameters
+    ----------
+    folder
+        Made if it is not there.
+
+    Raises
+    ------
+    StateError
+        Another process holds the folder, or RocksDB cannot open it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     store = RocksStore(Path(folder))
+    ...     state = store.keyed("customer")
+    ...     state.key = b"c1"
+    ...     state.put(b"head")
+    ...     store.commit({"offset": b"7"})
+    ...     store.close()
+    ...     store = RocksStore(Path(folder))
+    ...     print(store.meta("offset"), store.keyed("customer", b"c1").get())
+    ...     store.close()
+    b'7' b'head'
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        options = Options(raw_mode=True)
+        options.create_if_missing(True)
+        try:
+            self._db = Rdict(str(folder), options)
+        except Exception as error:
+            if "lock" in str(error).lower():
+                raise StateError(
+                    f"the state in {folder} is in use by another process: stop that one, or give "
+                    "this one a folder of its own (settings.state)"
+                ) from None
+            raise StateError(f"the state in {folder} cannot be opened: {error}") from None
+        self._dirty: dict[bytes, bytes | None] = {}
+
+    def keyed(self, hop: str, key: bytes = b"") -> "RocksState":
+        """Return a view of one hop's keys; set its ``key`` before each use."""
+        return RocksState(self, hop, key)
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return what is stored, or written since the last commit."""
+        if key in self._dirty:
+            return self._dirty[key]
+        value: bytes | None = self._db.get(key)
+        return value
+
+    def put(self, key: bytes, value: bytes | None) -> None:
+        """Write at the next commit; None deletes."""
+        self._dirty[key] = value
+
+    def meta(self, name: str) -> bytes | None:
+        """Return what a commit put beside the state."""
+        return self.get(META + name.encode())
+
+    def commit(self, meta: Mapping[str, bytes]) -> None:
+        """Write everything since the last commit, and ``meta``, in one WriteBatch."""
+        batch = WriteBatch(raw_mode=True)
+        for key, value in self._dirty.items():
+            if value is None:
+                batch.delete(key)
+            else:
+                batch.put(key, value)
+        for name, value in meta.items():
+            batch.put(META + name.encode(), value)
+        self._db.write(batch)
+        self._dirty.clear()
+
+    def close(self) -> None:
+        """Let go of the folder; what was not committed is dropped."""
+        self._dirty.clear()
+        self._db.close()
+
+
+class RocksState:
+    """The state of one key of a hop: a `KeyedState` over a `RocksStore`."""
+
+    def __init__(self, store: RocksStore, hop: str, key: bytes) -> None:
+        self._store = store
+        self._head = HEAD + hop.encode() + b"\0"
+        self._chunk = CHUNK + hop.encode() + b"\0"
+        self.key = key
+
+    def get(self) -> bytes | None:
+        return self._store.get(self._head + self.key)
+
+    def put(self, head: bytes) -> None:
+        self._store.put(self._head + self.key, head)
+
+    def chunk(self, number: int) -> bytes | None:
+        return self._store.get(self._chunk_key(number))
+
+    def put_chunk(self, number: int, data: bytes) -> None:
+        self._store.put(self._chunk_key(number), data)
+
+    def drop_chunk(self, number: int) -> None:
+        self._store.put(self._chunk_key(number), None)
+
+    def _chunk_key(self, number: int) -> bytes:
+        # The number has a fixed length, so no key's chunk can be mistaken for another key's.
+        return self._chunk + self.key + number.to_bytes(8, "big")
