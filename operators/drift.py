@@ -4,8 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from river.drift import ADWIN
-
 from operators.histogram import psi
 from operators.message import Emit
 from operators.records import DRIFT, Encode
@@ -50,6 +48,9 @@ class Drifts:
         min_events: int,
         encode: Encode,
     ) -> None:
+        from river.drift import ADWIN  # 4 s where scikit-learn is installed, which river imports
+
+        self._adwin = ADWIN
         self._pipeline = pipeline
         self._watched: Mapping[str, Watched] = {item.name: item for item in watched}
         self._window = window
@@ -127,7 +128,7 @@ class Drifts:
         means: list[float] = memory.setdefault("means", [])
         means.append(distance)
         del means[:-MEMORY]
-        adwin = ADWIN(
+        adwin = self._adwin(
             delta=self._adwin_delta, clock=1, grace_period=ADWIN_GRACE, min_window_length=2
         )
         shifted = False

@@ -35,6 +35,7 @@ def encoder(schema: Any, prefix: bytes = b"") -> Encode:
     schema
         Parsed, without logical types: decimals are bytes, times milliseconds.
     """
+    schema = fastavro.parse_schema(schema)
     write: Callable[[io.BytesIO, Any, Any], None] = fastavro.schemaless_writer
 
     def encode(record: Mapping[str, Any]) -> bytes:
@@ -48,6 +49,7 @@ def encoder(schema: Any, prefix: bytes = b"") -> Encode:
 
 def decoder(schema: Any, prefix: int = 0) -> Decode:
     """Compile a decoder of what `encoder` wrote; ``prefix`` is the header's length in bytes."""
+    schema = fastavro.parse_schema(schema)
     read = fastavro.schemaless_reader
 
     def decode(value: bytes) -> dict[str, Any]:

@@ -70,9 +70,7 @@ def write(
     picked = range(0, len(rows), step)[:VECTORS]
     card = draft.model_copy(
         update={
-            "vectors": [
-                Vector(features=rows[i].tolist(), score=scores[i]) for i in picked
-            ],
+            "vectors": [Vector(features=rows[i].tolist(), score=scores[i]) for i in picked],
             "tolerance": Card.model_fields["tolerance"].default,
             "baseline": {
                 **{key: baseline(values) for key, values in watched.items()},

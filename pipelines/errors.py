@@ -37,3 +37,7 @@ class FlinkError(VerdictError):
 
 class FileError(VerdictError):
     """A file of events or of outputs cannot be read or written; mend or restore it."""
+
+
+class RegistryError(VerdictError):
+    """Schemas cannot be had or kept just now: nothing is lost by waiting and trying again."""

@@ -57,10 +57,14 @@ def stream_encoder(stream: str, settings: Settings, topic: str) -> Encode:
     return encoder(without_logical_types(definition(stream)), prefix)
 
 
-def stream_decoder(stream: str, settings: Settings) -> Decode:
-    """Compile a stream's decoder: decimals come as bytes, times as milliseconds."""
+def stream_decoder(stream: str, settings: Settings, *, logical: bool = False) -> Decode:
+    """Compile a stream's decoder.
+
+    Decimals come as bytes and times as milliseconds; as `Decimal` and `datetime` if ``logical``.
+    """
     prefix = CONFLUENT_HEADER if settings.output_format == "confluent" else 0
-    return decoder(without_logical_types(definition(stream)), prefix)
+    schema = definition(stream)
+    return decoder(schema if logical else without_logical_types(schema), prefix)
 
 
 def output_topics(topics: Topics) -> dict[str, str]:

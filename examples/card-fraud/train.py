@@ -97,7 +97,7 @@ def card(name: str, bundle: Bundle, test: Data, what: str) -> str:
         "`pipeline.yaml`, computed by the pipeline's own operators.",
         f"- Measured on the unseen days {TEST_FROM} to {DAYS - 1}: {len(test.fraud):,} payments, "
         f"{int(test.fraud.sum()):,} of them fraud ({test.fraud.mean():.2%}).",
-        "- The data are simulated: these figures say that the pipeline works, nothing of real cards.",
+        "- The data are simulated: these figures say nothing of real cards.",
         "",
         "| on unseen days | |",
         "|---|---|",

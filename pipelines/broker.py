@@ -1,0 +1,142 @@
+"""Kafka as the embedded engine sees it: records in at known offsets, records out, acknowledged."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError as ClientError
+
+from operators.message import Message
+from pipelines.embedded import Output
+from pipelines.errors import KafkaError
+from pipelines.kafka import Clients, require
+
+FLUSH_S = 60.0
+"""How long outputs may stay unacknowledged before the run gives up; the client retries."""
+SOURCE_HEADER = "source"
+"""Header of every output record: ``topic/partition/offset`` of the input record behind it."""
+
+
+class KafkaBroker:
+    """Reads a job's input topics from known offsets and writes its output topics.
+
+    The partitions are assigned, not subscribed to: the engine keeps the offsets in its own store,
+    and its folder's lock keeps a second process out.
+
+    Parameters
+    ----------
+    clients
+        Settings of the clients.
+    inputs, outputs
+        Stream -> topic.
+    offsets
+        ``topic/partition`` -> next offset; partitions that are not named start at their beginning.
+
+    Raises
+    ------
+    KafkaError
+        The broker does not answer, or a topic is missing.
+    """
+
+    def __init__(
+        self,
+        clients: Clients,
+        inputs: Mapping[str, str],
+        outputs: Mapping[str, str],
+        offsets: Mapping[str, int],
+    ) -> None:
+        partitions = require(clients, [*inputs.values(), *outputs.values()])
+        self._streams = {topic: stream for stream, topic in inputs.items()}
+        self._outputs = outputs
+        self._failure: ClientError | None = None
+        self._producer = Producer(clients.producer)
+        self._consumer = Consumer({**clients.consumer, "group.id": "verdict-embedded"})
+        self._assigned = [
+            TopicPartition(topic, partition, offsets.get(f"{topic}/{partition}", OFFSET_BEGINNING))
+            for topic in inputs.values()
+            for partition in range(partitions[topic])
+        ]
+        self._ends: dict[str, int] = {}
+        self._consumer.assign(self._assigned)
+
+    def poll(self, most: int, timeout: float) -> list[Message]:
+        """Return the records that wait, in each partition's order; wait for the first of them."""
+        first = self._consumer.poll(timeout)
+        if first is None:
+            return []
+        records = [first, *self._consumer.consume(most - 1, 0)]  # a timeout would be waited out
+        return [self._message(record) for record in records]
+
+    def _message(self, record: Any) -> Message:
+        if record.error() is not None:
+            raise KafkaError(f"reading {record.topic()}: {record.error().str()}")
+        topic = record.topic()
+        return Message(
+            self._streams[topic],
+            record.key(),
+            record.value(),
+            topic,
+            record.partition(),
+            record.offset(),
+            record.timestamp()[1],
+        )
+
+    def send(self, output: Output) -> None:
+        """Hand a record to the producer; `flush` says whether it arrived."""
+        cause = output.cause
+        source = f"{cause.topic}/{cause.partition}/{cause.offset}".encode()
+        while True:
+            try:
+                self._producer.produce(
+                    self._outputs[output.stream],
+                    key=output.key,
+                    value=output.value,
+                    headers=[(SOURCE_HEADER, source)],
+                    on_delivery=self._delivered,
+                )
+                return
+            except BufferError:  # the producer's queue is full: wait for acknowledgements
+                self._producer.poll(0.1)
+
+    def _delivered(self, error: ClientError | None, _record: Any) -> None:
+        if error is not None:
+            self._failure = error
+
+    def flush(self) -> None:
+        """Wait until everything sent is acknowledged.
+
+        Raises
+        ------
+        KafkaError
+            Something was not; nothing is committed, so a restart repeats it.
+        """
+        left = self._producer.flush(FLUSH_S)
+        if self._failure is not None:
+            raise KafkaError(f"an output was not acknowledged: {self._failure.str()}")
+        if left:
+            raise KafkaError(f"{left} outputs were not acknowledged within {FLUSH_S:g} s")
+
+    def at_end(self, offsets: Mapping[str, int]) -> bool:
+        """Whether everything that was in the topics at the first call has been read."""
+        if not self._ends:
+            for assigned in self._assigned:
+                low, high = self._watermarks(assigned)
+                if high > low:
+                    self._ends[f"{assigned.topic}/{assigned.partition}"] = high
+        return all(offsets.get(partition, 0) >= end for partition, end in self._ends.items())
+
+    def _watermarks(self, partition: TopicPartition) -> tuple[int, int]:
+        try:
+            low, high = self._consumer.get_watermark_offsets(partition, timeout=10)
+        except KafkaException as error:
+            raise KafkaError(f"{partition.topic}: {error.args[0].str()}") from None
+        return low, high
+
+    def close(self) -> None:
+        """Leave the broker."""
+        self._consumer.close()
+
+
+def topics_of(streams: Sequence[str], topics: Mapping[str, str]) -> dict[str, str]:
+    """Select the topics of some streams."""
+    return {stream: topics[stream] for stream in streams}

@@ -1,0 +1,384 @@
+"""The command ``verdict``."""
+
+import json
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from pipelines import jobs
+from pipelines.errors import FlinkError, SpecError
+from pipelines.job import Job
+from pipelines.pipeline import Pipeline, check_models, load
+from state.errors import VerdictError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="""A decision for every event: features from keyed state, an ONNX model's score, an action.
+
+    **A first pipeline:** `verdict init my-pipeline`, then `verdict check` and `verdict run` on its
+    `pipeline.yaml`.
+
+    **On Kafka:** `verdict up`, `verdict topics create PIPELINE`, `verdict run PIPELINE`, and in
+    another terminal `verdict tail PIPELINE decisions`.
+    """,
+)
+topics_app = typer.Typer(no_args_is_help=True, help="Make a pipeline's topics, or list them.")
+app.add_typer(topics_app, name="topics")
+
+out = Console()
+err = Console(stderr=True)
+verbose = False
+
+PipelineFile = Annotated[
+    Path, typer.Argument(metavar="PIPELINE", help="The pipeline file, or the folder it is in.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for a script.")]
+Folder = Annotated[Path, typer.Option("--folder", help="Where the local broker keeps its data.")]
+BROKER_FOLDER = Path(".verdict/broker")
+
+
+class Engine(StrEnum):
+    """The two engines."""
+
+    EMBEDDED = "embedded"
+    FLINK = "flink"
+
+
+@app.callback()
+def _options(
+    v: Annotated[bool, typer.Option("-v", "--verbose", help="Show stack traces.")] = False,
+) -> None:
+    global verbose
+    verbose = v
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="Of the new pipeline; must not exist yet.")],
+) -> None:
+    """Make the smallest pipeline that works: YAML, schema, ten events, a tiny model, a test."""
+    from pipelines import resources
+
+    if folder.exists():
+        raise SpecError([f"{folder} exists already: name a folder that does not"])
+    source = resources.path("init")
+    for file in sorted(source.rglob("*")):
+        if file.is_file() and "__pycache__" not in file.parts:
+            target = folder / file.relative_to(source)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(file.read_bytes())
+    out.print(f"Made {folder}. Next:")
+    out.print(f"  verdict check {folder}", f"  verdict run {folder}", sep="\n", highlight=False)
+    out.print(f"  verdict tail {folder} decisions", highlight=False)
+
+
+@app.command()
+def check(pipeline: PipelineFile, as_json: AsJson = False) -> None:
+    """Find every mistake of a pipeline file before anything runs, and prove its models."""
+    try:
+        loaded = load(_file(pipeline))
+        models = check_models(loaded)
+    except SpecError as error:
+        if not as_json:
+            raise
+        print(json.dumps({"ok": False, "errors": error.messages}))
+        raise typer.Exit(1) from None
+    names = [f"{model.card.name}:{model.card.version}" for model in models]
+    summary = {
+        "ok": True,
+        "pipeline": loaded.spec.pipeline,
+        "entities": loaded.entities,
+        "features": list(loaded.spec.features),
+        "models": names,
+        "topics": loaded.topics,
+    }
+    if as_json:
+        print(json.dumps(summary))
+        return
+    hops = " -> ".join(f"hop({entity})" for entity in loaded.entities)
+    out.print(f"[green]{_file(pipeline)} is right.[/]", highlight=False)
+    out.print(f"  events -> {hops} -> score -> decide", highlight=False)
+    out.print(f"  {len(loaded.spec.features)} features; champion {names[0]}", highlight=False)
+    for challenger in names[1:]:
+        out.print(f"  challenger {challenger}", highlight=False)
+
+
+@app.command()
+def run(
+    pipeline: PipelineFile,
+    job: Annotated[
+        list[str] | None,
+        typer.Option(help="score, shadow or watch; from files several, each fed by the former."),
+    ] = None,
+    engine: Annotated[Engine, typer.Option(help="flink for production.")] = Engine.EMBEDDED,
+    events: Annotated[
+        list[Path] | None, typer.Option(help="Files of events instead of the topic.")
+    ] = None,
+    to: Annotated[Path, typer.Option(help="Folder of the outputs, from files.")] = Path("out"),
+    state: Annotated[
+        Path | None, typer.Option(help="Folder of the state, instead of settings.state.")
+    ] = None,
+    bounded: Annotated[
+        bool, typer.Option("--bounded", help="End where the topics end now.")
+    ] = False,
+    cluster: Annotated[
+        str | None, typer.Option(help="host:port of a Flink cluster to submit to.")
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="From files: events a second, instead of all at once.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a pipeline's jobs until Ctrl-C, or to the end of its files."""
+    loaded = load(_file(pipeline))
+    if events:
+        loaded = loaded.over(events)
+    check_models(loaded)
+    from_files = loaded.spec.events.files is not None
+    names = job or (list(jobs.JOBS) if from_files else [jobs.SCORE_JOB])
+    chosen = [jobs.job(loaded, name) for name in names]
+    folder = state or loaded.file(loaded.spec.settings.state)
+    if from_files:
+        if engine is Engine.FLINK:
+            raise SpecError(["events from files run on the embedded engine; give Flink a topic"])
+        _run_files(loaded, chosen, folder, to, rate, as_json)
+        return
+    if len(chosen) != 1:
+        raise SpecError(["on Kafka each job is a process of its own: name one with --job"])
+    if engine is Engine.FLINK:
+        _run_flink(loaded, names[0], folder, bounded, cluster)
+    else:
+        _run_kafka(loaded, names[0], folder, bounded, as_json)
+
+
+def _run_files(
+    loaded: Pipeline,
+    chosen: list[Job],
+    folder: Path,
+    to: Path,
+    rate: float | None,
+    as_json: bool,
+) -> None:
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from pipelines.embedded import Output, paced, run_files
+
+    counts: dict[str, int] = {}
+    stop = _stop_on_signals()
+    files = [loaded.file(file) for file in loaded.spec.events.files or []]
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True, disable=as_json) as progress:
+        task = progress.add_task("starting")
+
+        def watch(outputs: Any) -> None:
+            typed: list[Output] = outputs
+            for output in typed:
+                counts[output.stream] = counts.get(output.stream, 0) + 1
+            shown = ", ".join(f"{count:,} {stream}" for stream, count in counts.items())
+            progress.update(task, description=shown or "reading")
+
+        done = run_files(
+            chosen,
+            files,
+            loaded.schema,
+            loaded.topics,
+            folder / "files",
+            to,
+            stop=stop,
+            pace=paced(rate) if rate else None,
+            watch=watch,
+        )
+    if as_json:
+        print(json.dumps({"events": done, "outputs": counts, "folder": str(to)}))
+        return
+    out.print(f"{done:,} events", highlight=False)
+    if not counts:
+        out.print(f"  nothing new: {folder} remembers them; delete it to start anew")
+    for stream, count in counts.items():
+        out.print(f"  {count:>8,} {to / loaded.topics[stream]}.avro", highlight=False)
+
+
+def _run_kafka(loaded: Pipeline, name: str, folder: Path, bounded: bool, as_json: bool) -> None:
+    from pipelines.broker import KafkaBroker, topics_of
+    from pipelines.embedded import run_kafka
+    from pipelines.kafka import clients
+
+    job = jobs.job(loaded, name)
+    settings = clients(loaded.spec.settings)
+    inputs, outputs = topics_of(job.inputs, loaded.topics), topics_of(job.outputs, loaded.topics)
+    stop = _stop_on_signals()
+    read = run_kafka(
+        job,
+        lambda offsets: KafkaBroker(settings, inputs, outputs, offsets),
+        folder / loaded.spec.pipeline / name,
+        stop=stop,
+        bounded=bounded,
+    )
+    if as_json:
+        print(json.dumps({"job": name, "records": read}))
+
+
+def _run_flink(
+    loaded: Pipeline, name: str, folder: Path, bounded: bool, cluster: str | None
+) -> None:
+    raise NotImplementedError
+
+
+def _stop_on_signals() -> threading.Event:
+    """End at the next batch on Ctrl-C or SIGTERM; a second signal ends at once."""
+    stop = threading.Event()
+
+    def handle(_number: int, _frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    signal.signal(signal.SIGINT, handle)
+    signal.signal(signal.SIGTERM, handle)
+    return stop
+
+
+@app.command()
+def up(folder: Folder = BROKER_FOLDER, as_json: AsJson = False) -> None:
+    """Start a local Kafka broker, on 127.0.0.1 alone; it stays until `verdict down`."""
+    from pipelines import local
+
+    bootstrap = local.up(folder)
+    if as_json:
+        print(json.dumps({"bootstrap": bootstrap, "folder": str(folder)}))
+    else:
+        out.print(f"A broker answers at {bootstrap}. 'verdict down' stops it.", highlight=False)
+
+
+@app.command()
+def down(folder: Folder = BROKER_FOLDER) -> None:
+    """Stop the local broker that `verdict up` started; its data stay."""
+    from pipelines import local
+
+    stopped = local.down(folder)
+    out.print("Stopped." if stopped else "No broker of this folder runs.", highlight=False)
+
+
+@topics_app.command("create")
+def topics_create(
+    pipeline: PipelineFile,
+    partitions: Annotated[int, typer.Option(help="Of each new topic.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Make the topics that a pipeline reads and writes, where they are missing."""
+    from pipelines.kafka import clients, create_topics
+
+    loaded = load(_file(pipeline))
+    settings = clients(loaded.spec.settings)
+    names = list(loaded.topics.values())
+    made = create_topics(settings, names, partitions=partitions)
+    if as_json:
+        print(json.dumps({"created": made, "topics": names}))
+        return
+    for name in names:
+        out.print(f"  {name}: {'created' if name in made else 'there already'}", highlight=False)
+
+
+class Stream(StrEnum):
+    """What can be followed."""
+
+    DECISIONS = "decisions"
+    DEAD_LETTERS = "dead-letters"
+    SHADOW_SCORES = "shadow-scores"
+    DRIFT = "drift"
+    COMPARISON = "comparison"
+
+
+@app.command()
+def tail(
+    pipeline: PipelineFile,
+    stream: Annotated[Stream, typer.Argument(help="Which output.")] = Stream.DECISIONS,
+    last: Annotated[int, typer.Option("-n", help="Start this many records before the end.")] = 10,
+    follow: Annotated[bool, typer.Option("-f", help="Wait for more, until Ctrl-C.")] = False,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Folder of the outputs of a run from files.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show an output stream's newest records."""
+    from pipelines.tail import newest
+
+    loaded = load(_file(pipeline))
+    if source is None and loaded.spec.events.files is not None:
+        source = Path("out")
+    for record in newest(loaded, stream.value, last, follow, source):
+        if as_json:
+            print(json.dumps(record), flush=True)
+        else:
+            out.print(_line(stream, record), highlight=False, soft_wrap=True)
+
+
+def _line(stream: Stream, record: dict[str, Any]) -> str:
+    """Say a record in one line."""
+    match stream:
+        case Stream.DECISIONS:
+            amount = f" {record['amount']} {record['currency']}" if record["amount"] else ""
+            rules = f" [{', '.join(record['rules'])}]" if record["rules"] else ""
+            what = f"{record['action']} ({record['because']})"
+            text = f"{record['event_time']} {record['event_id']}{amount} {record['score']:.4f} "
+            return text + what + rules.replace("[", r"\[")
+        case Stream.DEAD_LETTERS:
+            where = f"{record['topic']}/{record['partition']}/{record['offset']}"
+            return f"{where} {record['stage']}: {record['reason']}"
+        case Stream.SHADOW_SCORES:
+            a, b = record["champion"], record["challenger"]
+            mark = "=" if a["action"] == b["action"] else "!"
+            return (
+                f"{record['event_id']} {a['name']} {a['score']:.4f} {a['action']} {mark} "
+                f"{b['name']} {b['score']:.4f} {b['action']}"
+            )
+        case Stream.DRIFT:
+            psi = "-" if record["psi"] is None else f"{record['psi']:.3f}"
+            detectors = f" ({', '.join(record['detectors'])})" if record["detectors"] else ""
+            return (
+                f"{record['window_start']} {record['feature']} n={record['count']} PSI {psi} "
+                f"{record['state']}{detectors}"
+            )
+        case Stream.COMPARISON:
+            return (
+                f"{record['window_end']} {record['champion']} vs {record['challenger']}: "
+                f"{record['agreed']:,} of {record['total']:,} agreed ({record['agreement']:.2%})"
+            )
+
+
+def _file(path: Path) -> Path:
+    return path / "pipeline.yaml" if path.is_dir() else path
+
+
+def guarded(command: Callable[[], Any]) -> int:
+    """Run a command; an error of verdict is a message and exit code 1, no stack trace."""
+    try:
+        command()
+    except VerdictError as error:
+        if verbose:
+            err.print_exception()
+            if isinstance(error, FlinkError) and error.details:
+                err.print(error.details, markup=False, highlight=False)
+        err.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # verdict tail ... | head
+        sys.stderr.close()
+        return 0
+    return 0
+
+
+def main() -> None:
+    """Entry point."""
+    sys.exit(guarded(lambda: app(standalone_mode=False)))

@@ -1,0 +1,100 @@
+"""Reads an output stream's newest records, from its topic or its file, as plain values."""
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from pipelines.errors import FileError
+from pipelines.files import read_records
+from pipelines.pipeline import Pipeline
+from pipelines.streams import stream_decoder
+
+POLL_S = 0.2
+
+
+def newest(
+    pipeline: Pipeline, stream: str, last: int, follow: bool, folder: Path | None
+) -> Iterator[dict[str, Any]]:
+    """Yield the last records of a stream, then those that come if ``follow``.
+
+    Parameters
+    ----------
+    pipeline
+        Whose stream it is.
+    stream
+        Its logical name.
+    last
+        How many records from the end; of a topic, of each partition.
+    follow
+        Wait for more, for ever.
+    folder
+        Of the output files of a run from files; None reads the topic.
+
+    Raises
+    ------
+    FileError
+        There is no such file yet.
+    KafkaError
+        The broker does not answer, or has no such topic.
+    """
+    if folder is None:
+        yield from _from_topic(pipeline, stream, last, follow)
+        return
+    path = folder / f"{pipeline.topics[stream]}.avro"
+    if not path.exists():
+        raise FileError(f"there is no {path}: run the pipeline first, or name its folder by --from")
+    for record in deque(read_records(path), maxlen=last):
+        yield plain(record)
+
+
+def _from_topic(
+    pipeline: Pipeline, stream: str, last: int, follow: bool
+) -> Iterator[dict[str, Any]]:
+    from confluent_kafka import Consumer, TopicPartition
+
+    from pipelines.kafka import clients, require
+
+    settings = clients(pipeline.spec.settings)
+    topic = pipeline.topics[stream]
+    partitions = require(settings, [topic])[topic]
+    decode = stream_decoder(stream, pipeline.spec.settings, logical=True)
+    consumer = Consumer({**settings.consumer, "group.id": "verdict-tail"})
+    try:
+        starts, ends = [], {}
+        for partition in range(partitions):
+            low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
+            starts.append(TopicPartition(topic, partition, max(low, high - last)))
+            if high > low and last:
+                ends[partition] = high
+        consumer.assign(starts)
+        while follow or ends:
+            record = consumer.poll(POLL_S)
+            if record is None or record.error() is not None:
+                continue
+            yield plain(decode(record.value()))
+            if record.offset() + 1 >= ends.get(record.partition(), 0):
+                ends.pop(record.partition(), None)
+    finally:
+        consumer.close()
+
+
+def plain(value: Any) -> Any:
+    """Turn a record into what JSON knows: ISO 8601 times, decimals and bytes as text."""
+    match value:
+        case Mapping():
+            return {key: plain(item) for key, item in value.items()}
+        case list():
+            return [plain(item) for item in value]
+        case datetime():
+            return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        case Decimal():
+            return format(value.normalize(), "f")
+        case bytes():
+            return value.decode("utf-8", "backslashreplace")
+        case float() if value != value or value in (float("inf"), float("-inf")):
+            return None
+        case _:
+            return value
