@@ -214,7 +214,7 @@ def _run_kafka(loaded: Pipeline, name: str, folder: Path, bounded: bool, as_json
     from pipelines.kafka import clients
 
     job = jobs.job(loaded, name)
-    settings = clients(loaded.spec.settings)
+    settings = clients(loaded.spec.settings, loaded.path.parent)
     inputs, outputs = topics_of(job.inputs, loaded.topics), topics_of(job.outputs, loaded.topics)
     stop = _stop_on_signals()
     read = run_kafka(
@@ -231,7 +231,33 @@ def _run_kafka(loaded: Pipeline, name: str, folder: Path, bounded: bool, as_json
 def _run_flink(
     loaded: Pipeline, name: str, folder: Path, bounded: bool, cluster: str | None
 ) -> None:
-    raise NotImplementedError
+    from pipelines import flink
+    from pipelines.broker import topics_of
+    from pipelines.kafka import clients, require
+    from pipelines.local import flink_jars
+
+    job = jobs.job(loaded, name)
+    made = clients(loaded.spec.settings, loaded.path.parent)
+    topics = topics_of((*job.inputs, *job.outputs), loaded.topics)
+    require(made, list(topics.values()))
+    home = folder.absolute() / loaded.spec.pipeline / f"{name}-flink"
+    checkpoints = home / "checkpoints"
+    settings = flink.FlinkSettings(
+        bootstrap=made.servers,
+        folder=home,
+        checkpoint_folder=checkpoints,
+        jars=flink_jars(),
+        client=made.java,
+        checkpoint_interval_ms=loaded.spec.settings.checkpoint_interval,
+        bounded=bounded,
+        restore=None if bounded else flink.latest_checkpoint(checkpoints),
+        slot_groups=cluster is not None,
+    )
+    if cluster is None:
+        flink.run(job, topics, settings)
+        return
+    job_id = flink.submit(f"{loaded.path}:{name}", cluster, topics, settings)
+    out.print(f"{loaded.spec.pipeline}/{name} runs on {cluster} as {job_id}", highlight=False)
 
 
 def _stop_on_signals() -> threading.Event:
@@ -279,7 +305,7 @@ def topics_create(
     from pipelines.kafka import clients, create_topics
 
     loaded = load(_file(pipeline))
-    settings = clients(loaded.spec.settings)
+    settings = clients(loaded.spec.settings, loaded.path.parent)
     names = list(loaded.topics.values())
     made = create_topics(settings, names, partitions=partitions)
     if as_json:
@@ -382,3 +408,7 @@ def guarded(command: Callable[[], Any]) -> int:
 def main() -> None:
     """Entry point."""
     sys.exit(guarded(lambda: app(standalone_mode=False)))
+
+
+if __name__ == "__main__":
+    main()

@@ -155,7 +155,7 @@ def _split_hop(path: Path) -> Operator:
     pipeline = load(path)
     return Split(
         pipeline.spec.pipeline,
-        list(pipeline.spec.features),
+        [item.name for item in watched(pipeline)],
         _decoder(pipeline, DECISIONS),
         _decoder(pipeline, SHADOW_SCORES),
         _encoder(pipeline, DEAD_LETTERS),
@@ -208,9 +208,13 @@ def formulas(pipeline: Pipeline) -> list[Formula]:
 
 
 def watched(pipeline: Pipeline) -> list[Watched]:
-    """List what the watch job watches: every feature, and the score last."""
+    """List what the watch job watches: every feature but the ignored, and the score last."""
     baseline = bundles.read_card(pipeline.models[0]).baseline
-    features = pipeline.spec.features
+    features = {
+        name: feature
+        for name, feature in pipeline.spec.features.items()
+        if name not in pipeline.spec.watch.ignore
+    }
     warm_ups = {
         name: feature.over if isinstance(feature, AggregateFeature) else 0
         for name, feature in features.items()

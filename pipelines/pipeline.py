@@ -249,7 +249,14 @@ def _check_decide(pipeline: Pipeline, source: Source) -> Faults:
             )
 
 
-CHECKS = (_check_events, _check_entities, _check_features, _check_decide)
+def _check_watch(pipeline: Pipeline, source: Source) -> Faults:
+    for index, name in enumerate(pipeline.spec.watch.ignore):
+        if name not in pipeline.spec.features:
+            hint = _meant(name, pipeline.spec.features)
+            yield source.error(("watch", "ignore", index), f"there is no feature '{name}'.{hint}")
+
+
+CHECKS = (_check_events, _check_entities, _check_features, _check_decide, _check_watch)
 
 
 def _expression(

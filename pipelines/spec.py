@@ -294,6 +294,9 @@ class Watch(Model):
     """ADWIN's confidence: the smaller, the fewer false alarms (Bifet and Gavaldà, 2007)."""
     min_events: int = Field(default=100, ge=1)
     """A window with fewer events is shown, but raises no alarm."""
+    ignore: list[Name] = []
+    """Features that are not watched: those that follow the calendar more slowly than the window
+    does, such as ``weekend`` in windows of a day."""
 
 
 class Topics(Model):

@@ -1,0 +1,49 @@
+# verdict: `make demo` to see it, `make test` to prove it.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+ENGINE ?= flink
+SECONDS ?= 60
+RATE ?= 500
+
+.PHONY: demo test lint docs setup clean
+.DEFAULT_GOAL := help
+
+help:  ## show this
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-6s %s\n", $$1, $$2}' Makefile
+
+demo: $(VENV)/run.stamp  ## card payments decided live: SECONDS=60 RATE=500 ENGINE=flink|embedded
+	@$(BIN)/python examples/card-fraud/demo.py --engine=$(ENGINE) --seconds=$(SECONDS) --rate=$(RATE)
+
+test: lint  ## lint, types, layers, and every test
+	@$(BIN)/python -m pytest
+
+lint: $(VENV)/dev.stamp  ## ruff, mypy, import-linter
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+docs: $(VENV)/dev.stamp  ## make docs/spec.md anew from the docstrings
+	@$(BIN)/python -m pipelines.reference docs
+
+setup: $(VENV)/dev.stamp  ## the virtual environment alone
+
+clean:  ## remove the virtual environment and the demo's files
+	rm -rf $(VENV) .verdict
+
+# Python's own venv and pip, pinned by constraints.txt; nothing else is asked of the machine.
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12)) else f"verdict wants Python 3.11 or 3.12, this is {v[0]}.{v[1]}: make PYTHON=python3.11 ...")'
+	@echo "making $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
+	@echo "installing verdict and what it needs (a minute or two, once)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --progress-bar on -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/run.stamp
+	@echo "installing the test tools"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@

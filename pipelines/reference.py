@@ -1,0 +1,159 @@
+"""Makes docs/spec.md from the docstrings: ``python -m pipelines.reference docs``."""
+
+import inspect
+import re
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from operators.bundle import Card
+from operators.expressions import FUNCTIONS
+from pipelines import kafka_settings, spec
+from pipelines.spec import Spec
+
+NAMES = {str: "text", float: "number", int: "whole number", bool: "true or false", Path: "path"}
+FIRST = """# The pipeline file
+
+One YAML file says what a pipeline reads, remembers, computes and decides. `verdict check PIPELINE`
+finds its mistakes, each with its line. This page is made from the docstrings of
+`pipelines/spec.py` and `operators/bundle.py` by `make docs`; a test holds the two together.
+
+The smallest useful one, which `verdict init my-pipeline` makes:
+
+```yaml
+{smallest}```
+"""
+EXPRESSIONS = """## Expressions
+
+Python's syntax, a small safe part of it, parsed and typed once by `verdict check`: numbers, strings
+and booleans; `+ - * / // %`; `== != < <= > >=`, chained too; `in` a list of constants; `is None`;
+`and`, `or`, `not`; `a if c else b`; and the functions {functions}. `hour` and `weekday` (Monday 0)
+are of UTC. A nested field is written by its path: `terminal.country`. A decimal is a number, a time
+is milliseconds since the epoch.
+
+An expression whose operand is missing, or that divides by zero, has no value: the feature takes its
+default, the rule does not fire.
+"""
+
+
+def page() -> str:
+    """Make the whole page."""
+    smallest = (Path(__file__).parent / "resources/init/pipeline.yaml").read_text("utf-8")
+    functions = ", ".join(f"`{name}`" for name in FUNCTIONS)
+    parts = [
+        FIRST.format(smallest=smallest),
+        "\n".join(_sections(Spec)),
+        EXPRESSIONS.format(functions=functions),
+        "## Kafka clients\n\nWhat `settings.kafka` takes, under librdkafka's names.\n",
+        kafka_settings.reference(),
+        "## The model bundle\n\nA folder with `model.onnx` and `model.yaml`, which says:\n",
+        "\n".join(_table(Card)),
+        "\n".join(_sections(Card, root=False)),
+    ]
+    return "\n".join(part.rstrip() + "\n" for part in parts)
+
+
+def _sections(model: type[BaseModel], *, root: bool = True) -> Iterator[str]:
+    seen: list[type[BaseModel]] = []
+    waiting = [model]
+    while waiting:
+        current = waiting.pop(0)
+        if current in seen:
+            continue
+        seen.append(current)
+        if root or current is not model:
+            yield f"## {_title(current)}\n"
+            yield _text(inspect.getdoc(current) or "") + "\n"
+            yield from _table(current)
+            yield ""
+        for info in current.model_fields.values():
+            waiting += [part for part in _models(info.annotation) if part not in waiting]
+
+
+def _table(model: type[BaseModel]) -> Iterator[str]:
+    yield "| setting | | default | meaning |"
+    yield "|---|---|---|---|"
+    for name, info in model.model_fields.items():
+        default = "required" if info.is_required() else _default(info)
+        meaning = _text(info.description or "").replace("\n", " ").replace("|", "\\|")
+        kind = _kind(info).replace("|", "\\|")
+        yield f"| `{info.alias or name}` | {kind} | {default} | {meaning} |"
+
+
+def _default(info: FieldInfo) -> str:
+    value = info.get_default(call_default_factory=True)
+    if value is None:
+        return ""
+    if isinstance(value, BaseModel) or value in ({}, []):
+        return ""
+    if spec.milliseconds in _validators(info):
+        return f"`{_duration(value)}`"
+    return f"`{value}`"
+
+
+def _duration(value: int) -> str:
+    for unit, size in sorted(spec.UNITS_MS.items(), key=lambda item: -item[1]):
+        if value % size == 0:
+            return f"{value // size}{unit}"
+    return f"{value}ms"
+
+
+def _validators(info: FieldInfo) -> list[Any]:
+    return [getattr(part, "func", None) for part in info.metadata]
+
+
+def _kind(info: FieldInfo) -> str:
+    if spec.milliseconds in _validators(info):
+        return "duration"
+    return _named(info.annotation)
+
+
+def _named(annotation: Any) -> str:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _named(arguments[0])
+    if origin is Literal:
+        return " or ".join(f"`{value}`" for value in arguments)
+    if origin in (Union, types.UnionType):
+        return " or ".join(
+            dict.fromkeys(_named(part) for part in arguments if part is not type(None))
+        )
+    if origin is list:
+        return f"list of {_named(arguments[0])}"
+    if origin is dict:
+        return f"{_named(arguments[0])} -> {_named(arguments[1])}"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return f"[{_title(annotation)}](#{_title(annotation).lower().replace(' ', '-')})"
+    return NAMES.get(annotation, str(annotation))
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models(part)]
+
+
+def _title(model: type[BaseModel]) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", model.__name__).capitalize()
+
+
+def _text(docstring: str) -> str:
+    """Turn a docstring's double backticks into Markdown's single ones."""
+    return re.sub(r"``(.+?)``", r"`\1`", docstring, flags=re.DOTALL)
+
+
+def main() -> None:
+    """Write ``spec.md`` into a folder, or print it."""
+    if len(sys.argv) > 1:
+        (Path(sys.argv[1]) / "spec.md").write_text(page(), "utf-8")
+    else:
+        print(page(), end="")
+
+
+if __name__ == "__main__":
+    main()
