@@ -281,7 +281,9 @@ def _event_decoder(pipeline: Pipeline) -> Decode:
     if pipeline.spec.events.format == "confluent" and schemas is not None:
         from pipelines.schema_registry import SchemaSource
 
-        return confluent_decoder(pipeline.schema, SchemaSource(schemas).writer_schema)
+        return confluent_decoder(
+            pipeline.schema, SchemaSource(schemas, pipeline.path.parent).writer_schema
+        )
     return avro_decoder(pipeline.schema)
 
 
@@ -320,7 +322,8 @@ def _decide(pipeline: Pipeline) -> Decide:
 
 
 def _encoder(pipeline: Pipeline, stream: str) -> Encode:
-    return stream_encoder(stream, pipeline.spec.settings, pipeline.topics[stream])
+    topic = pipeline.topics[stream]
+    return stream_encoder(stream, pipeline.spec.settings, topic, pipeline.path.parent)
 
 
 def _decoder(pipeline: Pipeline, stream: str) -> Callable[[bytes], dict[str, object]]:

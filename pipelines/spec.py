@@ -362,11 +362,10 @@ class Schemas(Model):
 class Settings(Model):
     """Where the pipeline runs."""
 
-    kafka: dict[str, FromEnvironment | FromFile | str | int | float | bool] = {
-        "bootstrap.servers": "127.0.0.1:9092"
-    }
-    """Client settings under librdkafka's names. ``docs/operations.md`` lists those that both
-    engines take; another is refused by name."""
+    kafka: dict[str, FromEnvironment | FromFile | str | int | float | bool] = {}
+    """Client settings under librdkafka's names; those listed below are taken, another is refused by
+    name. Without ``bootstrap.servers`` it is ``$VERDICT_BOOTSTRAP``, else the broker that
+    ``verdict up`` started in this folder, else ``127.0.0.1:9092``."""
     schemas: Schemas | None = None
     """Where schemas of Confluent's wire format are."""
     output_format: Literal["avro", "confluent"] = "avro"

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from operators.decode import CONFLUENT_HEADER, CONFLUENT_MAGIC
@@ -40,8 +41,15 @@ def definition(stream: str) -> Any:
     return json.loads(path.read_text("utf-8"))
 
 
-def stream_encoder(stream: str, settings: Settings, topic: str) -> Encode:
+def stream_encoder(stream: str, settings: Settings, topic: str, folder: Path) -> Encode:
     """Compile a stream's encoder, with Confluent's header where the settings ask for it.
+
+    Parameters
+    ----------
+    stream, topic
+        What is encoded, and the topic that its schema is registered for.
+    settings, folder
+        Of the pipeline file.
 
     Raises
     ------
@@ -52,7 +60,9 @@ def stream_encoder(stream: str, settings: Settings, topic: str) -> Encode:
     if settings.output_format == "confluent" and settings.schemas is not None:
         from pipelines.schema_registry import SchemaSource
 
-        schema_id = SchemaSource(settings.schemas).register(f"{topic}-value", definition(stream))
+        schema_id = SchemaSource(settings.schemas, folder).register(
+            f"{topic}-value", definition(stream)
+        )
         prefix = bytes([CONFLUENT_MAGIC]) + schema_id.to_bytes(4, "big")
     return encoder(without_logical_types(definition(stream)), prefix)
 

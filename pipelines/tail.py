@@ -57,7 +57,7 @@ def _from_topic(
 
     from pipelines.kafka import clients, require
 
-    settings = clients(pipeline.spec.settings)
+    settings = clients(pipeline.spec.settings, pipeline.path.parent)
     topic = pipeline.topics[stream]
     partitions = require(settings, [topic])[topic]
     decode = stream_decoder(stream, pipeline.spec.settings, logical=True)
