@@ -266,6 +266,8 @@ class Demo:
         if self.console.is_terminal:
             self.console.print(screen.draw(self.stats, f"card-fraud on {self.asked.engine}: over"))
         counts = self.stats["counts"]
+        if self.asked.picture is not None:
+            screen.save(self.stats, f"card-fraud on {self.asked.engine}", self.asked.picture)
         for line in (
             f"{counts.get('events', 0):,} events: {self.decided:,} decisions, "
             f"{counts.get('dead-letters', 0):,} dead letters; the first after {first:.1f} s",
@@ -297,6 +299,7 @@ def main() -> int:
     parser.add_argument("--engine", choices=("flink", "embedded"), default="flink")
     parser.add_argument("--seconds", type=float, default=60, help="of live play (%(default)s)")
     parser.add_argument("--rate", type=float, default=500, help="events a second (%(default)s)")
+    parser.add_argument("--picture", type=Path, help="write the last screen as an SVG")
     parser.add_argument("--folder", type=Path, default=Path(".verdict/demo"))
 
     def interrupt(_number: int, _frame: object) -> None:

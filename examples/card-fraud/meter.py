@@ -89,8 +89,12 @@ class Stats:
         self.windows += 1
         name = record["feature"]
         if record["state"] == "alarm":
-            keys = ("window_start", "since", "psi", "detectors", "mean")
-            self.alarms[name] = {key: record[key] for key in keys}
+            raised = self.alarms.get(name, {}).get("detectors", [])
+            self.alarms[name] = {
+                "since": record["since"],
+                "psi": record["psi"],
+                "detectors": sorted({*raised, *record["detectors"]}),
+            }
             self.alarmed.setdefault(name, record["since"])
         elif record["state"] == "stable":
             self.alarms.pop(name, None)

@@ -1,9 +1,12 @@
 """Draws what `meter.py` measured, in the terminal."""
 
+import io
+import re
+from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -29,6 +32,14 @@ def draw(stats: dict[str, Any], headline: str) -> RenderableType:
         middle,
         _dead(stats),
     )
+
+
+def save(stats: dict[str, Any], headline: str, path: Path) -> None:
+    """Write the screen as an SVG that needs no font from elsewhere."""
+    console = Console(record=True, width=120, file=io.StringIO(), force_terminal=True)
+    console.print(draw(stats, headline))
+    svg = console.export_svg(title="make demo")
+    path.write_text(re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL), "utf-8")
 
 
 def _panel(title: str, body: RenderableType) -> Panel:
@@ -74,7 +85,7 @@ def _flagged(stats: dict[str, Any]) -> Panel:
         table.add_row(
             item["event_time"][:19].replace("T", " "),
             item["event_id"],
-            f"{item['amount']} {item['currency']}",
+            f"{float(item['amount']):,.2f} {item['currency']}",
             f"{item['score']:.3f}",
             Text(item["action"], style=STYLES.get(item["action"], "cyan")),
             item["because"],

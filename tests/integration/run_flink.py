@@ -1,0 +1,27 @@
+"""Runs one job on a mini cluster to the end of its topics, in a process of its own."""
+
+import json
+import sys
+from pathlib import Path
+
+from pipelines import flink, jobs
+from pipelines.local import flink_jars
+from pipelines.pipeline import load
+
+
+def main() -> None:
+    request = json.loads(sys.argv[1])
+    pipeline = load(Path(request["pipeline"]))
+    folder = Path(request["folder"])
+    settings = flink.FlinkSettings(
+        bootstrap=request["bootstrap"],
+        folder=folder,
+        checkpoint_folder=folder / "checkpoints",
+        jars=flink_jars(),
+        bounded=True,
+    )
+    flink.run(jobs.job(pipeline, request["job"]), request["topics"], settings)
+
+
+if __name__ == "__main__":
+    main()
