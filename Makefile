@@ -6,6 +6,9 @@ ENGINE ?= flink
 SECONDS ?= 60
 RATE ?= 500
 
+# Bytecode is worth half of the start: write it, whatever the shell says.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test lint docs setup clean
 .DEFAULT_GOAL := help
 

@@ -1,5 +1,6 @@
 """The command ``verdict``."""
 
+import contextlib
 import json
 import signal
 import sys
@@ -32,10 +33,11 @@ app = typer.Typer(
     another terminal `verdict tail PIPELINE decisions`.
     """,
 )
-topics_app = typer.Typer(no_args_is_help=True, help="Make a pipeline's topics, or list them.")
+topics_app = typer.Typer(no_args_is_help=True, help="Make a pipeline's topics.")
 app.add_typer(topics_app, name="topics")
 
-out = Console()
+# An event's id may hold what rich would take for markup, or a path be longer than a line.
+out = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
 err = Console(stderr=True)
 verbose = False
 
@@ -66,7 +68,10 @@ def _options(
 def init(
     folder: Annotated[Path, typer.Argument(help="Of the new pipeline; must not exist yet.")],
 ) -> None:
-    """Make the smallest pipeline that works: YAML, schema, ten events, a tiny model, a test."""
+    """Make the smallest pipeline that works: YAML, schema, ten events, a tiny model, a test.
+
+    Next: `verdict check FOLDER`, then `verdict run FOLDER`.
+    """
     from pipelines import resources
 
     if folder.exists():
@@ -78,13 +83,16 @@ def init(
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(file.read_bytes())
     out.print(f"Made {folder}. Next:")
-    out.print(f"  verdict check {folder}", f"  verdict run {folder}", sep="\n", highlight=False)
-    out.print(f"  verdict tail {folder} decisions", highlight=False)
+    for command in (f"check {folder}", f"run {folder}", f"tail {folder} decisions"):
+        out.print(f"  verdict {command}")
 
 
 @app.command()
 def check(pipeline: PipelineFile, as_json: AsJson = False) -> None:
-    """Find every mistake of a pipeline file before anything runs, and prove its models."""
+    """Find every mistake of a pipeline file before anything runs, and prove its models.
+
+    Next: mend what it names, or `verdict run PIPELINE`.
+    """
     try:
         loaded = load(_file(pipeline))
         models = check_models(loaded)
@@ -106,11 +114,11 @@ def check(pipeline: PipelineFile, as_json: AsJson = False) -> None:
         print(json.dumps(summary))
         return
     hops = " -> ".join(f"hop({entity})" for entity in loaded.entities)
-    out.print(f"[green]{_file(pipeline)} is right.[/]", highlight=False)
-    out.print(f"  events -> {hops} -> score -> decide", highlight=False)
-    out.print(f"  {len(loaded.spec.features)} features; champion {names[0]}", highlight=False)
+    out.print(f"{_file(pipeline)} is right.", style="green")
+    out.print(f"  events -> {hops} -> score -> decide")
+    out.print(f"  {len(loaded.spec.features)} features; champion {names[0]}")
     for challenger in names[1:]:
-        out.print(f"  challenger {challenger}", highlight=False)
+        out.print(f"  challenger {challenger}")
 
 
 @app.command()
@@ -135,30 +143,40 @@ def run(
         str | None, typer.Option(help="host:port of a Flink cluster to submit to.")
     ] = None,
     rate: Annotated[
-        float | None, typer.Option(help="From files: events a second, instead of all at once.")
+        float | None,
+        typer.Option(min=0.001, help="From files: events a second, instead of all at once."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run a pipeline's jobs until Ctrl-C, or to the end of its files."""
+    """Run a pipeline's jobs until Ctrl-C, or to the end of its files.
+
+    Next: `verdict tail PIPELINE decisions` shows what came out. A run that was ended goes on where
+    it was when it is started again.
+    """
+    stop = _stop_on_signals() if engine is Engine.EMBEDDED else threading.Event()
     loaded = load(_file(pipeline))
     if events:
         loaded = loaded.over(events)
     check_models(loaded)
     from_files = loaded.spec.events.files is not None
-    names = job or (list(jobs.JOBS) if from_files else [jobs.SCORE_JOB])
+    names = list(dict.fromkeys(job or (jobs.JOBS if from_files else [jobs.SCORE_JOB])))
     chosen = [jobs.job(loaded, name) for name in names]
     folder = state or loaded.file(loaded.spec.settings.state)
     if from_files:
         if engine is Engine.FLINK:
             raise SpecError(["events from files run on the embedded engine; give Flink a topic"])
-        _run_files(loaded, chosen, folder, to, rate, as_json)
+        if loaded.spec.settings.output_format != "avro":
+            raise SpecError(["settings.output_format is of topics; from files it must be avro"])
+        if jobs.SCORE_JOB not in names:
+            raise SpecError([f"from files, {jobs.SCORE_JOB} feeds {names[0]}: name both by --job"])
+        _run_files(loaded, chosen, folder / loaded.spec.pipeline, to, rate, as_json, stop)
         return
     if len(chosen) != 1:
         raise SpecError(["on Kafka each job is a process of its own: name one with --job"])
     if engine is Engine.FLINK:
         _run_flink(loaded, names[0], folder, bounded, cluster)
     else:
-        _run_kafka(loaded, names[0], folder, bounded, as_json)
+        _run_kafka(loaded, names[0], folder, bounded, as_json, stop)
 
 
 def _run_files(
@@ -168,13 +186,13 @@ def _run_files(
     to: Path,
     rate: float | None,
     as_json: bool,
+    stop: threading.Event,
 ) -> None:
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     from pipelines.embedded import Output, paced, run_files
 
     counts: dict[str, int] = {}
-    stop = _stop_on_signals()
     files = [loaded.file(file) for file in loaded.spec.events.files or []]
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True, disable=as_json) as progress:
@@ -201,14 +219,16 @@ def _run_files(
     if as_json:
         print(json.dumps({"events": done, "outputs": counts, "folder": str(to)}))
         return
-    out.print(f"{done:,} events", highlight=False)
+    out.print(f"{done:,} events")
     if not counts:
-        out.print(f"  nothing new: {folder} remembers them; delete it to start anew")
+        out.print(f"  nothing new: {folder / 'files'} remembers them; delete it to start anew")
     for stream, count in counts.items():
-        out.print(f"  {count:>8,} {to / loaded.topics[stream]}.avro", highlight=False)
+        out.print(f"  {count:>8,} {to / loaded.topics[stream]}.avro")
 
 
-def _run_kafka(loaded: Pipeline, name: str, folder: Path, bounded: bool, as_json: bool) -> None:
+def _run_kafka(
+    loaded: Pipeline, name: str, folder: Path, bounded: bool, as_json: bool, stop: threading.Event
+) -> None:
     from pipelines.broker import KafkaBroker, topics_of
     from pipelines.embedded import run_kafka
     from pipelines.kafka import clients
@@ -216,16 +236,20 @@ def _run_kafka(loaded: Pipeline, name: str, folder: Path, bounded: bool, as_json
     job = jobs.job(loaded, name)
     settings = clients(loaded.spec.settings, loaded.path.parent)
     inputs, outputs = topics_of(job.inputs, loaded.topics), topics_of(job.outputs, loaded.topics)
-    stop = _stop_on_signals()
+    kept = folder / loaded.spec.pipeline / name
     read = run_kafka(
         job,
         lambda offsets: KafkaBroker(settings, inputs, outputs, offsets),
-        folder / loaded.spec.pipeline / name,
+        kept,
         stop=stop,
         bounded=bounded,
     )
     if as_json:
         print(json.dumps({"job": name, "records": read}))
+        return
+    out.print(f"{read:,} records of {', '.join(inputs.values())}")
+    if not read:
+        out.print(f"  nothing new: {kept} remembers how far {name} has read")
 
 
 def _run_flink(
@@ -256,12 +280,12 @@ def _run_flink(
     if cluster is None:
         flink.run(job, topics, settings)
         return
-    job_id = flink.submit(f"{loaded.path}:{name}", cluster, topics, settings)
-    out.print(f"{loaded.spec.pipeline}/{name} runs on {cluster} as {job_id}", highlight=False)
+    job_id = flink.submit(job, cluster, topics, settings)
+    out.print(f"{loaded.spec.pipeline}/{name} runs on {cluster} as {job_id}")
 
 
 def _stop_on_signals() -> threading.Event:
-    """End at the next batch on Ctrl-C or SIGTERM; a second signal ends at once."""
+    """End at the next batch on Ctrl-C or SIGTERM, exit code 0; a second signal ends at once."""
     stop = threading.Event()
 
     def handle(_number: int, _frame: object) -> None:
@@ -276,32 +300,41 @@ def _stop_on_signals() -> threading.Event:
 
 @app.command()
 def up(folder: Folder = BROKER_FOLDER, as_json: AsJson = False) -> None:
-    """Start a local Kafka broker, on 127.0.0.1 alone; it stays until `verdict down`."""
+    """Start a local Kafka broker, on 127.0.0.1 alone; it stays until `verdict down`.
+
+    Next: `verdict topics create PIPELINE`, then `verdict run PIPELINE`.
+    """
     from pipelines import local
 
     bootstrap = local.up(folder)
     if as_json:
         print(json.dumps({"bootstrap": bootstrap, "folder": str(folder)}))
     else:
-        out.print(f"A broker answers at {bootstrap}. 'verdict down' stops it.", highlight=False)
+        out.print(f"A broker answers at {bootstrap}. 'verdict down' stops it.")
 
 
 @app.command()
 def down(folder: Folder = BROKER_FOLDER) -> None:
-    """Stop the local broker that `verdict up` started; its data stay."""
+    """Stop the local broker that `verdict up` started; its data stay.
+
+    Next: `verdict up` starts it again.
+    """
     from pipelines import local
 
     stopped = local.down(folder)
-    out.print("Stopped." if stopped else "No broker of this folder runs.", highlight=False)
+    out.print("Stopped." if stopped else "No broker of this folder runs.")
 
 
 @topics_app.command("create")
 def topics_create(
     pipeline: PipelineFile,
-    partitions: Annotated[int, typer.Option(help="Of each new topic.")] = 1,
+    partitions: Annotated[int, typer.Option(min=1, help="Of each new topic.")] = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Make the topics that a pipeline reads and writes, where they are missing."""
+    """Make the topics that a pipeline reads and writes, where they are missing.
+
+    Next: `verdict run PIPELINE`, and in another terminal `verdict tail PIPELINE decisions -f`.
+    """
     from pipelines.kafka import clients, create_topics
 
     loaded = load(_file(pipeline))
@@ -312,7 +345,7 @@ def topics_create(
         print(json.dumps({"created": made, "topics": names}))
         return
     for name in names:
-        out.print(f"  {name}: {'created' if name in made else 'there already'}", highlight=False)
+        out.print(f"  {name}: {'created' if name in made else 'there already'}")
 
 
 class Stream(StrEnum):
@@ -329,24 +362,32 @@ class Stream(StrEnum):
 def tail(
     pipeline: PipelineFile,
     stream: Annotated[Stream, typer.Argument(help="Which output.")] = Stream.DECISIONS,
-    last: Annotated[int, typer.Option("-n", help="Start this many records before the end.")] = 10,
+    last: Annotated[
+        int, typer.Option("-n", min=0, help="Start this many records before the end.")
+    ] = 10,
     follow: Annotated[bool, typer.Option("-f", help="Wait for more, until Ctrl-C.")] = False,
     source: Annotated[
         Path | None, typer.Option("--from", help="Folder of the outputs of a run from files.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show an output stream's newest records."""
+    """Show an output stream's newest records.
+
+    Next: name another stream, add `-f` to wait for more, or `--json` for the whole records.
+    """
     from pipelines.tail import newest
 
     loaded = load(_file(pipeline))
     if source is None and loaded.spec.events.files is not None:
         source = Path("out")
-    for record in newest(loaded, stream.value, last, follow, source):
-        if as_json:
-            print(json.dumps(record), flush=True)
-        else:
-            out.print(_line(stream, record), highlight=False, soft_wrap=True)
+    if follow and source is not None:
+        raise SpecError([f"-f follows a topic; what lies in {source} is shown without it"])
+    with contextlib.suppress(KeyboardInterrupt) if follow else contextlib.nullcontext():
+        for record in newest(loaded, stream.value, last, follow, source):
+            if as_json:
+                print(json.dumps(record), flush=True)
+            else:
+                out.print(_line(stream, record))
 
 
 def _line(stream: Stream, record: dict[str, Any]) -> str:
@@ -357,7 +398,7 @@ def _line(stream: Stream, record: dict[str, Any]) -> str:
             rules = f" [{', '.join(record['rules'])}]" if record["rules"] else ""
             what = f"{record['action']} ({record['because']})"
             text = f"{record['event_time']} {record['event_id']}{amount} {record['score']:.4f} "
-            return text + what + rules.replace("[", r"\[")
+            return text + what + rules
         case Stream.DEAD_LETTERS:
             where = f"{record['topic']}/{record['partition']}/{record['offset']}"
             return f"{where} {record['stage']}: {record['reason']}"
@@ -387,7 +428,10 @@ def _file(path: Path) -> Path:
 
 
 def guarded(command: Callable[[], Any]) -> int:
-    """Run a command; an error of verdict is a message and exit code 1, no stack trace."""
+    """Run a command; an error of verdict is a message and exit code 1, no stack trace.
+
+    A mistyped option or an interrupt is typer's: it exits by itself, with 2 or 130.
+    """
     try:
         command()
     except VerdictError as error:
@@ -397,17 +441,12 @@ def guarded(command: Callable[[], Any]) -> int:
                 err.print(error.details, markup=False, highlight=False)
         err.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         return 1
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:  # verdict tail ... | head
-        sys.stderr.close()
-        return 0
     return 0
 
 
 def main() -> None:
     """Entry point."""
-    sys.exit(guarded(lambda: app(standalone_mode=False)))
+    sys.exit(guarded(app))
 
 
 if __name__ == "__main__":

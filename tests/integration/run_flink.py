@@ -1,4 +1,4 @@
-"""Runs one job on a mini cluster to the end of its topics, in a process of its own."""
+"""Runs one job on Flink to the end of its topics, in a process of its own."""
 
 import json
 import sys
@@ -11,16 +11,20 @@ from pipelines.pipeline import load
 
 def main() -> None:
     request = json.loads(sys.argv[1])
-    pipeline = load(Path(request["pipeline"]))
-    folder = Path(request["folder"])
+    job = jobs.job(load(Path(request["pipeline"])), request["job"])
+    folder, cluster = Path(request["folder"]), request["cluster"]
     settings = flink.FlinkSettings(
         bootstrap=request["bootstrap"],
         folder=folder,
         checkpoint_folder=folder / "checkpoints",
         jars=flink_jars(),
         bounded=True,
+        slot_groups=cluster is not None,
     )
-    flink.run(jobs.job(pipeline, request["job"]), request["topics"], settings)
+    if cluster is None:
+        flink.run(job, request["topics"], settings)
+    else:
+        flink.wait(cluster, flink.submit(job, cluster, request["topics"], settings))
 
 
 if __name__ == "__main__":

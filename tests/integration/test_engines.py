@@ -13,12 +13,14 @@ from types import ModuleType
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from operators.records import DEAD_LETTERS
 from pipelines import jobs
 from pipelines.broker import KafkaBroker, topics_of
 from pipelines.embedded import run_kafka
+from pipelines.flink_cluster import FlinkCluster
 from pipelines.job import Job
 from pipelines.kafka import Clients, clients, create_topics
-from pipelines.local import LocalKafka
+from pipelines.local import LocalKafka, flink_jars
 from pipelines.pipeline import Pipeline, load
 from pipelines.spec import Settings
 from pipelines.streams import EVENTS
@@ -39,13 +41,21 @@ class Stage:
     topics: dict[str, str]
     folder: Path
 
+    def written(self, job: str, stream: str) -> str:
+        """Topic of an embedded job's output; every job has dead letters of its own."""
+        topic = self.topics[stream]
+        return f"{topic}-{job}" if stream == DEAD_LETTERS else topic
 
-def run_embedded(stage: Stage, job: Job, topics: dict[str, str], name: str) -> None:
-    inputs, outputs = topics_of(job.inputs, topics), topics_of(job.outputs, topics)
+
+def run_embedded(stage: Stage, job: Job) -> None:
+    written = {stream: stage.written(job.name, stream) for stream in job.outputs}
+    create_topics(stage.clients, list(written.values()))
     run_kafka(
         job,
-        lambda offsets: KafkaBroker(stage.clients, inputs, outputs, offsets),
-        stage.folder / name,
+        lambda offsets: KafkaBroker(
+            stage.clients, topics_of(job.inputs, stage.topics), written, offsets
+        ),
+        stage.folder / f"embedded-{job.name}",
         stop=threading.Event(),
         bounded=True,
     )
@@ -104,26 +114,23 @@ def stage(
     producer.produce(topics[EVENTS], b"", None)
     assert producer.flush(30) == 0
     for name in jobs.JOBS:
-        run_embedded(stage, jobs.job(pipeline, name), topics, f"embedded-{name}")
+        run_embedded(stage, jobs.job(pipeline, name))
     yield stage
 
 
-# Only the score job depends on whether the topic's key is the entity's.
-CASES = [("keyed", name) for name in jobs.JOBS] + [("unkeyed", jobs.SCORE_JOB)]
-
-
-@pytest.mark.parametrize(("stage", "name"), CASES, indirect=["stage"], scope="module")
-def test_both_engines_put_out_the_same_bytes(name: str, stage: Stage) -> None:
+def run_on_flink(stage: Stage, name: str, cluster: str | None) -> dict[str, str]:
+    """Run a job on Flink, to topics of its own; return these."""
     job = jobs.job(stage.pipeline, name)
-    written = {stream: f"{stage.topics[stream]}-{name}" for stream in job.outputs}
-    topics = {**stage.topics, **written}
+    kind = "mini" if cluster is None else "cluster"
+    written = {stream: f"{stage.written(name, stream)}-{kind}" for stream in job.outputs}
     create_topics(stage.clients, list(written.values()))
     asked = {
         "pipeline": str(stage.pipeline.path),
         "job": name,
-        "topics": topics,
-        "folder": str(stage.folder / f"flink-{name}"),
+        "topics": {**stage.topics, **written},
+        "folder": str(stage.folder / f"{kind}-{name}"),
         "bootstrap": stage.clients.servers,
+        "cluster": cluster,
     }
     done = subprocess.run(
         [sys.executable, str(RUN_FLINK), json.dumps(asked)],
@@ -133,14 +140,35 @@ def test_both_engines_put_out_the_same_bytes(name: str, stage: Stage) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    again = {**topics, **{stream: f"{topics[stream]}-embedded" for stream in job.outputs}}
-    create_topics(stage.clients, [again[stream] for stream in job.outputs])
-    run_embedded(stage, job, again, f"again-{name}")
-    for stream in job.outputs:
-        ours, theirs = read(stage, again[stream]), read(stage, topics[stream])
+    return written
+
+
+def assert_same_bytes(stage: Stage, name: str, written: dict[str, str]) -> None:
+    counts = {}
+    for stream, topic in written.items():
+        ours, theirs = read(stage, stage.written(name, stream)), read(stage, topic)
         assert theirs == ours, stream
-    counts = {stream: len(read(stage, topics[stream])) for stream in job.outputs}
+        counts[stream] = len(ours)
     if name == jobs.SCORE_JOB:
         assert sum(counts.values()) == EVENT_COUNT + 2
-        assert counts["dead-letters"] > BROKEN / 2 * EVENT_COUNT
-    assert all(counts[stream] for stream in job.outputs if stream != "dead-letters")
+        assert counts[DEAD_LETTERS] > BROKEN / 2 * EVENT_COUNT
+    assert all(count for stream, count in counts.items() if stream != DEAD_LETTERS)
+
+
+# Only the score job depends on whether the topic's key is the entity's.
+CASES = [("keyed", name) for name in jobs.JOBS] + [("unkeyed", jobs.SCORE_JOB)]
+
+
+@pytest.mark.parametrize(("stage", "name"), CASES, indirect=["stage"], scope="module")
+def test_both_engines_put_out_the_same_bytes(name: str, stage: Stage) -> None:
+    assert_same_bytes(stage, name, run_on_flink(stage, name, None))
+
+
+@pytest.mark.parametrize("stage", ["keyed"], indirect=True, scope="module")
+def test_score_on_a_standalone_cluster_puts_out_the_same_bytes(
+    stage: Stage, tmp_path: Path
+) -> None:
+    hops = len(jobs.score(stage.pipeline).hops)
+    with FlinkCluster(tmp_path, flink_jars(), task_managers=hops) as cluster:
+        written = run_on_flink(stage, jobs.SCORE_JOB, cluster.address)
+    assert_same_bytes(stage, jobs.SCORE_JOB, written)

@@ -1,0 +1,208 @@
+"""A standalone Flink cluster on this machine: a JobManager, and TaskManagers of one slot each.
+
+For tests, chaos and trying out what a larger cluster does. The processes are those that the wheel's
+scripts ``jobmanager.sh`` and ``taskmanager.sh`` end up with; each is stopped by its id.
+"""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from string import Template
+from types import TracebackType
+from typing import Any, Self
+
+import yaml
+
+from pipelines import resources
+from pipelines.errors import FlinkError
+from pipelines.flink_jvm import environment, free_port, java
+from pipelines.flink_rest import Rest
+
+JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
+TASK_MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
+STEP_S = 0.1
+STARTING_S = 120.0
+"""How long the cluster may take to have all its slots; 15 s on two idle cores."""
+STOPPING_S = 15.0
+
+
+class FlinkCluster:
+    """A standalone cluster of this process, on 127.0.0.1, at free ports.
+
+    Parameters
+    ----------
+    folder
+        For its settings, logs and temporary files.
+    jars
+        Connectors, beside Flink's own jars.
+    task_managers
+        How many; a job with slot sharing groups needs one a hop, times its parallelism.
+    python_path
+        Folders with modules of the jobs, beside those of this process.
+
+    Examples
+    --------
+    >>> with FlinkCluster(Path("/tmp/f"), flink_jars(), 2) as cluster:  # doctest: +SKIP
+    ...     submit(job, cluster.address, topics, settings)
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        jars: Sequence[Path],
+        task_managers: int = 1,
+        *,
+        python_path: Sequence[Path] = (),
+    ) -> None:
+        self.folder = folder.absolute()
+        self._jars = jars
+        self._count = task_managers
+        self._python_path = python_path
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._settings: Any = None
+        self._rest_port = 0
+        self._started = 0
+
+    @property
+    def address(self) -> str:
+        """``host:port`` of its REST API, for `pipelines.flink.submit`."""
+        return f"127.0.0.1:{self._rest_port}"
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Ids of the processes that run: of ``jobmanager``, ``taskmanager-1`` and so on."""
+        return {
+            name: process.pid for name, process in self._processes.items() if process.poll() is None
+        }
+
+    def start(self) -> Self:
+        """Start the cluster, and wait until all its slots are there.
+
+        Raises
+        ------
+        FlinkError
+            A process died, or the slots are not there in two minutes.
+        """
+        self._rest_port, rpc_port = free_port(), free_port()
+        template = Template(resources.path("deploy/flink/config.yaml").read_text())
+        (self.folder / "conf").mkdir(parents=True, exist_ok=True)
+        (self.folder / "tmp").mkdir(exist_ok=True)
+        text = template.substitute(
+            rpc_port=rpc_port, rest_port=self._rest_port, tmp=self.folder / "tmp"
+        )
+        (self.folder / "conf" / "config.yaml").write_text(text)
+        self._settings = yaml.safe_load(text)
+        try:
+            self._spawn("jobmanager", JOB_MANAGER, self._job_manager_memory())
+            for _ in range(self._count):
+                self.add_task_manager()
+            self._await_slots()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def add_task_manager(self) -> str:
+        """Start one more TaskManager, without waiting for it; return its name."""
+        self._started += 1
+        return self._spawn(
+            f"taskmanager-{self._started}", TASK_MANAGER, self._task_manager_memory()
+        )
+
+    def kill_task_manager(self, name: str) -> None:
+        """End a TaskManager with SIGKILL, as a crash would."""
+        process = self._processes.pop(name)
+        process.kill()
+        process.wait()
+
+    def _job_manager_memory(self) -> list[str]:
+        memory = self._settings["jobmanager"]["memory"]
+        return [
+            f"-Xmx{memory['heap']['size']}",
+            f"-XX:MaxMetaspaceSize={memory['jvm-metaspace']['size']}",
+        ]
+
+    def _task_manager_memory(self) -> list[str]:
+        memory = self._settings["taskmanager"]["memory"]
+        framework, task = memory["framework"], memory["task"]
+        heap = _megabytes(framework["heap"]) + _megabytes(task["heap"])
+        direct = _megabytes(framework["off-heap"]) + _megabytes(task["off-heap"])
+        direct += int(memory["network"]["max"].removesuffix("m"))
+        return [
+            f"-Xmx{heap}m",
+            f"-XX:MaxDirectMemorySize={direct}m",
+            f"-XX:MaxMetaspaceSize={memory['jvm-metaspace']['size']}",
+        ]
+
+    def stop(self) -> None:
+        """Stop every process and wait for their ends; SIGKILL after 15 s."""
+        for process in self._processes.values():
+            process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + STOPPING_S
+        for process in self._processes.values():
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._processes.clear()
+
+    def _spawn(self, name: str, main: str, options: Sequence[str]) -> str:
+        conf, log = self.folder / "conf", self.folder / "log"
+        log.mkdir(exist_ok=True)
+        with (log / f"{name}.out").open("wb") as printed:
+            self._processes[name] = subprocess.Popen(
+                [
+                    *java(main, self._jars, log / f"{name}.log", self.folder / "tmp", options),
+                    "--configDir",
+                    str(conf),
+                ],
+                env=environment(conf, self._python_path),
+                stdin=subprocess.DEVNULL,
+                stdout=printed,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return name
+
+    def _await_slots(self) -> None:
+        deadline = time.monotonic() + STARTING_S
+        rest = Rest(self.address)
+        while True:
+            for name, process in self._processes.items():
+                if process.poll() is not None:
+                    raise self._failure(f"{name} ended with exit code {process.returncode}")
+            try:
+                if rest.get("/overview")["slots-total"] == self._count:
+                    return
+            except FlinkError:
+                pass  # the JobManager is still starting
+            if time.monotonic() > deadline:
+                raise self._failure(f"not all slots were there in {STARTING_S:g} s")
+            time.sleep(STEP_S)
+
+    def _failure(self, what: str) -> FlinkError:
+        logs = self.folder / "log"
+        details = "".join(
+            f"== {file.name}{os.linesep}{file.read_text(errors='replace')}"
+            for file in sorted(logs.iterdir())
+        )
+        return FlinkError(f"the Flink cluster did not start: {what}; look at {logs}", details)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+def _megabytes(part: Mapping[str, str]) -> int:
+    return int(part["size"].removesuffix("m"))

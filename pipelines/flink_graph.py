@@ -1,0 +1,229 @@
+"""A job as a Flink program.
+
+    Kafka table of each input -- UNION ALL -- [Java key selector] -- hop
+      hop -- WHERE out = 0 -- [Java key selector] -- next hop
+      hop -- WHERE out = n -- Kafka table of the n-th output
+
+Everything between the Python operators is Java. Each hop has a sink of its own for each output, so
+that no operator has inputs of two slot sharing groups.
+"""
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from pyflink.common import Configuration, Types
+from pyflink.datastream import KeyedStream, StreamExecutionEnvironment
+from pyflink.java_gateway import get_gateway
+from pyflink.table import StreamTableEnvironment
+
+from pipelines.errors import FlinkError
+from pipelines.flink import FlinkSettings
+from pipelines.flink_hop import KeyedHop, PlainHop, emitted_type, record_type
+from pipelines.job import Job
+
+MAX_PARALLELISM = 128
+"""Number of key groups: part of the state's layout, so it never changes for a job."""
+SOURCE_HEADER = "source"
+"""Header of every output record: ``topic/partition/offset`` of the input record behind it."""
+
+# Bytes to text one to one: UTF-8 would fold all invalid keys into one. No key counts as b"".
+KEY = "DECODE(COALESCE(`k`, X''), 'ISO-8859-1')"
+# Of a TIMESTAMP_LTZ, milliseconds since the epoch; SQL has no function for it.
+MILLIS = "EXTRACT(EPOCH FROM `ts`) * 1000 + EXTRACT(MILLISECOND FROM `ts`)"
+
+
+class Graph:
+    """Builds a job; its ``env`` is ready to execute."""
+
+    def __init__(
+        self, job: Job, topics: Mapping[str, str], settings: FlinkSettings, cluster: str | None
+    ) -> None:
+        missing = [stream for stream in (*job.inputs, *job.outputs) if stream not in topics]
+        if missing:
+            raise FlinkError(f"{job.pipeline}/{job.name}: no topic is named for {missing[0]!r}")
+        self.job, self.topics, self.settings = job, topics, settings
+        configuration = Configuration()
+        for name, value in configure(settings).items():
+            configuration.set_string(name, value)
+        if cluster is None:
+            self.env = StreamExecutionEnvironment.get_execution_environment(configuration)
+        else:
+            host, _, port = cluster.rpartition(":")
+            java = get_gateway().jvm.org.apache.flink.streaming.api.environment
+            remote = java.StreamExecutionEnvironment.createRemoteEnvironment
+            no_jars = get_gateway().new_array(get_gateway().jvm.String, 0)
+            self.env = StreamExecutionEnvironment(
+                remote(host, int(port), configuration._j_configuration, no_jars)
+            )
+        self.tables = StreamTableEnvironment.create(self.env)
+        # So that nothing in SQL depends on this machine's zone.
+        self.tables.get_config().set("table.local-time-zone", "UTC")
+        self._sinks = self.tables.create_statement_set()
+        self._build()
+
+    def _build(self) -> None:
+        records = self._source()
+        for index, hop in enumerate(self.job.hops):
+            entering = self._stream(records, hop.keyed)
+            function = (KeyedHop if hop.keyed else PlainHop)(self.job, index, self._input_topics())
+            name = f"{self.job.pipeline}/{self.job.name}/{hop.name}"
+            leaving = entering.process(function, output_type=emitted_type()).name(name).uid(name)
+            if self.settings.slot_groups:
+                leaving.slot_sharing_group(hop.name)
+                if index == 0:
+                    _set_group_before(leaving, hop.name)
+            view = f"hop_{index}"
+            self.tables.create_temporary_view(view, leaving)
+            self._sink(view)
+            records = f"SELECT `src`, `k`, `v`, `part`, `off`, `ts` FROM {view} WHERE `out` = 0"
+        self._sinks.attach_as_datastream()
+
+    def _input_topics(self) -> tuple[str, ...]:
+        return tuple(self.topics[stream] for stream in self.job.inputs)
+
+    def _source(self) -> str:
+        """Make a table of each input; return the query over all of them."""
+        queries = []
+        for number, topic in enumerate(self._input_topics()):
+            table = f"input_{number}"
+            options = {
+                **self._client(),
+                "topic": topic,
+                "properties.group.id": self.settings.group
+                or f"{self.job.pipeline}.{self.job.name}",
+                "scan.startup.mode": "earliest-offset",
+            }
+            if self.settings.start == "committed":
+                options["scan.startup.mode"] = "group-offsets"
+                options["properties.auto.offset.reset"] = "earliest"
+            if self.settings.bounded:
+                options["scan.bounded.mode"] = "latest-offset"
+            self.tables.execute_sql(
+                f"CREATE TABLE {table} (`k` BYTES, `v` BYTES, "
+                "`part` INT METADATA FROM 'partition' VIRTUAL, "
+                "`off` BIGINT METADATA FROM 'offset' VIRTUAL, "
+                "`ts` TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL"
+                f") WITH ({_options(options)})"
+            )
+            queries.append(
+                f"SELECT {number} AS `src`, `k`, `v`, `part`, `off`, {MILLIS} AS `ts` FROM {table}"
+            )
+        return " UNION ALL ".join(queries)
+
+    def _stream(self, records: str, keyed: bool) -> Any:
+        row = "`src`, `k`, `v`, `part`, `off`, `ts`"
+        if not keyed:
+            table = self.tables.sql_query(f"SELECT {row} FROM ({records})")
+            return self.tables.to_append_stream(table, record_type())
+        # Java's own convention, (key, record), which the selector and Python's operator share.
+        pairs = self.tables.to_append_stream(
+            self.tables.sql_query(f"SELECT {KEY} AS `key`, ROW({row}) AS `r` FROM ({records})"),
+            Types.ROW([Types.STRING(), record_type()]),
+        )
+        functions = get_gateway().jvm.org.apache.flink.streaming.api.functions.python
+        key_type = Types.ROW([Types.STRING()]).get_java_type_info()
+        keyed_stream = pairs._j_data_stream.keyBy(functions.KeyByKeySelector(), key_type)
+        return KeyedStream(keyed_stream, record_type(), pairs)
+
+    def _sink(self, view: str) -> None:
+        """Write what a hop emits to each output."""
+        topics = " ".join(
+            f"WHEN {number} THEN CAST({_quoted(topic + '/')} AS STRING)"
+            for number, topic in enumerate(self._input_topics())
+        )
+        source = (
+            f"CASE `src` {topics} END || CAST(`part` AS STRING) || '/' || CAST(`off` AS STRING)"
+        )
+        header = f"MAP[{_quoted(SOURCE_HEADER)}, ENCODE({source}, 'UTF-8')]"
+        for number, stream in enumerate(self.job.outputs, 1):
+            table = f"{view}_output_{number}"
+            options = {
+                **self._client(),
+                "topic": self.topics[stream],
+                "sink.delivery-guarantee": "at-least-once",
+            }
+            self.tables.execute_sql(
+                f"CREATE TABLE {table} "
+                "(`k` BYTES, `v` BYTES, `headers` MAP<STRING, BYTES> METADATA) "
+                f"WITH ({_options(options)})"
+            )
+            self._sinks.add_insert_sql(
+                f"INSERT INTO {table} SELECT `k`, `v`, {header} FROM {view} WHERE `out` = {number}"
+            )
+
+    def _client(self) -> dict[str, str]:
+        client = {"acks": "all", "linger.ms": "0", **self.settings.client}
+        return {
+            "connector": "kafka",
+            "key.format": "raw",
+            "key.fields": "k",
+            "value.format": "raw",
+            "value.fields-include": "EXCEPT_KEY",
+            **{f"properties.{name}": value for name, value in client.items()},
+            "properties.bootstrap.servers": self.settings.bootstrap,
+        }
+
+
+def configure(settings: FlinkSettings) -> dict[str, str]:
+    """Return Flink's own settings for a job."""
+    checkpoints = settings.checkpoint_interval_ms > 0 and not settings.bounded
+    found = {
+        "python.execution-mode": "thread",
+        "python.executable": sys.executable,
+        "python.client.executable": sys.executable,
+        # Thread mode has no Python worker to give a share of RocksDB's memory to.
+        "python.fn-execution.memory.managed": "false",
+        "parallelism.default": str(settings.parallelism),
+        "pipeline.max-parallelism": str(MAX_PARALLELISM),
+        "pipeline.object-reuse": "true",
+        "execution.buffer-timeout.interval": f"{settings.buffer_timeout_ms} ms",
+        "state.backend.type": "rocksdb",
+        "execution.checkpointing.incremental": "true",
+        "execution.checkpointing.dir": settings.checkpoint_folder.absolute().as_uri(),
+        "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+        "taskmanager.memory.managed.size": f"{settings.managed_mb} mb",
+        "jobmanager.bind-host": "127.0.0.1",
+        "taskmanager.bind-host": "127.0.0.1",
+        "rest.address": "127.0.0.1",
+        "rest.bind-address": "127.0.0.1",
+        "rest.port": str(settings.web_port),
+        **_restarts(0 if settings.bounded and settings.restarts is None else settings.restarts),
+    }
+    if checkpoints:
+        found["execution.checkpointing.interval"] = f"{settings.checkpoint_interval_ms} ms"
+    if settings.restore is not None:
+        found["execution.state-recovery.path"] = settings.restore.absolute().as_uri()
+    return found
+
+
+def _restarts(attempts: int | None) -> dict[str, str]:
+    if attempts == 0:
+        return {"restart-strategy.type": "none"}
+    found = {
+        "restart-strategy.type": "exponential-delay",
+        "restart-strategy.exponential-delay.initial-backoff": "1 s",
+        "restart-strategy.exponential-delay.max-backoff": "30 s",
+        "restart-strategy.exponential-delay.backoff-multiplier": "2.0",
+        "restart-strategy.exponential-delay.reset-backoff-threshold": "10 min",
+    }
+    if attempts is not None:
+        name = "restart-strategy.exponential-delay.attempts-before-reset-backoff"
+        found[name] = str(attempts)
+    return found
+
+
+def _set_group_before(stream: Any, group: str) -> None:
+    """Put all that comes before an operator into its slot sharing group; it would have another."""
+    sharing = get_gateway().jvm.org.apache.flink.api.common.operators.SlotSharingGroup
+    java_group = sharing.newBuilder(group).build()
+    for transformation in stream._j_data_stream.getTransformation().getTransitivePredecessors():
+        transformation.setSlotSharingGroup(java_group)
+
+
+def _options(options: Mapping[str, str]) -> str:
+    return ", ".join(f"{_quoted(name)} = {_quoted(value)}" for name, value in options.items())
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,180 @@
+"""What runs inside Flink's workers: one hop's operator, over the state of the current key.
+
+Imported by the Python interpreter in the TaskManager, so it stays small.
+"""
+
+import logging
+import traceback
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from pyflink.common import Row, Types
+from pyflink.datastream.functions import KeyedProcessFunction, ProcessFunction
+from pyflink.datastream.state import MapStateDescriptor, ValueStateDescriptor
+
+from operators.message import NEXT, Message, Operator
+from pipelines.errors import FlinkError
+from pipelines.job import Job
+from state.errors import StateError
+
+
+def record_type() -> Any:
+    """Return the type of what enters a hop.
+
+    Index of the input, key, value, partition, offset, timestamp. A type keeps its Java twin, so
+    each JVM needs one of its own.
+    """
+    return Types.ROW_NAMED(
+        ["src", "k", "v", "part", "off", "ts"],
+        [Types.INT(), _bytes(), _bytes(), Types.INT(), Types.LONG(), Types.LONG()],
+    )
+
+
+def emitted_type() -> Any:
+    """Return the type of what leaves a hop.
+
+    0 for the next hop or 1 + index of the output, key, value, then as in `record_type`.
+    """
+    return Types.ROW_NAMED(
+        ["out", "k", "v", "src", "part", "off", "ts"],
+        [Types.INT(), _bytes(), _bytes(), Types.INT(), Types.INT(), Types.LONG(), Types.LONG()],
+    )
+
+
+def _bytes() -> Any:
+    # Arrives as bytes, as an element of a row; as a state's type it fails on None.
+    return Types.PRIMITIVE_ARRAY(Types.BYTE())
+
+
+class FlinkState:
+    """The current key's state in Flink: a ``ValueState``, and a ``MapState`` of chunks."""
+
+    __slots__ = ("_chunks", "_head")
+
+    def __init__(self, head: Any, chunks: Any) -> None:
+        self._head = head
+        self._chunks = chunks
+
+    def get(self) -> bytes | None:
+        head: bytes | None = self._head.value()
+        return head
+
+    def put(self, head: bytes) -> None:
+        self._head.update(head)
+
+    def chunk(self, number: int) -> bytes | None:
+        data: bytes | None = self._chunks.get(number)
+        return data
+
+    def put_chunk(self, number: int, data: bytes) -> None:
+        self._chunks.put(number, data)
+
+    def drop_chunk(self, number: int) -> None:
+        self._chunks.remove(number)
+
+
+class NoState:
+    """Stands for the state of a hop without a key, and refuses every use."""
+
+    def __init__(self, hop: str) -> None:
+        self._hop = hop
+
+    def _refuse(self) -> StateError:
+        return StateError(f"hop '{self._hop}' has no key, so no state; make it Hop(keyed=True)")
+
+    def get(self) -> bytes | None:
+        raise self._refuse()
+
+    def put(self, head: bytes) -> None:
+        raise self._refuse()
+
+    def chunk(self, number: int) -> bytes | None:
+        raise self._refuse()
+
+    def put_chunk(self, number: int, data: bytes) -> None:
+        raise self._refuse()
+
+    def drop_chunk(self, number: int) -> None:
+        raise self._refuse()
+
+
+class _Hop:
+    """The part that both kinds of hop share.
+
+    Parameters
+    ----------
+    job
+        The job, whose factories stay behind: only the hop's own travels.
+    index
+        Of the hop.
+    topics
+        Topic of each of the job's inputs, in their order.
+    """
+
+    def __init__(self, job: Job, index: int, topics: tuple[str, ...]) -> None:
+        hop = job.hops[index]
+        self.name = hop.name
+        self.where = f"{job.pipeline}/{job.name}/{hop.name}"
+        self.factory: Callable[[], Operator] = hop.operator
+        self.sources = tuple(zip(job.inputs, topics, strict=True))
+        self.outputs = {name: number for number, name in enumerate(job.outputs, 1)}
+        if index + 1 < len(job.hops):
+            self.outputs[NEXT] = 0
+
+    def start(self, state: Any) -> None:
+        # pemja sets the root logger to DEBUG, and every library then formats its debug lines.
+        logging.getLogger().setLevel(logging.WARNING)
+        try:
+            self.operator = self.factory()
+        except Exception as error:
+            raise FlinkError(f"{self.where} cannot start: {_told(error)}") from error
+        self.state = state
+
+    def process_element(self, record: Iterable[Any], _context: Any) -> list[Any]:
+        src, key, value, partition, offset, timestamp = record
+        stream, topic = self.sources[src]
+        message = Message(stream, key, value, topic, partition, offset, timestamp)
+        rows = []
+        try:
+            for output, key, value in self.operator(message, self.state):
+                number = self.outputs.get(output)
+                if number is None:
+                    raise ValueError(self._unknown(output))
+                rows.append(Row(number, key, value, src, partition, offset, timestamp))
+        except Exception as error:
+            where = f"{self.where} failed on {topic}/{partition}/{offset}"
+            raise FlinkError(f"{where}: {_told(error)}") from error
+        return rows
+
+    def _unknown(self, output: str) -> str:
+        if output == NEXT:
+            return "it emits to NEXT, but it is the job's last hop"
+        known = ", ".join(repr(name) for name in self.outputs if name != NEXT)
+        return f"it emits to '{output}'; the job's outputs are {known}"
+
+
+class KeyedHop(_Hop, KeyedProcessFunction):  # type: ignore[misc]
+    """A hop with a key."""
+
+    def open(self, context: Any) -> None:
+        value = Types.PICKLED_BYTE_ARRAY()
+        self.start(
+            FlinkState(
+                context.get_state(ValueStateDescriptor("head", value)),
+                context.get_map_state(MapStateDescriptor("chunks", Types.LONG(), value)),
+            )
+        )
+
+
+class PlainHop(_Hop, ProcessFunction):  # type: ignore[misc]
+    """A hop without a key."""
+
+    def open(self, _context: Any) -> None:
+        self.start(NoState(self.name))
+
+
+def _told(error: Exception) -> str:
+    """Say an error, and under it where it comes from, as Java does: Java hears no more of it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    stack = [f"\tat {frame.filename}:{frame.lineno} in {frame.name}" for frame in reversed(frames)]
+    return "\n".join([f"{type(error).__name__}: {error}", *stack])

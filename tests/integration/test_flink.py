@@ -1,0 +1,347 @@
+"""The Flink engine on a real broker: mini cluster, standalone cluster, failures, stops."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from operators.message import NEXT, Message
+from pipelines import flink_main
+from pipelines.errors import FlinkError
+from pipelines.flink import FlinkSettings, latest_checkpoint, run, submit, wait
+from pipelines.flink_cluster import FlinkCluster
+from pipelines.flink_hop import NoState, PlainHop
+from pipelines.flink_jvm import environment, free_port, java
+from pipelines.flink_prepare import is_prepared, prepare
+from pipelines.job import Job
+from pipelines.kafka import clients, create_topics
+from pipelines.local import LocalKafka, flink_jars
+from pipelines.spec import Settings
+from state.errors import StateError
+from state.keyed import MemoryState
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+import flink_jobs  # noqa: E402
+
+# PyFlink's own, while it is imported.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+DEADLINE_S = 90.0
+"""Several times what a start takes on a busy machine."""
+
+
+class Out(NamedTuple):
+    """An output record, as it is compared."""
+
+    stream: str
+    key: bytes | None
+    value: bytes | None
+    source: bytes
+
+
+class Topics:
+    """A job's topics on a broker, under a prefix of their own."""
+
+    def __init__(self, kafka: LocalKafka, prefix: str, job: Job) -> None:
+        self.job = job
+        self.names = {stream: f"{prefix}-{stream}" for stream in (*job.inputs, *job.outputs)}
+        self._config = {"bootstrap.servers": kafka.bootstrap}
+        create_topics(clients(Settings(kafka=self._config)), list(self.names.values()))
+
+    def send(self, stream: str, records: Sequence[tuple[bytes | None, bytes | None]]) -> None:
+        producer = Producer(self._config)
+        for key, value in records:
+            producer.produce(self.names[stream], key=key, value=value)
+        assert producer.flush(30) == 0
+
+    def inputs(self) -> list[Message]:
+        """Read the inputs as the engine should."""
+        return [
+            Message(stream, key, value, self.names[stream], 0, offset, timestamp)
+            for stream in self.job.inputs
+            for offset, (key, value, _, timestamp) in enumerate(self._read(stream))
+        ]
+
+    def outputs(self) -> list[Out]:
+        found = []
+        for stream in self.job.outputs:
+            for key, value, headers, _ in self._read(stream):
+                assert [name for name, _ in headers] == ["source"]
+                found.append(Out(stream, key, value, headers[0][1]))
+        return found
+
+    def _read(self, stream: str) -> list[tuple[bytes, bytes, list[tuple[str, bytes]], int]]:
+        """Read what is in a topic now."""
+        consumer = Consumer({**self._config, "group.id": "test", "enable.auto.commit": False})
+        partition = TopicPartition(self.names[stream], 0, 0)
+        _, end = consumer.get_watermark_offsets(partition, timeout=10)
+        consumer.assign([partition])
+        found = []
+        while len(found) < end:
+            record = consumer.poll(10)
+            assert record is not None and record.error() is None
+            found.append(
+                (record.key(), record.value(), record.headers() or [], record.timestamp()[1])
+            )
+        consumer.close()
+        return found
+
+
+def expect(job: Job, messages: Sequence[Message]) -> list[Out]:
+    """Run a job in memory."""
+    states: dict[tuple[int, bytes], MemoryState] = defaultdict(MemoryState)
+    operators = [hop.operator() for hop in job.hops]
+    found = []
+
+    def go(hop: int, message: Message) -> None:
+        key = message.key or b"" if job.hops[hop].keyed else b""
+        for emit in operators[hop](message, states[hop, key]):
+            if emit.output == NEXT:
+                go(hop + 1, message._replace(key=emit.key, value=emit.value))
+            else:
+                source = f"{message.topic}/{message.partition}/{message.offset}".encode()
+                found.append(Out(emit.output, emit.key, emit.value, source))
+
+    for message in messages:
+        go(0, message)
+    return found
+
+
+def by_key(outputs: Sequence[Out]) -> dict[tuple[str, bytes | None, int], list[Out]]:
+    """Group what has an order: one key's records of one hop, told apart by their first byte."""
+    found: dict[tuple[str, bytes | None, int], list[Out]] = defaultdict(list)
+    for out in outputs:
+        found[out.stream, out.key, (out.value or b"-")[0]].append(out)
+    return found
+
+
+@pytest.fixture(scope="module")
+def jars() -> list[Path]:
+    """Flink's jars, with what makes it start faster: once a machine."""
+    found = flink_jars()
+    prepare(found)
+    assert is_prepared(found)
+    return found
+
+
+@pytest.fixture
+def settings(kafka: LocalKafka, jars: list[Path], tmp_path: Path) -> FlinkSettings:
+    return FlinkSettings(
+        kafka.bootstrap,
+        tmp_path / "flink",
+        tmp_path / "checkpoints",
+        jars,
+        bounded=True,
+        python_path=(HERE,),
+    )
+
+
+@pytest.fixture(scope="module")
+def three(kafka: LocalKafka) -> Iterator[Topics]:
+    """Inputs with all that keys and values can be."""
+    topics = Topics(kafka, "three", flink_jobs.three_hops())
+    keys = [None, b"", b"\xff", b"\xfe\xff", "schlüssel".encode(), b"k'1", b"\x00"]
+    records: list[tuple[bytes | None, bytes | None]] = []
+    for turn in range(10):
+        for number, key in enumerate(keys):
+            value = b"s%d|%s %d" % ((turn + number) % 3, b"twice" if turn == 4 else b"once", turn)
+            records.append((key, value))
+    records += [(b"k'1", None), (None, None), (b"\xff", b"no second key"), (b"k'1", b"")]
+    topics.send("events", records)
+    # Other keys for both hops: how two inputs mix is nobody's to say.
+    topics.send("labels", [(b"l%d" % (n % 4), b"\xfa\xfb%d|label" % (n % 2)) for n in range(30)])
+    yield topics
+
+
+def test_mini_cluster_makes_the_right_records(three: Topics, settings: FlinkSettings) -> None:
+    run(three.job, three.names, settings)
+
+    wanted = expect(three.job, three.inputs())
+    assert by_key(three.outputs()) == by_key(wanted)
+    assert len(wanted) > 150
+    assert not (settings.folder / "tmp").exists()
+
+
+def test_standalone_cluster_makes_the_same_bytes(
+    three: Topics, kafka: LocalKafka, settings: FlinkSettings, tmp_path: Path
+) -> None:
+    outputs = {"seen": "standalone-seen", "dead": "standalone-dead"}
+    again = Topics(kafka, "standalone", Job("three", "tests", (), (), ("seen", "dead")))
+    # A slot a hop and none to spare: the job runs only if every operator has its hop's group.
+    with FlinkCluster(
+        tmp_path / "cluster", settings.jars, len(three.job.hops), python_path=(HERE,)
+    ) as cluster:
+        job_id = submit(
+            three.job,
+            cluster.address,
+            {**three.names, **outputs},
+            replace(settings, slot_groups=True),
+        )
+        wait(cluster.address, job_id)
+        pids = cluster.pids.values()
+        assert len(pids) == 4
+
+    assert by_key(again.outputs()) == by_key(expect(three.job, three.inputs()))
+    assert not any(map(_lives, pids))
+
+
+def test_failing_operator_says_what_failed_and_where(
+    kafka: LocalKafka, settings: FlinkSettings
+) -> None:
+    topics = Topics(kafka, "failing", flink_jobs.failing())
+    topics.send("events", [(b"a", b"good"), (b"a", b"fail"), (b"a", b"good")])
+
+    with pytest.raises(FlinkError) as caught:
+        run(topics.job, topics.names, settings)
+
+    assert str(caught.value).startswith(
+        "tests/failing/fail failed on failing-events/0/1: "
+        "ValueError: this value was meant to fail; look at "
+    )
+    assert "\n" not in str(caught.value)
+    assert "flink_jobs.py" in caught.value.details
+
+
+def test_stopped_job_goes_on_from_its_checkpoint_and_no_jvm_is_left(
+    kafka: LocalKafka, settings: FlinkSettings, tmp_path: Path
+) -> None:
+    topics = Topics(kafka, "stopped", flink_jobs.counting())
+    settings = replace(settings, bounded=False, checkpoint_interval_ms=100)
+    topics.send("events", [(b"k", b"%d" % n) for n in range(5)])
+    process = _start(topics, settings, tmp_path / "printed")
+    _until(lambda: len(topics.outputs()) == 5)
+    _await_checkpoint(settings.checkpoint_folder)
+    java = _children(process.pid)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(DEADLINE_S) == 0
+    assert not any(map(_lives, java))
+    assert (tmp_path / "printed").read_text() == ""
+
+    topics.send("events", [(b"k", b"5")])
+    restore = latest_checkpoint(settings.checkpoint_folder)
+    process = _start(topics, replace(settings, restore=restore), tmp_path / "printed")
+    _until(lambda: len(topics.outputs()) == 6)
+    java += _children(process.pid)
+    process.kill()
+    process.wait()
+
+    counts = [(out.value or b"").split()[:2] for out in topics.outputs()]
+    assert counts == [[b"#%d" % (n + 1), b"%d" % n] for n in range(6)]
+    assert len(java) == 2
+    _until(lambda: not any(map(_lives, java)))
+
+
+def test_cluster_that_is_not_there_is_told_at_once(settings: FlinkSettings) -> None:
+    job = flink_jobs.counting()
+    nowhere = f"127.0.0.1:{free_port()}"
+    with pytest.raises(FlinkError, match=f"^{nowhere}: no Flink cluster answers"):
+        submit(job, nowhere, dict.fromkeys((*job.inputs, *job.outputs), "t"), settings)
+
+
+def test_program_that_flink_starts_itself(
+    kafka: LocalKafka, settings: FlinkSettings, tmp_path: Path
+) -> None:
+    topics = Topics(kafka, "driven", flink_jobs.counting())
+    topics.send("events", [(b"k", b"0"), (b"k", b"1")])
+    (tmp_path / "settings.json").write_text(settings.as_json())
+    (tmp_path / "config.yaml").write_text("{}")
+
+    # As `flink run` and application mode do, though with a mini cluster.
+    program = [str(Path(flink_main.__file__)), "flink_jobs:counting"]
+    program += ["--settings", str(tmp_path / "settings.json"), "--topics", json.dumps(topics.names)]
+    driver = java(
+        "org.apache.flink.client.python.PythonDriver", settings.jars, tmp_path / "log", tmp_path
+    )
+    done = subprocess.run(
+        [*driver, "-pyclientexec", sys.executable, "-py", *program],
+        env={**environment(tmp_path, [HERE]), "_python_worker_execution_mode": "process"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [(out.value or b"")[:2] for out in topics.outputs()] == [b"#1", b"#2"]
+
+
+def test_hop_refuses_an_output_that_the_job_does_not_have() -> None:
+    hop = PlainHop(flink_jobs.stray(), 0, ("t",))
+    hop.start(NoState("stray"))
+    with pytest.raises(FlinkError, match=r"tests/stray/stray failed on t/2/3: .* are 'seen'\n"):
+        hop.process_element((0, b"k", b"v", 2, 3, 4), None)
+
+
+def test_hop_without_a_key_has_no_state() -> None:
+    state = NoState("decode")
+    for use in (
+        state.get,
+        lambda: state.put(b""),
+        lambda: state.chunk(1),
+        lambda: state.put_chunk(1, b""),
+        lambda: state.drop_chunk(1),
+    ):
+        with pytest.raises(StateError, match="hop 'decode' has no key"):
+            use()
+
+
+RUN = """
+import json, sys
+from pipelines.flink import FlinkSettings, run
+from pipelines.flink_main import job_of
+run(job_of(sys.argv[1]), json.loads(sys.argv[2]), FlinkSettings.from_json(sys.argv[3]))
+"""
+
+
+def _start(topics: Topics, settings: FlinkSettings, printed: Path) -> subprocess.Popen[bytes]:
+    """Run a job as a process of its own, with all that it prints in a file."""
+    job_ref = f"flink_jobs:{topics.job.name}"
+    with printed.open("wb") as out:
+        return subprocess.Popen(
+            [sys.executable, "-c", RUN, job_ref, json.dumps(topics.names), settings.as_json()],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def _await_checkpoint(folder: Path) -> None:
+    """Wait for a checkpoint that was begun after now: the next but one."""
+    seen = {latest_checkpoint(folder)}
+
+    def two_more() -> bool:
+        seen.add(latest_checkpoint(folder))
+        return len(seen) > 2
+
+    _until(two_more)
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
