@@ -205,7 +205,7 @@ def read_card(folder: Path) -> Card:
         return Card.model_validate(yaml.safe_load(path.read_text("utf-8")))
     except OSError as error:
         raise BundleError(f"{path}: cannot be read: {error.strerror}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BundleError(f"{path}: not YAML: {error}") from None
     except ValidationError as errors:
         first = errors.errors()[0]
@@ -225,7 +225,7 @@ def _verify(bundle: Bundle) -> None:
             score, _ = bundle(vector.features)
         except BadRecord as error:
             raise BundleError(f"{bundle.folder}: test vector {index}: {error}") from None
-        if abs(score - vector.score) > card.tolerance:
+        if not abs(score - vector.score) <= card.tolerance:  # NaN is not a score to agree with
             raise BundleError(
                 f"{bundle.folder}: test vector {index} scores {score:.9g}, "
                 f"the card says {vector.score:.9g}: the model is not the one that was tested"
@@ -255,7 +255,12 @@ def _reader(output: Output) -> Callable[[Any], tuple[float, list[float]]]:
                 if len(flat) == 1 and not vector_wanted:  # the positive class alone
                     return float(flat[0]), []
                 labels = output.classes or range(len(flat))
+                if len(labels) != len(flat):
+                    raise ValueError(f"{len(flat)} classes come out, the card names {len(labels)}")
                 probabilities = dict(zip(labels, flat.tolist(), strict=True))
+            strange = [label for label in output.positive if label not in probabilities]
+            if strange:
+                raise ValueError(f"no class is labelled {strange[0]!r}, but {[*probabilities]}")
             score = float(sum(probabilities[label] for label in output.positive))
             vector = [float(p) for p in probabilities.values()] if vector_wanted else []
             return score, vector

@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
 import fastavro
@@ -19,6 +19,13 @@ from operators.schema import Field, Schema
 
 CONFLUENT_MAGIC = 0
 CONFLUENT_HEADER = 5  # the magic byte, then the schema's id as a big-endian 32-bit integer
+
+FIRST_TIME, LAST_TIME = -62_135_596_800_000, 253_402_300_799_999
+"""The years 1 to 9999, in milliseconds: what readers of Avro's timestamps can hold."""
+
+DIGITS = Context(prec=40, traps=[InvalidOperation])
+"""More digits than 64 bits and a decimal's places have; a number with more is refused unseen, for
+a record can say ``1e999999999``, whose integer would take hours to make."""
 
 Decode = Callable[[bytes], Mapping[str, Any]]
 WriterSchema = Callable[[int], Any]
@@ -179,6 +186,10 @@ class Extract:
         time = self._time(record)
         if time is None:
             raise _missing(self._time_path)
+        if not FIRST_TIME <= time <= LAST_TIME:
+            raise BadRecord(
+                "validate", f"field '{self._time_path}' lies outside the years 1 to 9999: {time} ms"
+            )
         keys = tuple([read(record) or None for read in self._keys])
         if keys[0] is None:
             raise _missing(self._key_path)
@@ -241,11 +252,13 @@ def _exact(field: Field) -> Callable[[Any], int]:
         elif isinstance(raw, bool):
             raise TypeError
         elif field.is_decimal and not isinstance(raw, bytes):
-            value = _unscaled(field, Decimal(raw))
+            if not isinstance(raw, int | Decimal):
+                raise TypeError
+            value = _unscaled(Decimal(raw), field.scale)
         else:
-            if isinstance(raw, Decimal | float) and raw != int(raw):
+            if isinstance(raw, float) and raw != int(raw):
                 raise ValueError
-            value = field.exact(raw)
+            value = field.exact(_unscaled(raw, 0) if isinstance(raw, Decimal) else raw)
         if not -(1 << 63) < value < 1 << 63:
             raise ValueError
         return value
@@ -255,7 +268,7 @@ def _exact(field: Field) -> Callable[[Any], int]:
 
 def _from_text(field: Field, raw: str) -> int:
     if field.is_decimal:
-        return _unscaled(field, Decimal(raw))
+        return _unscaled(Decimal(raw), field.scale)
     if field.time is None:
         raise TypeError
     moment = datetime.fromisoformat(raw)
@@ -265,11 +278,11 @@ def _from_text(field: Field, raw: str) -> int:
     return (delta.days * 86_400 + delta.seconds) * 1000 + delta.microseconds // 1000
 
 
-def _unscaled(field: Field, value: Decimal) -> int:
-    unscaled = value.scaleb(field.scale)
-    if unscaled != int(unscaled):
+def _unscaled(value: Decimal, scale: int) -> int:
+    fixed = value.quantize(Decimal((0, (1,), -scale)), context=DIGITS)
+    if fixed != value:
         raise ValueError
-    return int(unscaled)
+    return int(fixed.scaleb(scale, context=DIGITS))
 
 
 def _value(field: Field) -> Callable[[Any], Any]:

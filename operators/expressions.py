@@ -59,6 +59,9 @@ FUNCTIONS: Mapping[str, tuple[Callable[..., Any], int, int | None]] = {
 ARITHMETIC = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod)
 ORDERING = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 
+KNOWN = "known"
+"""The compiled form's own function; an expression cannot call it, for it is none of `FUNCTIONS`."""
+
 MISSING_CAUSES = (TypeError, ZeroDivisionError, ValueError, OverflowError)
 """What an operand that is missing, or outside a function's domain, raises."""
 
@@ -97,23 +100,18 @@ class Expression:
 
     def __init__(self, source: str, names: Mapping[str, Kind]) -> None:
         self.source = source
+        typer = _Typer(source, names)
         try:
             tree = ast.parse(source.strip(), mode="eval")
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            self.kind = typer.kind(tree.body)
+            self._function = _compiled(source, tree.body)
+        except (SyntaxError, ValueError) as error:
             raise ExpressionError(f"'{source}' is not an expression: {error}") from None
-        typer = _Typer(source, names)
-        self.kind = typer.kind(tree.body)
+        except (RecursionError, MemoryError):
+            raise ExpressionError(
+                f"'{source[:60]}…' is nested too deeply: make several features of it"
+            ) from None
         self.reads = tuple(typer.reads)
-        lambda_ = ast.Expression(
-            ast.Lambda(
-                args=ast.arguments([], [ast.arg("_")], None, [], [], None, []),
-                body=_Lookups().visit(tree.body),
-            )
-        )
-        scope = {"__builtins__": {}, **{name: entry[0] for name, entry in FUNCTIONS.items()}}
-        self._function: Callable[[Mapping[str, Any]], Any] = eval(
-            compile(ast.fix_missing_locations(lambda_), f"<{source}>", "eval"), scope
-        )
 
     def __call__(self, values: Mapping[str, Any]) -> Any:
         """Evaluate; None where an operand is missing or outside a function's domain."""
@@ -121,6 +119,35 @@ class Expression:
             return self._function(values)
         except MISSING_CAUSES:
             return None
+
+
+def _compiled(source: str, body: ast.expr) -> Callable[[Mapping[str, Any]], Any]:
+    lambda_ = ast.Expression(
+        ast.Lambda(
+            args=ast.arguments([], [ast.arg("_")], None, [], [], None, []),
+            body=_Lookups().visit(body),
+        )
+    )
+    scope = {
+        "__builtins__": {},
+        KNOWN: _known,
+        **{name: entry[0] for name, entry in FUNCTIONS.items()},
+    }
+    function: Callable[[Mapping[str, Any]], Any] = eval(
+        compile(ast.fix_missing_locations(lambda_), f"<{source}>", "eval"), scope
+    )
+    return function
+
+
+def _known(value: Any) -> Any:
+    """Return a value that is not missing.
+
+    Python finds that None is not 5 and not 'FR'; here a comparison with what is missing has no
+    value, as arithmetic with it has none.
+    """
+    if value is None:
+        raise TypeError
+    return value
 
 
 class _Typer:
@@ -255,17 +282,31 @@ class _Typer:
 
 
 class _Lookups(ast.NodeTransformer):
-    """Turns every name, dotted or not, into a look-up in the one argument."""
+    """Turns every name, dotted or not, into a look-up in the one argument.
+
+    A missing value ends the evaluation, but where the name is held against None.
+    """
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
-        return self._lookup(node)
+        return self._known(node)
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
-        return self._lookup(node)
+        return self._known(node)
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
         node.args = [self.visit(arg) for arg in node.args]
         return node
+
+    def visit_Compare(self, node: ast.Compare) -> ast.AST:
+        if isinstance(node.ops[0], ast.Is | ast.IsNot) and isinstance(
+            node.left, ast.Name | ast.Attribute
+        ):
+            node.left = self._lookup(node.left)
+            return node
+        return self.generic_visit(node)
+
+    def _known(self, node: ast.expr) -> ast.expr:
+        return ast.Call(ast.Name(KNOWN, ast.Load()), [self._lookup(node)], [])
 
     @staticmethod
     def _lookup(node: ast.expr) -> ast.expr:

@@ -139,8 +139,8 @@ def _logged(argument: str, schema: Schema) -> tuple[Column, Callable[[Event], Nu
     expression = Expression(argument, kinds(schema))
 
     def number(event: Event) -> Number:
-        value = expression(event.fields)
-        return math.nan if value is None or not math.isfinite(value) else float(value)
+        value = _finite(expression(event.fields))
+        return math.nan if value is None else value
 
     return "d", number, 0
 
@@ -180,13 +180,22 @@ def filled(name: str, value: float | None, default: float | None) -> float:
     BadRecord
         There is neither: a missing feature is never silently 0.
     """
-    if value is not None and value == value:
-        number = float(value)
-        if math.isfinite(number):
-            return number
+    number = _finite(value)
+    if number is not None:
+        return number
     if default is None:
         raise BadRecord("features", f"feature '{name}' has no value, and no default is stated")
     return default
+
+
+def _finite(value: float | None) -> float | None:
+    if value is None:
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # an integer: a product of several may be of any size
+        return None
+    return number if math.isfinite(number) else None
 
 
 def load_function(target: str) -> Callable[[Mapping[str, Any]], Any]:

@@ -38,22 +38,32 @@ class Merge:
         pending = memory["pending"]
         pending.setdefault(str(summary["window"]), []).append(summary)
         out = []
-        for window, parts in whole(pending):
-            del pending[str(window)]
-            watcher = self._drifts if kind == DRIFT else self._comparisons
+        watcher = self._drifts if kind == DRIFT else self._comparisons
+        for window, parts in whole(pending, memory.get("handed")):
+            for past in [past for past in pending if int(past) <= window]:
+                del pending[past]
+            memory["handed"] = window
             out.append(watcher(name, window, parts, memory))
         state.put(json.dumps(memory).encode())
         return out
 
 
 def whole(
-    pending: dict[str, list[dict[str, Any]]],
+    pending: dict[str, list[dict[str, Any]]], handed: int | None
 ) -> Sequence[tuple[int, list[dict[str, Any]]]]:
-    """List the pending windows that are whole, oldest first, their parts in the buckets' order."""
+    """List the pending windows that are whole, oldest first, their parts in the buckets' order.
+
+    Parts of windows up to ``handed``, the last that was handed on, go with the next one.
+    """
     windows = sorted(map(int, pending))
     newest = windows[-1]
-    return [
-        (window, sorted(pending[str(window)], key=lambda part: part["bucket"]))
-        for window in windows
-        if window < newest or len(pending[str(window)]) >= BUCKETS
-    ]
+    found = []
+    behind: list[dict[str, Any]] = []
+    for window in windows:
+        parts = pending[str(window)]
+        if handed is not None and window <= handed:
+            behind += parts
+        elif window < newest or len(parts) >= BUCKETS:
+            found.append((window, sorted(behind + parts, key=lambda part: part["bucket"])))
+            behind = []
+    return found

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +79,6 @@ class Field:
         """Return the exact integer behind a raw value: a decimal's unscaled one, a time's ms."""
         if isinstance(raw, bytes):
             return int.from_bytes(raw, "big", signed=True)
-        if isinstance(raw, Decimal):
-            return int(raw.scaleb(self.scale))
         if self.time == MICROS:
             return int(raw) // 1000
         return int(raw)
@@ -130,10 +127,14 @@ def load(path: Path) -> Schema:
         text = path.read_text("utf-8")
     except OSError as error:
         raise SchemaError(f"cannot read the schema {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise SchemaError(f"{path}: not JSON: {error}") from None
     try:
         definition = json.loads(text)
     except json.JSONDecodeError as error:
         raise SchemaError(f"{path}:{error.lineno}: not JSON: {error.msg}") from None
+    except RecursionError as error:
+        raise SchemaError(f"{path}: nested too deeply: {error}") from None
     try:
         return parse(definition)
     except SchemaError as error:
@@ -155,8 +156,33 @@ def parse(definition: Any) -> Schema:
     if not isinstance(definition, dict) or definition.get("type") != "record":
         raise SchemaError("an event's schema is a record")
     fields: dict[str, Field] = {}
-    _collect(definition, "", False, fields)
-    return Schema(definition, fastavro.parse_schema(without_logical_types(definition)), fields)
+    try:
+        _collect(definition, "", False, fields)
+    except (KeyError, TypeError) as error:  # fastavro lets some parts be missing
+        raise SchemaError(f"not an Avro schema: {error}") from None
+    raw = fastavro.parse_schema(without_logical_types(definition))
+    _bytes_defaults(raw)
+    return Schema(definition, raw, fields)
+
+
+def _bytes_defaults(node: Any) -> None:
+    """Turn the defaults of bytes, which JSON has as text of U+0000 to U+00FF, into bytes.
+
+    fastavro hands a default over as it stands: a decimal that came later would be text.
+    """
+    if isinstance(node, list):
+        for item in node:
+            _bytes_defaults(item)
+    elif isinstance(node, dict):
+        for field in node.get("fields", ()):
+            kind = field["type"]
+            if isinstance(kind, list):  # a default is of a union's first branch
+                kind = kind[0] if kind else None
+            name = kind.get("type") if isinstance(kind, dict) else kind
+            if name in ("bytes", "fixed") and isinstance(field.get("default"), str):
+                field["default"] = field["default"].encode("latin-1")
+            _bytes_defaults(field["type"])
+        _bytes_defaults(node.get("items", node.get("values")))
 
 
 def _collect(

@@ -65,9 +65,11 @@ class Shadow:
                     "features", f"the decision lacks '{missing[0]}', which {card.name} asks for"
                 )
             score, _ = bundle([features[name] for name in card.features])
-            verdict = self._decide(
-                {**decision["fields"], **features, SCORE: score}, score, decision["implausible"]
-            )
+            values = {**decision["fields"], **features, SCORE: score}
+            missing = [name for name in self._decide.reads if name not in values]
+            if missing:  # an older release of the pipeline made it, with other rules
+                raise BadRecord("features", f"the decision lacks '{missing[0]}', which rules read")
+            verdict = self._decide(values, score, decision["implausible"])
         except BadRecord as error:
             return self._dead(message, error)
         record = {

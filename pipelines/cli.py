@@ -195,7 +195,8 @@ def _run_files(
     counts: dict[str, int] = {}
     files = [loaded.file(file) for file in loaded.spec.events.files or []]
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True, disable=as_json) as progress:
+    quiet = as_json or not err.is_terminal
+    with Progress(*columns, console=err, transient=True, disable=quiet) as progress:
         task = progress.add_task("starting")
 
         def watch(outputs: Any) -> None:
@@ -446,7 +447,7 @@ def guarded(command: Callable[[], Any]) -> int:
 
 def main() -> None:
     """Entry point."""
-    sys.exit(guarded(app))
+    sys.exit(guarded(lambda: app(prog_name="verdict")))
 
 
 if __name__ == "__main__":

@@ -87,7 +87,8 @@ def run_files(
     topics
         Output stream -> name of its file in ``out``, without ``.avro``.
     state
-        Folder of the state. A run that was stopped goes on where it was committed last.
+        Folder of the state. A run that was stopped goes on where it was committed last; so does
+        one over files that have grown, or over others that follow those already read.
     out
         Folder of the output files.
     stop
@@ -106,7 +107,7 @@ def run_files(
     store = RocksStore(state)
     try:
         kept = json.loads(store.meta("files") or b"{}")
-        done: int = kept.get("events", 0)
+        offsets: dict[str, int] = kept.get("offsets", {})
         counts: dict[str, int] = kept.get("counts", {})
         lengths: dict[str, int] = kept.get("lengths", {})
         runners = [Runner(job, store) for job in jobs]
@@ -116,14 +117,18 @@ def run_files(
             )
             for stream in dict.fromkeys(stream for job in jobs for stream in job.outputs)
         }
-        messages = read_events(files, schema, EVENTS, done)
+        done = sum(offsets.values())
+        paths = [str(file.resolve()) for file in files]
+        starts = [offsets.get(path, 0) for path in paths]
+        messages = read_events(files, schema, EVENTS, starts)
         while batch := list(islice(messages, pace(done) if pace else BATCH)):
             outputs = list(_chain(runners, batch, topics, counts))
             for stream, sink in sinks.items():
                 sink.append(output.value for output in outputs if output.stream == stream)
             done += len(batch)
+            offsets |= {paths[message.partition]: message.offset + 1 for message in batch}
             lengths = {stream: sink.length for stream, sink in sinks.items()}
-            kept = {"events": done, "counts": counts, "lengths": lengths}
+            kept = {"offsets": offsets, "counts": counts, "lengths": lengths}
             store.commit({"files": json.dumps(kept).encode()})
             if watch is not None:
                 watch(outputs)
@@ -178,6 +183,8 @@ class Broker(Protocol):
 
     def at_end(self, offsets: Mapping[str, int]) -> bool: ...
 
+    def close(self) -> None: ...
+
 
 def run_kafka(
     job: Job,
@@ -212,21 +219,24 @@ def run_kafka(
         offsets: dict[str, int] = json.loads(store.meta("offsets") or b"{}")
         runner = Runner(job, store)
         broker = broker_from(offsets)
-        read = 0
-        while not stop.is_set():
-            if bounded and broker.at_end(offsets):
-                break
-            batch = broker.poll(BATCH, POLL_S)
-            if not batch:
-                continue
-            for message in batch:
-                for output in runner(message):
-                    broker.send(output)
-                offsets[f"{message.topic}/{message.partition}"] = message.offset + 1
-            broker.flush()
-            store.commit({"offsets": json.dumps(offsets).encode()})
-            read += len(batch)
-        return read
+        try:
+            read = 0
+            while not stop.is_set():
+                if bounded and broker.at_end(offsets):
+                    break
+                batch = broker.poll(BATCH, POLL_S)
+                if not batch:
+                    continue
+                for message in batch:
+                    for output in runner(message):
+                        broker.send(output)
+                    offsets[f"{message.topic}/{message.partition}"] = message.offset + 1
+                broker.flush()
+                store.commit({"offsets": json.dumps(offsets).encode()})
+                read += len(batch)
+            return read
+        finally:
+            broker.close()
     finally:
         store.close()
 

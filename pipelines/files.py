@@ -19,7 +19,7 @@ NO_TIMESTAMP = -1
 
 
 def read_events(
-    files: Sequence[Path], schema: Schema, stream: str, done: int = 0
+    files: Sequence[Path], schema: Schema, stream: str, starts: Sequence[int] = ()
 ) -> Iterator[Message]:
     """Read events from Avro containers and JSON lines, one file after another.
 
@@ -31,8 +31,8 @@ def read_events(
         Of the pipeline's events; a container's own schema resolves to it by Avro's rules.
     stream
         Name of the stream that the messages belong to.
-    done
-        Records to skip, counted over all files: those of a run before.
+    starts
+        Records to skip of each file: those of a run before.
 
     Raises
     ------
@@ -41,9 +41,9 @@ def read_events(
     """
     for partition, file in enumerate(files):
         values = _avro_values(file, schema) if file.suffix == ".avro" else _lines(file)
+        start = starts[partition] if starts else 0
         for offset, value in enumerate(values):
-            if done:
-                done -= 1
+            if offset < start:
                 continue
             yield Message(stream, None, value, file.name, partition, offset, NO_TIMESTAMP)
 
@@ -66,9 +66,7 @@ def _avro_values(file: Path, schema: Schema) -> Iterator[bytes]:
         with file.open("rb") as container:
             blocks = fastavro.block_reader(container)
             plain = without_logical_types(blocks.writer_schema)
-            same = json.dumps(plain, sort_keys=True) == json.dumps(
-                without_logical_types(schema.raw), sort_keys=True
-            )
+            same = _canonical(plain) == _canonical(without_logical_types(schema.raw))
             writer = fastavro.parse_schema(plain)
             for block in blocks:
                 body = block.bytes_
@@ -81,11 +79,17 @@ def _avro_values(file: Path, schema: Schema) -> Iterator[bytes]:
     except OSError as error:
         raise FileError(f"cannot read {file}: {error.strerror}") from None
     except Exception as error:  # fastavro raises a dozen kinds
-        if isinstance(error, FileError):
-            raise
-        raise FileError(
-            f"{file}: damaged after {number} records: {type(error).__name__}: {error}"
-        ) from None
+        raise _damaged(file, number, error) from None
+
+
+def _canonical(definition: Any) -> str:
+    """Write a schema as text to compare; a default of bytes as JSON has it."""
+    return json.dumps(definition, sort_keys=True, default=lambda data: data.decode("latin-1"))
+
+
+def _damaged(file: Path, number: int, error: Exception) -> FileError:
+    why = str(error) or "it ends early"
+    return FileError(f"{file}: damaged after {number} records: {type(error).__name__}: {why}")
 
 
 def _encoded(record: Any, schema: Schema) -> bytes:
@@ -114,6 +118,7 @@ class AvroFile:
         if length and path.exists() and path.stat().st_size >= length:
             self._file = path.open("r+b")
             self._file.truncate(length)
+            self._file.seek(length)  # else the writer writes a second header over the first
         elif length:
             raise FileError(
                 f"{path} is shorter than it was: the state knows of {length} bytes; "
@@ -144,6 +149,21 @@ class AvroFile:
 
 
 def read_records(path: Path) -> Iterator[dict[str, Any]]:
-    """Read an output file back, decimals as `Decimal` and times as `datetime`."""
-    with path.open("rb") as container:
-        yield from fastavro.reader(container)
+    """Read an output file back, decimals as `Decimal` and times as `datetime`.
+
+    Raises
+    ------
+    FileError
+        It cannot be read, or ends within a block: a run that was killed leaves it so, and mends it
+        when it is started again.
+    """
+    number = 0
+    try:
+        with path.open("rb") as container:
+            for record in fastavro.reader(container):
+                yield record
+                number += 1
+    except OSError as error:
+        raise FileError(f"cannot read {path}: {error.strerror}") from None
+    except Exception as error:  # fastavro raises a dozen kinds
+        raise _damaged(path, number, error) from None

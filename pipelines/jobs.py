@@ -38,7 +38,7 @@ from operators.shadow import Shadow
 from operators.watch import SCORE, Bucket, Split, Watched
 from pipelines.errors import SpecError
 from pipelines.job import Hop, Job
-from pipelines.pipeline import Pipeline, load
+from pipelines.pipeline import DECODE_HOP, Pipeline, load
 from pipelines.spec import AggregateFeature, ExpressionFeature, PythonFeature
 from pipelines.streams import EVENTS, stream_decoder, stream_encoder
 
@@ -61,7 +61,8 @@ def _entity_job(pipeline: Pipeline, name: str, output: str) -> Job:
         for index, entity in enumerate(pipeline.entities)
     ]
     if not pipeline.keyed:
-        hops.insert(0, Hop("decode", False, partial(_decode_hop, pipeline.path)))
+        from_files = pipeline.spec.events.files is not None
+        hops.insert(0, Hop(DECODE_HOP, False, partial(_decode_hop, pipeline.path, from_files)))
     return Job(name, pipeline.spec.pipeline, (EVENTS,), tuple(hops), (output, DEAD_LETTERS))
 
 
@@ -110,11 +111,10 @@ def job(pipeline: Pipeline, name: str) -> Job:
     return JOBS[name](pipeline)
 
 
-def _decode_hop(path: Path) -> Operator:
+def _decode_hop(path: Path, from_files: bool) -> Operator:
     pipeline = load(path)
-    return DecodeHop(
-        pipeline.spec.pipeline, _intake(pipeline, keyed=False), _encoder(pipeline, DEAD_LETTERS)
-    )
+    intake = _intake(pipeline, keyed=False, from_files=from_files)
+    return DecodeHop(pipeline.spec.pipeline, intake, _encoder(pipeline, DEAD_LETTERS))
 
 
 def _entity_hop(path: Path, index: int, keyed: bool, output: str) -> Operator:
@@ -236,7 +236,7 @@ def watched(pipeline: Pipeline) -> list[Watched]:
     return found
 
 
-def _intake(pipeline: Pipeline, keyed: bool) -> Intake:
+def _intake(pipeline: Pipeline, keyed: bool, from_files: bool = False) -> Intake:
     spec, schema = pipeline.spec, pipeline.schema
     fields, units = _reads(pipeline)
     extract = Extract(
@@ -252,7 +252,7 @@ def _intake(pipeline: Pipeline, keyed: bool) -> Intake:
         )
         for path, check in spec.events.fields.items()
     ]
-    return Intake(_event_decoder(pipeline), extract, checks, keyed)
+    return Intake(_event_decoder(pipeline, from_files), extract, checks, keyed)
 
 
 def _reads(pipeline: Pipeline) -> tuple[list[str], list[str]]:
@@ -274,11 +274,11 @@ def _reads(pipeline: Pipeline) -> tuple[list[str], list[str]]:
     return list(dict.fromkeys(fields)), list(dict.fromkeys(units))
 
 
-def _event_decoder(pipeline: Pipeline) -> Decode:
+def _event_decoder(pipeline: Pipeline, from_files: bool) -> Decode:
     if pipeline.spec.events.format == "json":
         return json_decoder()
     schemas = pipeline.spec.settings.schemas
-    if pipeline.spec.events.format == "confluent" and schemas is not None:
+    if pipeline.spec.events.format == "confluent" and schemas is not None and not from_files:
         from pipelines.schema_registry import SchemaSource
 
         return confluent_decoder(

@@ -1,8 +1,9 @@
 """A pipeline file, read and checked against its schema and its bundles."""
 
 import difflib
+import keyword
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from operators import bundle as bundles
@@ -12,19 +13,24 @@ from operators.errors import BundleError, ExpressionError, FunctionError, Schema
 from operators.expressions import Expression, Kind
 from operators.features import kinds, load_function
 from operators.records import AMOUNT_SCALE
-from operators.schema import Schema
+from operators.schema import Field, Schema
 from pipelines import yaml_file
 from pipelines.errors import SpecError
 from pipelines.spec import (
     AggregateFeature,
     ExpressionFeature,
+    FieldCheck,
     PythonFeature,
     Spec,
 )
 from pipelines.streams import EVENTS, output_topics
 from pipelines.yaml_file import Source
 
+DECODE_HOP = "decode"
+"""Of a stream that does not come keyed."""
 LONGEST_WINDOW = 365 * 86_400_000
+FILE_SUFFIX = {"avro": ".avro", "confluent": ".avro", "json": ".jsonl"}
+"""Format of the events -> how the names of their files end."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +45,14 @@ class Pipeline:
         What it says.
     schema
         Of its events.
+    source
+        The file as it was read, for errors.
     """
 
     path: Path
     spec: Spec
     schema: Schema
+    source: Source = field(repr=False, compare=False)
 
     @property
     def keyed(self) -> bool:
@@ -51,7 +60,17 @@ class Pipeline:
         return self.spec.events.topic is not None and self.spec.events.keyed_by is not None
 
     def over(self, files: Sequence[Path]) -> "Pipeline":
-        """The same pipeline over files instead of what its file names."""
+        """The same pipeline over files instead of what its file names.
+
+        Raises
+        ------
+        SpecError
+            A file's name does not end as its format wants.
+        """
+        format_ = self.spec.events.format
+        for file in files:
+            if file.suffix != FILE_SUFFIX[format_]:
+                raise SpecError([_wrong_suffix(file, format_)])
         events = self.spec.events.model_copy(
             update={"topic": None, "files": [file.resolve() for file in files]}
         )
@@ -103,11 +122,10 @@ def load(path: Path) -> Pipeline:
         schema = schemas.load(absolute.parent / spec.events.schema_file)
     except SchemaError as error:
         raise source.error(("events", "schema"), str(error)) from None
-    pipeline = Pipeline(absolute, spec, schema)
+    pipeline = Pipeline(absolute, spec, schema, source)
     faults = [fault for check in CHECKS for fault in check(pipeline, source)]
     if faults:
-        messages = [message for fault in faults for message in fault.messages]
-        raise SpecError(sorted(messages, key=_line))
+        raise _all(faults)
     return pipeline
 
 
@@ -119,20 +137,29 @@ def check_models(pipeline: Pipeline) -> list[bundles.Bundle]:
     SpecError
         A bundle is refused, or asks for a feature that the pipeline does not compute.
     """
-    source = yaml_file.read(pipeline.path)
-    loaded = []
+    source = pipeline.source
+    loaded: list[bundles.Bundle] = []
+    challengers: list[str] = []
+    faults: list[SpecError] = []
     for index, folder in enumerate(pipeline.models):
         place = ("model", "champion") if index == 0 else ("model", "challengers", index - 1)
         try:
             bundle = bundles.load(folder)
         except BundleError as error:
-            raise source.error(place, str(error)) from None
+            faults.append(source.error(place, str(error)))
+            continue
+        if index > 0:
+            challengers.append(f"{bundle.card.name}:{bundle.card.version}")
+            if challengers[-1] in challengers[:-1]:
+                faults.append(source.error(place, f"two challengers are called {challengers[-1]}"))
         for name in bundle.card.features:
             if name not in pipeline.spec.features:
                 hint = _meant(name, pipeline.spec.features)
                 message = f"model {bundle.card.name} asks for feature '{name}', which the pipeline"
-                raise source.error(place, f"{message} does not compute.{hint}")
+                faults.append(source.error(place, f"{message} does not compute.{hint}"))
         loaded.append(bundle)
+    if faults:
+        raise _all(faults)
     return loaded
 
 
@@ -146,10 +173,22 @@ def _check_events(pipeline: Pipeline, source: Source) -> Faults:
     time = fields.get(events.time)
     if time is not None and not (time.integer and not time.is_decimal):
         yield source.error(("events", "time"), f"'{events.time}' is no long: a time is one")
-    for path in events.fields:
-        yield from _field(source, ("events", "fields", path), path, pipeline.schema)
+    id_ = fields.get(events.id)
+    if id_ is not None and not _names(id_):
+        yield source.error(
+            ("events", "id"), f"'{events.id}' is a {_kind(id_)}; an id is a string or an integer"
+        )
+    for path, check in events.fields.items():
+        place: tuple[str, ...] = ("events", "fields", path)
+        yield from _field(source, place, path, pipeline.schema)
+        if path in fields:
+            yield from _plausible(source, place, fields[path], check)
+
+
+def _check_amount(pipeline: Pipeline, source: Source) -> Faults:
+    events, fields = pipeline.spec.events, pipeline.schema.fields
     if events.amount is not None:
-        place = ("events", "amount")
+        place = ("events", "amount", "field")
         yield from _field(source, place, events.amount.field, pipeline.schema)
         amount = fields.get(events.amount.field)
         if amount is not None and (not amount.integer or amount.time):
@@ -158,37 +197,81 @@ def _check_events(pipeline: Pipeline, source: Source) -> Faults:
             yield source.error(
                 place, f"'{amount.path}' has {amount.scale} decimal places; {AMOUNT_SCALE} at most"
             )
-        if events.amount.currency_field is not None:
-            yield from _field(source, place, events.amount.currency_field, pipeline.schema)
-    if events.files is not None:
-        wanted = ".jsonl" if events.format == "json" else ".avro"
-        for index, file in enumerate(events.files):
-            if file.suffix != wanted:
+        code = events.amount.currency_field
+        if code is not None:
+            place = ("events", "amount", "currency_field")
+            yield from _field(source, place, code, pipeline.schema)
+            if code in fields and fields[code].kind is not Kind.STRING:
                 yield source.error(
-                    ("events", "files", index),
-                    f"'{file}': events of format {events.format} lie in {wanted} files",
+                    place, f"'{code}' is a {_kind(fields[code])}, no currency's code"
                 )
-    if events.format == "confluent" and pipeline.spec.settings.schemas is None:
+
+
+def _check_source(pipeline: Pipeline, source: Source) -> Faults:
+    events = pipeline.spec.events
+    for index, file in enumerate(events.files or []):
+        if file in (events.files or [])[:index]:
+            yield source.error(("events", "files", index), f"the file {file} stands twice")
+        if file.suffix != FILE_SUFFIX[events.format]:
+            yield source.error(("events", "files", index), _wrong_suffix(file, events.format))
+    if events.format == "confluent" and events.files is not None:
+        yield source.error(
+            ("events", "format"), "Confluent's format is of topics; files hold plain Avro: avro"
+        )
+    elif events.format == "confluent" and pipeline.spec.settings.schemas is None:
         yield source.error(("events", "format"), "confluent wants settings.schemas")
     if pipeline.spec.settings.output_format == "confluent" and not pipeline.spec.settings.schemas:
         yield source.error(("settings", "output_format"), "confluent wants settings.schemas")
+
+
+def _plausible(source: Source, place: Sequence[str], leaf: Field, check: FieldCheck) -> Faults:
+    """Yield what of a check could never hold, or could not even be compared."""
+    if (check.min is not None or check.max is not None) and leaf.kind is not Kind.NUMBER:
+        yield source.error(place, f"'{leaf.path}' is a {leaf.kind}: it has no 'min' and 'max'")
+    wanted = {Kind.STRING: str, Kind.BOOLEAN: bool, Kind.NUMBER: int}[leaf.kind]
+    for value in check.allowed or []:
+        if type(value) is not wanted:
+            quote = f"; write '{value}' in quotes" if leaf.kind is Kind.STRING else ""
+            yield source.error(
+                (*place, "allowed"), f"'{leaf.path}' is a {leaf.kind}, {value!r} is none{quote}"
+            )
+
+
+def _names(leaf: Field) -> bool:
+    """Whether a field can be an id or a key: what `Extract` makes text of."""
+    return leaf.kind is Kind.STRING or (leaf.integer and not leaf.is_decimal)
+
+
+def _kind(leaf: Field) -> str:
+    return "decimal" if leaf.is_decimal else str(leaf.kind)
+
+
+def _wrong_suffix(file: Path, format_: str) -> str:
+    return f"'{file}': events of format {format_} lie in {FILE_SUFFIX[format_]} files"
 
 
 def _check_entities(pipeline: Pipeline, source: Source) -> Faults:
     for entity, path in pipeline.spec.entities.items():
         place = ("entities", entity)
         yield from _field(source, place, path, pipeline.schema)
-        field = pipeline.schema.fields.get(path)
-        if field is not None and not (field.kind is Kind.STRING or field.integer):
+        leaf = pipeline.schema.fields.get(path)
+        if leaf is not None and not _names(leaf):
             yield source.error(
-                place, f"'{path}' is a {field.kind}; a key is a string or an integer"
+                place, f"'{path}' is a {_kind(leaf)}; a key is a string or an integer"
             )
+        if entity == DECODE_HOP:
+            yield source.error(place, f"'{DECODE_HOP}' is the first hop's name; call it otherwise")
 
 
 def _check_features(pipeline: Pipeline, source: Source) -> Faults:
     names = kinds(pipeline.schema)
     for name, feature in pipeline.spec.features.items():
         place = ("features", name)
+        if not all(part.isidentifier() and not keyword.iskeyword(part) for part in name.split(".")):
+            yield source.error(
+                place,
+                f"feature '{name}' has no name that a rule can read; letters, digits and '_' do",
+            )
         if name == SCORE:
             yield source.error(place, f"'{SCORE}' is the model's score; call the feature otherwise")
         plain = isinstance(feature, ExpressionFeature) and feature.expr == name
@@ -256,7 +339,15 @@ def _check_watch(pipeline: Pipeline, source: Source) -> Faults:
             yield source.error(("watch", "ignore", index), f"there is no feature '{name}'.{hint}")
 
 
-CHECKS = (_check_events, _check_entities, _check_features, _check_decide, _check_watch)
+CHECKS = (
+    _check_events,
+    _check_amount,
+    _check_source,
+    _check_entities,
+    _check_features,
+    _check_decide,
+    _check_watch,
+)
 
 
 def _expression(
@@ -287,6 +378,11 @@ def _meant(name: str, known: Iterable[str]) -> str:
     if close:
         return f" Did you mean '{close[0]}'?"
     return f" There are: {', '.join(known)}." if known else ""
+
+
+def _all(faults: Iterable[SpecError]) -> SpecError:
+    """Put the errors of one file together, in the order of its lines."""
+    return SpecError(sorted((text for fault in faults for text in fault.messages), key=_line))
 
 
 def _line(message: str) -> int:

@@ -9,9 +9,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, SecretStr, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    SecretStr,
+    Tag,
+    model_validator,
+)
 
-from pipelines.yaml_file import Model
+from pipelines.yaml_file import Fault, Model
 
 UNITS_MS: Mapping[str, int] = {
     "ms": 1,
@@ -21,7 +29,6 @@ UNITS_MS: Mapping[str, int] = {
     "d": 86_400_000,
 }
 DURATION = re.compile(r"(\d+)(ms|s|m|h|d)")
-NAME = r"^[a-z][a-z0-9_-]*$"
 OPS = ("count", "sum", "mean", "min", "max")
 
 
@@ -40,8 +47,36 @@ def milliseconds(text: Any) -> int:
 Duration = Annotated[int, BeforeValidator(milliseconds)]
 """Milliseconds, written as a whole number and a unit: ``90s``, ``30m``, ``7d``."""
 
-Name = Annotated[str, Field(pattern=NAME)]
+
+def _fits(pattern: str, says: str) -> AfterValidator:
+    """Make a validator of text whose error says in words what is wanted."""
+
+    def check(text: str) -> str:
+        if re.fullmatch(pattern, text) is None:
+            raise ValueError(f"'{text}' will not do; write {says}")
+        return text
+
+    return AfterValidator(check)
+
+
+Name = Annotated[
+    str, _fits(r"[a-z][a-z0-9_-]*", "lower-case letters, digits, '-' and '_', a letter first")
+]
 """Lower-case letters, digits, ``-`` and ``_``."""
+
+Topic = Annotated[
+    str, _fits(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}", "at most 249 letters, digits, '.', '_', '-'")
+]
+"""What Kafka takes as a topic's name."""
+
+Function = Annotated[str, _fits(r"[^:]+\.py:[A-Za-z_]\w*", "file.py:function")]
+"""A function in a Python file."""
+
+Currency = Annotated[str, _fits("[A-Z]{3}", "three capital letters, such as EUR")]
+"""ISO 4217."""
+
+Default = Annotated[float | None, Field(allow_inf_nan=True)]
+"""What a feature is where it has no value; ``.nan`` for a model that knows what is missing."""
 
 
 class FieldCheck(Model):
@@ -64,6 +99,8 @@ class FieldCheck(Model):
     def _says_something(self) -> "FieldCheck":
         if self.min is None and self.max is None and self.allowed is None:
             raise ValueError("say 'min', 'max' or 'allowed'")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError("'min' is above 'max', so no value is plausible")
         return self
 
 
@@ -75,7 +112,7 @@ class Money(Model):
 
     field: str
     """Path of a decimal field."""
-    currency: str | None = Field(default=None, pattern="^[A-Z]{3}$")
+    currency: Currency | None = None
     """ISO 4217 code, the same for every event."""
     currency_field: str | None = None
     """Path of the field that holds the code, where events differ."""
@@ -90,7 +127,7 @@ class Money(Model):
 class Events(Model):
     """The stream of events: where it is, how it is encoded, where its id, time and key lie."""
 
-    topic: str | None = None
+    topic: Topic | None = None
     """Kafka topic."""
     files: list[Path] | None = None
     """Files instead of a topic, for the embedded engine: Avro containers (``.avro``) or JSON lines
@@ -120,7 +157,12 @@ class Events(Model):
         if (self.topic is None) == (self.files is None):
             raise ValueError("say either 'topic' or 'files'")
         if self.files is not None and not self.files:
-            raise ValueError("'files' is an empty list")
+            raise Fault(("files",), "events.files is an empty list")
+        if self.files is not None and self.keyed_by is not None:
+            raise Fault(
+                ("keyed_by",),
+                "events.keyed_by is about a topic's message keys; files have none: leave it out",
+            )
         return self
 
 
@@ -133,7 +175,7 @@ class ExpressionFeature(Model):
 
     expr: str
     """An expression over the event's fields."""
-    default: float | None = None
+    default: Default = None
     """Its value where the expression has none (a field is null, a division by zero)."""
 
 
@@ -157,7 +199,7 @@ class AggregateFeature(Model):
     """The window's length."""
     by: Name
     """The entity."""
-    default: float | None = None
+    default: Default = None
     """Its value where there is none: the event lacks the entity, or the mean of nothing."""
 
     @model_validator(mode="after")
@@ -185,34 +227,34 @@ class PythonFeature(Model):
     Example: ``distance: {python: "my_features.py:distance", reads: [lat, lon], default: -1}``
     """
 
-    python: str = Field(pattern=r"^[^:]+\.py:[A-Za-z_]\w*$")
+    python: Function
     """``file.py:function``, the file relative to the pipeline file."""
     reads: list[str]
     """Paths of the fields that the function takes."""
-    default: float | None = None
+    default: Default = None
     """Its value where the function returns None."""
 
 
 def _feature_kind(value: Any) -> str:
-    if isinstance(value, Mapping):
-        if "python" in value:
-            return "python"
-        return "expression" if "expr" in value else "aggregate"
     if isinstance(value, Model):
-        return {ExpressionFeature: "expression", PythonFeature: "python"}.get(
-            type(value), "aggregate"
-        )
-    return "expression"
+        return type(value).__name__
+    if not isinstance(value, Mapping) or "expr" in value:
+        return "ExpressionFeature"
+    return "PythonFeature" if "python" in value else "AggregateFeature"
 
 
 def _shorthand(value: Any) -> Any:
-    return value if isinstance(value, Mapping | Model) else {"expr": str(value)}
+    if isinstance(value, str | int | float):
+        return {"expr": str(value)}
+    if not isinstance(value, Mapping | Model):
+        raise ValueError("write an expression, or an aggregate: {sum: amount, over: 7d, by: card}")
+    return value
 
 
 Feature = Annotated[
-    Annotated[ExpressionFeature, BeforeValidator(_shorthand), Tag("expression")]
-    | Annotated[AggregateFeature, Tag("aggregate")]
-    | Annotated[PythonFeature, Tag("python")],
+    Annotated[ExpressionFeature, BeforeValidator(_shorthand), Tag("ExpressionFeature")]
+    | Annotated[AggregateFeature, Tag("AggregateFeature")]
+    | Annotated[PythonFeature, Tag("PythonFeature")],
     Discriminator(_feature_kind),
 ]
 
@@ -227,6 +269,13 @@ class Models(Model):
     """Bundle folder of the model that decides."""
     challengers: list[Path] = []
     """Bundle folders of the models that the ``shadow`` job scores beside it."""
+
+    @model_validator(mode="after")
+    def _each_once(self) -> "Models":
+        for index, folder in enumerate(self.challengers):
+            if folder in self.challengers[:index]:
+                raise Fault(("challengers", index), f"the challenger {folder} stands twice")
+        return self
 
 
 def _champion_alone(value: Any) -> Any:
@@ -272,13 +321,17 @@ class Decide(Model):
 
     @model_validator(mode="after")
     def _ordered(self) -> "Decide":
-        levels = [threshold.at for threshold in self.thresholds]
-        if levels != sorted(set(levels), reverse=True):
-            raise ValueError("thresholds go from the highest to the lowest, each but once")
+        for index, threshold in enumerate(self.thresholds[1:], 1):
+            if threshold.at >= self.thresholds[index - 1].at:
+                raise Fault(
+                    ("thresholds", index),
+                    f"threshold {threshold.at:g} comes after {self.thresholds[index - 1].at:g}: "
+                    "they go from the highest to the lowest, each but once",
+                )
         names = [rule.name for rule in self.rules]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"two rules are called '{name}'")
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                raise Fault(("rules", index), f"two rules are called '{name}'")
         return self
 
 
@@ -294,7 +347,7 @@ class Watch(Model):
     """ADWIN's confidence: the smaller, the fewer false alarms (Bifet and Gavaldà, 2007)."""
     min_events: int = Field(default=100, ge=1)
     """A window with fewer events is shown, but raises no alarm."""
-    ignore: list[Name] = []
+    ignore: list[str] = []
     """Features that are not watched: those that follow the calendar more slowly than the window
     does, such as ``weekend`` in windows of a day."""
 
@@ -302,16 +355,26 @@ class Watch(Model):
 class Topics(Model):
     """Names of the output topics, and of the files where events come from files."""
 
-    decisions: str = "decisions"
+    decisions: Topic = "decisions"
     """One decision an event."""
-    dead_letters: str = Field(default="dead-letters", alias="dead-letters")
+    dead_letters: Topic = Field(default="dead-letters", alias="dead-letters")
     """What could not be decoded, validated or scored."""
-    shadow_scores: str = Field(default="shadow-scores", alias="shadow-scores")
+    shadow_scores: Topic = Field(default="shadow-scores", alias="shadow-scores")
     """Each challenger's score and action beside the champion's."""
-    drift: str = "drift"
+    drift: Topic = "drift"
     """The state of each window of each feature, with its alarms."""
-    comparison: str = "comparison"
+    comparison: Topic = "comparison"
     """Running totals of champion against challenger."""
+
+    @model_validator(mode="after")
+    def _each_its_own(self) -> "Topics":
+        taken: list[str] = []
+        for name, field in type(self).model_fields.items():
+            topic = getattr(self, name)
+            if topic in taken:
+                raise Fault((field.alias or name,), f"two of the topics are called '{topic}'")
+            taken.append(topic)
+        return self
 
 
 class FromEnvironment(Model):
@@ -359,10 +422,26 @@ class Schemas(Model):
         return self
 
 
+def _secret_kind(value: Any) -> str:
+    if isinstance(value, Model):
+        return type(value).__name__
+    if isinstance(value, Mapping):
+        return "FromFile" if "file" in value else "FromEnvironment"
+    return "plain"
+
+
+ClientSetting = Annotated[
+    Annotated[FromEnvironment, Tag("FromEnvironment")]
+    | Annotated[FromFile, Tag("FromFile")]
+    | Annotated[str | int | float | bool, Tag("plain")],
+    Discriminator(_secret_kind),
+]
+
+
 class Settings(Model):
     """Where the pipeline runs."""
 
-    kafka: dict[str, FromEnvironment | FromFile | str | int | float | bool] = {}
+    kafka: dict[str, ClientSetting] = {}
     """Client settings under librdkafka's names; those listed below are taken, another is refused by
     name. Without ``bootstrap.servers`` it is ``$VERDICT_BOOTSTRAP``, else the broker that
     ``verdict up`` started in this folder, else ``127.0.0.1:9092``."""
@@ -404,10 +483,20 @@ class Spec(Model):
     @model_validator(mode="after")
     def _entities(self) -> "Spec":
         if not self.entities:
-            raise ValueError("'entities' is empty; name at least the one that events are keyed by")
+            raise Fault(
+                ("entities",),
+                "'entities' is empty; name the one that events belong to: card: card_id",
+            )
         first = next(iter(self.entities))
         if self.events.keyed_by not in (None, first):
-            raise ValueError(
-                f"events.keyed_by is '{self.events.keyed_by}', but the first entity is '{first}'"
+            raise Fault(
+                ("events", "keyed_by"),
+                f"events.keyed_by is '{self.events.keyed_by}', but the first entity is '{first}'",
+            )
+        outputs = dict(self.topics)
+        if self.events.topic in outputs.values():
+            raise Fault(
+                ("events", "topic"),
+                f"'{self.events.topic}' is the topic of an output, too; call one of them otherwise",
             )
         return self

@@ -53,7 +53,7 @@ def newest(
 def _from_topic(
     pipeline: Pipeline, stream: str, last: int, follow: bool
 ) -> Iterator[dict[str, Any]]:
-    from confluent_kafka import Consumer, TopicPartition
+    from confluent_kafka import Consumer, KafkaError, TopicPartition
 
     from pipelines.kafka import clients, require
 
@@ -61,7 +61,8 @@ def _from_topic(
     topic = pipeline.topics[stream]
     partitions = require(settings, [topic])[topic]
     decode = stream_decoder(stream, pipeline.spec.settings, logical=True)
-    consumer = Consumer({**settings.consumer, "group.id": "verdict-tail"})
+    ours = {"group.id": "verdict-tail", "enable.partition.eof": True}
+    consumer = Consumer({**settings.consumer, **ours})
     try:
         starts, ends = [], {}
         for partition in range(partitions):
@@ -72,7 +73,12 @@ def _from_topic(
         consumer.assign(starts)
         while follow or ends:
             record = consumer.poll(POLL_S)
-            if record is None or record.error() is not None:
+            if record is None:
+                continue
+            if record.error() is not None:
+                # The last offset may be a transaction's marker, which is no record.
+                if record.error().code() == KafkaError._PARTITION_EOF:
+                    ends.pop(record.partition(), None)
                 continue
             yield plain(decode(record.value()))
             if record.offset() + 1 >= ends.get(record.partition(), 0):

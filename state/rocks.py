@@ -45,10 +45,10 @@ class RocksStore:
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         options = Options(raw_mode=True)
         options.create_if_missing(True)
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             self._db = Rdict(str(folder), options)
         except Exception as error:
             if "lock" in str(error).lower():

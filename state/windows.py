@@ -161,7 +161,7 @@ class WindowLog:
             view.chunks.pop(0)
             view.first_number += 1
         times = view.open.times
-        if not view.chunks and times[0] <= horizon:
+        if not view.chunks and times and times[0] <= horizon:
             view.open = _cut(view.open, bisect_right(times, horizon), len(times))
 
     def _spill(self, view: "View") -> None:
@@ -387,9 +387,10 @@ def aggregate(op: str, window: int, column: int | None, code: Column, scale: int
     Returns
     -------
     Aggregate
-        Its value is None for a mean, min or max over nothing. A sum is the correctly rounded exact
-        sum; a mean of integers or decimals is the correctly rounded quotient, one of floats the
-        rounded sum divided by the count.
+        Its value is None for a mean, min or max over nothing, and where a sum of floats lies
+        beyond the largest double. A sum is the correctly rounded exact sum; a mean of integers or
+        decimals is the correctly rounded quotient, one of floats the rounded sum divided by the
+        count.
     """
     if column is None:
         return lambda view: float(view.entries(window))
@@ -416,21 +417,32 @@ def _ratio(part: Part, unit: int, divide: bool) -> float | None:
 
 def _float_sum(view: View, column: int, window: int, divide: bool) -> float | None:
     values = view.values(column, window)
-    if values is None:
-        part = view.part(column, window)
-        total, count = rounded(part.total), part.n
-    else:  # fsum gives the same bits as the exact sum rounded
-        total, count = math.fsum(values), len(values)
-        if total != total:
-            known = [value for value in values if value == value]
-            total, count = math.fsum(known), len(known)
+    try:
+        if values is None:
+            total, count = _rounded_sum(view, column, window)
+        else:  # fsum gives the same bits as the exact sum rounded
+            total, count = math.fsum(values), len(values)
+            if total != total:
+                known = [value for value in values if value == value]
+                total, count = math.fsum(known), len(known)
+    except OverflowError:  # of a partial sum perhaps: values of both signs may still add up
+        try:
+            total, count = _rounded_sum(view, column, window)
+        except OverflowError:
+            return None
     if not divide:
         return total
     return total / count if count else None
 
 
+def _rounded_sum(view: View, column: int, window: int) -> tuple[float, int]:
+    part = view.part(column, window)
+    return rounded(part.total), part.n
+
+
 def _scaled(value: Number | None, unit: int) -> float | None:
-    return None if value is None else value / unit
+    # Adding 0.0 takes a zero's sign off: which of 0.0 and -0.0 is met first is the chunks' doing.
+    return None if value is None else value / unit + 0.0
 
 
 def _insert_sorted(log: Log, at: int, values: Sequence[Number]) -> None:

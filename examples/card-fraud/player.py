@@ -1,13 +1,13 @@
 """Plays card transactions into a topic: a history at once, then live at a rate.
 
-    python examples/card-fraud/player.py --bootstrap 127.0.0.1:9092 --rate 500 --seconds 60
+    python examples/card-fraud/player.py --rate 500 --seconds 60
 
+It plays to ``$VERDICT_BOOTSTRAP``, else to the broker that ``verdict up`` started in this folder.
 Event time is the world's own: with the standard 300 customers, 500 events a second play a day in
 1.2 seconds. With ``--wait`` the live part starts when a line comes on standard input.
 """
 
 import argparse
-import os
 import signal
 import sys
 import time
@@ -18,6 +18,8 @@ from typing import Any
 
 import generator
 from confluent_kafka import Producer
+
+from pipelines.kafka import default_bootstrap
 
 EVENTS_A_DAY = 2.04
 """Of one customer, on average: counted over 30 days of 300 customers."""
@@ -61,7 +63,7 @@ def play(producer: Producer, topic: str, transactions: Iterator[Any], rate: floa
 def main() -> int:
     """Play until the seconds are over, or SIGTERM."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--bootstrap", default=os.environ.get("VERDICT_BOOTSTRAP"), required=False)
+    parser.add_argument("--bootstrap", default=default_bootstrap(), help="of Kafka (%(default)s)")
     parser.add_argument("--topic", default="transactions")
     parser.add_argument("--rate", type=float, default=500, help="events a second (%(default)s)")
     parser.add_argument("--seconds", type=float, default=60, help="of live play (%(default)s)")
@@ -69,8 +71,6 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=7, help="of the world (%(default)s)")
     parser.add_argument("--wait", action="store_true", help="for a line before live play")
     asked = parser.parse_args()
-    if not asked.bootstrap:
-        parser.error("say --bootstrap HOST:PORT, or set VERDICT_BOOTSTRAP")
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt

@@ -1,0 +1,287 @@
+"""From an event and its entity's history to numbers."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from operators.decode import Event
+from operators.errors import BadRecord, ExpressionError, FunctionError
+from operators.expressions import Kind
+from operators.features import (
+    EntityFeatures,
+    Formula,
+    Formulas,
+    WindowedFeature,
+    filled,
+    kinds,
+    load_function,
+    reads,
+)
+from operators.schema import parse
+from state.keyed import MemoryState
+
+DECIMAL = {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}
+SCHEMA = parse(
+    {
+        "type": "record",
+        "name": "T",
+        "fields": [
+            {"name": "amount", "type": ["null", DECIMAL]},
+            {"name": "distance", "type": ["null", "double"]},
+            {"name": "items", "type": ["null", "long"]},
+            {"name": "channel", "type": ["null", "string"]},
+        ],
+    }
+)
+MINUTE = 60_000
+
+
+def event(time: int, **fields: Any) -> Event:
+    values = {"distance": None, "items": None, "channel": None, "amount": None, **fields}
+    cents = None if values["amount"] is None else round(values["amount"] * 100)
+    return Event("e", time, ("c",), values, {"amount": cents, "items": values["items"]})
+
+
+def feature(op: str, argument: str | None, default: float | None = None) -> WindowedFeature:
+    return WindowedFeature(f"{op}_{argument}", op, argument, MINUTE, default)
+
+
+# Aggregates of an entity
+
+
+def test_decimals_and_integers_are_logged_exactly_and_expressions_as_doubles() -> None:
+    features = EntityFeatures(
+        [
+            feature("count", None),
+            feature("sum", "amount"),
+            feature("mean", "amount"),
+            feature("max", "items"),
+            feature("sum", "distance * 2"),
+            feature("count", "channel == 'online'"),
+            feature("sum", "channel == 'online'"),
+        ],
+        SCHEMA,
+        lateness=0,
+    )
+    state = MemoryState()
+    for index in range(9):
+        features(event(index, amount=0.1, items=index, distance=0.1, channel="pos"), state)
+    found, seq, late = features(
+        event(9, amount=0.1, items=-5, distance=0.1, channel="online"), state
+    )
+    assert found == [10.0, 1.0, 0.1, 8.0, 2.0, 10.0, 1.0]
+    assert (seq, late) == (10, False)
+
+
+def test_a_null_counts_as_an_event_and_not_as_a_value() -> None:
+    features = EntityFeatures(
+        [
+            feature("count", None),
+            feature("count", "amount"),
+            feature("count", "channel == 'online'"),
+            feature("mean", "distance", default=-1.0),
+        ],
+        SCHEMA,
+        lateness=0,
+    )
+    state = MemoryState()
+    assert features(event(0), state)[0] == [1.0, 0.0, 0.0, -1.0]
+    assert features(event(1, amount=5.0, distance=0.5), state)[0] == [2.0, 1.0, 0.0, 0.5]
+
+
+def test_a_mean_of_nothing_without_a_default_is_a_bad_record() -> None:
+    features = EntityFeatures([feature("mean", "distance")], SCHEMA, lateness=0)
+    with pytest.raises(
+        BadRecord, match="feature 'mean_distance' has no value, and no default"
+    ) as e:
+        features(event(0), MemoryState())
+    assert e.value.stage == "features"
+
+
+def test_what_overflows_is_missing() -> None:
+    features = EntityFeatures(
+        [feature("sum", "distance", default=-1.0), feature("sum", "distance * 10", default=-2.0)],
+        SCHEMA,
+        lateness=0,
+    )
+    state = MemoryState()
+    assert features(event(0, distance=1e308), state)[0] == [1e308, 0.0]  # 1e309 is no value
+    assert features(event(1, distance=1e308), state)[0] == [-1.0, 0.0]
+    product = " * ".join(["items"] * 20)
+    features = EntityFeatures([feature("sum", product)], SCHEMA, lateness=0)
+    assert features(event(0, items=2**62), MemoryState())[0] == [0.0]
+
+
+def test_late_events_are_flagged_and_counted_in_their_place() -> None:
+    features = EntityFeatures([feature("sum", "items")], SCHEMA, lateness=10)
+    state = MemoryState()
+    features(event(100_000, items=1), state)
+    assert features(event(99_990, items=10), state) == ([10.0], 2, True)
+    assert features(event(100_000, items=100), state) == ([111.0], 3, False)
+
+
+def test_a_late_event_within_the_lateness_sees_its_whole_window() -> None:
+    features = EntityFeatures([feature("sum", "items")], SCHEMA, lateness=10)
+    state = MemoryState()
+    for time, items in ((39_990, 1), (39_991, 10), (100_000, 100)):
+        features(event(time, items=items), state)
+    assert features(event(99_990, items=1_000), state)[0] == [1_010.0]
+
+
+def test_an_entity_without_aggregates_counts_its_sequence() -> None:
+    features, state = EntityFeatures([], SCHEMA, lateness=0), MemoryState()
+    assert [features(event(time), state) for time in (5, 9, 7)] == [
+        ([], 1, False),
+        ([], 2, False),
+        ([], 3, True),
+    ]
+
+
+def test_an_event_without_the_entity_takes_the_defaults() -> None:
+    features = EntityFeatures(
+        [feature("count", None, default=0.0), feature("mean", "amount", default=7.5)], SCHEMA, 0
+    )
+    assert features.skipped() == [0.0, 7.5]
+    with pytest.raises(BadRecord, match="no default"):
+        EntityFeatures([feature("count", None)], SCHEMA, 0).skipped()
+
+
+@settings(max_examples=50)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 30_000), st.none() | st.integers(-(10**6), 10**6)), max_size=30
+    )
+)
+def test_windows_are_what_a_recomputation_gives(steps: list[tuple[int, int | None]]) -> None:
+    asked = [feature(op, "items", default=-1.0) for op in ("count", "sum", "mean", "min", "max")]
+    features, state = EntityFeatures(asked, SCHEMA, lateness=0), MemoryState()
+    seen: list[tuple[int, int | None]] = []
+    time = 0
+    for gap, items in steps:
+        time += gap
+        seen.append((time, items))
+        found, _, _ = features(event(time, items=items), state)
+        inside = [value for at, value in seen if time - MINUTE < at and value is not None]
+        expected = [len(inside), sum(inside), -1.0, -1.0, -1.0]
+        if inside:
+            expected[2:] = [sum(inside) / len(inside), min(inside), max(inside)]
+        assert found == expected
+
+
+def test_reads_lists_fields_by_value_and_as_exact_integers() -> None:
+    asked = [
+        feature("count", None),
+        feature("sum", "amount"),
+        feature("sum", "distance / items"),
+        feature("max", "items"),
+    ]
+    assert reads(asked, SCHEMA) == (["distance", "items"], ["amount", "items"])
+
+
+def test_an_argument_that_does_not_exist() -> None:
+    with pytest.raises(ExpressionError, match="Did you mean 'amount'"):
+        EntityFeatures([feature("sum", "amuont")], SCHEMA, 0)
+
+
+def test_kinds() -> None:
+    assert kinds(SCHEMA)["amount"] is Kind.NUMBER
+    assert kinds(SCHEMA)["channel"] is Kind.STRING
+
+
+# Features of the event alone
+
+
+def test_formulas_in_order_with_their_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("def half(fields):\n    return fields['distance'] / 2\n")
+    formulas = Formulas(
+        [
+            Formula("online", None, expression="channel == 'online'"),
+            Formula("per_item", 9.0, expression="amount / items"),
+            Formula("half", None, function=f"{file}:half", reads=("distance",)),
+        ],
+        SCHEMA,
+    )
+    assert formulas.names == ["online", "per_item", "half"]
+    assert formulas({"channel": "online", "amount": 3.0, "items": 0, "distance": 1.0}) == [
+        1.0,
+        9.0,
+        0.5,
+    ]
+
+
+def test_what_is_missing_is_never_silently_zero() -> None:
+    formulas = Formulas([Formula("online", None, expression="channel == 'online'")], SCHEMA)
+    with pytest.raises(BadRecord, match="feature 'online' has no value"):
+        formulas({"channel": None})
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (1, 1.0),
+        (True, 1.0),
+        (0.0, 0.0),
+        (None, 5.0),
+        (math.nan, 5.0),
+        (math.inf, 5.0),
+        (-math.inf, 5.0),
+        (10**400, 5.0),
+    ],
+)
+def test_filled(value: float | None, expected: float) -> None:
+    assert filled("f", value, 5.0) == expected
+    if value is None or expected == 5.0:
+        with pytest.raises(BadRecord, match="'f' has no value"):
+            filled("f", value, None)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return fields['nope']", "feature 'mine' raised KeyError: 'nope'"),
+        ("return 'high'", "feature 'mine' raised ValueError"),
+        ("return [1]", "feature 'mine' raised TypeError"),
+        ("return 10 ** 400", "feature 'mine' raised OverflowError"),
+        ("return None", "feature 'mine' has no value"),
+        ("return float('nan')", "feature 'mine' has no value"),
+    ],
+)
+def test_a_function_that_fails_makes_a_bad_record(tmp_path: Path, body: str, message: str) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(f"def mine(fields):\n    {body}\n")
+    formulas = Formulas([Formula("mine", None, function=f"{file}:mine")], SCHEMA)
+    with pytest.raises(BadRecord, match=message):
+        formulas({"amount": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("content", "target", "message"),
+    [
+        (None, "gone.py:f", "there is no Python file .*gone.py"),
+        ("def f(fields): ...", "mine.py:g", "mine.py has no function 'g'"),
+        ("f = 5", "mine.py:f", "mine.py has no function 'f'"),
+        ("import nothing_of_this_name", "mine.py:f", "does not import: ModuleNotFoundError"),
+        ("def f(:", "mine.py:f", "does not import: SyntaxError"),
+        ("", "mine.txt:f", "there is no Python file"),
+    ],
+)
+def test_a_function_that_does_not_load(
+    tmp_path: Path, content: str | None, target: str, message: str
+) -> None:
+    if content is not None:
+        (tmp_path / target.partition(":")[0]).write_text(content)
+    with pytest.raises(FunctionError, match=message):
+        load_function(f"{tmp_path}/{target}")
+
+
+def test_a_function_gets_the_fields(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def f(fields): return fields['terminal.id'] == 't1'")
+    function = load_function(f"{tmp_path}/mine.py:f")
+    fields: Mapping[str, Any] = {"terminal.id": "t1"}
+    assert function(fields) is True

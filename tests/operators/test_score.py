@@ -1,0 +1,454 @@
+"""The score job's operators, hop by hop and in a row."""
+
+import hashlib
+import json
+import math
+import pickle
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from operators.bundle import load
+from operators.decide import Decide, Policy, Rule
+from operators.decode import Extract, json_decoder
+from operators.expressions import Kind
+from operators.features import EntityFeatures, Formula, Formulas, WindowedFeature, kinds
+from operators.message import NEXT, Emit, Message, Operator
+from operators.records import DEAD_LETTERS, DECISIONS, MAX_RAW, Decode, Encode, decision_id
+from operators.schema import parse
+from operators.score import (
+    ABSENT,
+    FEATURES,
+    PRESENT,
+    DecodeHop,
+    EntityHop,
+    Finish,
+    Intake,
+    Money,
+    Plausible,
+    Row,
+)
+from state.keyed import MemoryState
+
+FIXTURES = Path(__file__).parent / "fixtures"
+MINUTE = 60_000
+
+DECIMAL = {"type": "bytes", "logicalType": "decimal", "precision": 12, "scale": 2}
+SCHEMA = parse(
+    {
+        "type": "record",
+        "name": "Payment",
+        "fields": [
+            {"name": "id", "type": "string"},
+            {"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+            {"name": "card", "type": "string"},
+            {"name": "terminal", "type": ["null", "string"]},
+            {"name": "amount", "type": ["null", DECIMAL]},
+            {"name": "currency", "type": ["null", "string"]},
+            {"name": "speed", "type": ["null", "double"]},
+            {"name": "km", "type": ["null", "double"]},
+        ],
+    }
+)
+CARD = [
+    WindowedFeature("card_count", "count", None, MINUTE, None),
+    WindowedFeature("card_km", "mean", "km", MINUTE, None),
+]
+TERMINAL = [WindowedFeature("terminal_sum", "sum", "amount", MINUTE, -1.0)]
+FORMULAS = [
+    Formula("amount", 0.0, expression="amount"),
+    Formula("speed", None, expression="speed"),
+]
+ORDER = ["amount", "speed", "card_count", "card_km", "terminal_sum"]
+CHECKS = [
+    Plausible("amount", 0.01, 1_000.0, None, dead=True),
+    Plausible("currency", None, None, frozenset({"EUR", "SEK"}), dead=False),
+    Plausible("speed", None, 1e6, None, dead=False),
+]
+POLICY = Policy(
+    (
+        Rule("often", "card_count >= 3", None),
+        Rule("much", "amount > 500 and currency == 'EUR'", "review"),
+    ),
+    ((0.5, "decline"),),
+    "approve",
+)
+FIELDS = ["amount", "currency", "speed", "km"]
+
+EVENT = {
+    "id": "e1",
+    "at": 5_000,
+    "card": "c1",
+    "terminal": "t1",
+    "amount": 2.5,
+    "currency": "EUR",
+    "speed": 4.0,
+    "km": 1.5,
+}
+
+
+@pytest.fixture(scope="session")
+def job(encode: Callable[[str], Encode]) -> Callable[..., list[Operator]]:
+    """Makes the hops of a score job: for a topic keyed by card, or with a decode hop first."""
+
+    def make(
+        keyed: bool = True, model: str = "column", money: Money | None = None, train: bool = False
+    ) -> list[Operator]:
+        extract = Extract(SCHEMA, "id", "at", ["card", "terminal"], FIELDS, ["amount"])
+        intake = Intake(json_decoder(), extract, CHECKS, keyed)
+        formulas = Formulas(FORMULAS, SCHEMA)
+        names = {**kinds(SCHEMA), **dict.fromkeys([*ORDER, "score"], Kind.NUMBER)}
+        money = money or Money("amount", 2, None, "currency")
+        finish: Finish | Row = Finish(
+            "shop",
+            formulas,
+            load(FIXTURES / model),
+            Decide(POLICY, names),
+            money,
+            encode("decision"),
+            ORDER,
+            ["currency", "km"],
+        )
+        if train:
+            finish = Row(formulas, ORDER)
+        dead, entities = encode("dead-letter"), ["card", "terminal"]
+        hops: list[Operator] = [
+            EntityHop(
+                "shop",
+                entities,
+                0,
+                EntityFeatures(CARD, SCHEMA, 0),
+                intake if keyed else None,
+                None,
+                dead,
+            ),
+            EntityHop("shop", entities, 1, EntityFeatures(TERMINAL, SCHEMA, 0), None, finish, dead),
+        ]
+        return hops if keyed else [DecodeHop("shop", intake, dead), *hops]
+
+    return make
+
+
+def message(offset: int = 0, **changes: Any) -> Message:
+    event = {**EVENT, "id": f"e{offset}", **changes}
+    return raw(json.dumps(event).encode(), str(event["card"]).encode(), offset)
+
+
+def raw(value: bytes | None, key: bytes | None = b"c1", offset: int = 0) -> Message:
+    return Message("events", key, value, "payments", 3, offset, 1_700_000_000_000)
+
+
+@pytest.fixture
+def run(
+    job: Callable[..., list[Operator]], chain: Callable[..., Any], decode: Callable[[str], Decode]
+) -> Callable[..., Any]:
+    """Starts a job; what it returns puts one message through and reads the one record out."""
+    readers = {DECISIONS: decode("decision"), DEAD_LETTERS: decode("dead-letter")}
+
+    def start(restart: bool = False, **options: Any) -> Callable[[Message], tuple[str, Any]]:
+        hops = chain(partial(job, **options), restart)
+
+        def put(message: Message) -> tuple[str, Any]:
+            (emit,) = hops(message)
+            return emit.output, readers[emit.output](emit.value)
+
+        return put
+
+    return start
+
+
+# Decisions
+
+
+def test_a_decision_says_what_was_known_and_why(run: Callable[..., Any]) -> None:
+    put = run()
+    put(message(0, at=1_000, km=0.5, amount=1.0))
+    output, decision = put(message(1))
+    card = load(FIXTURES / "column").card
+    score = decision["score"]
+    assert score == pytest.approx(1 / (1 + math.exp(-(0.75 * 2.5 - 0.5 * 4.0 + 0.25))))
+    assert output == DECISIONS
+    assert decision == {
+        "decision_id": decision_id("shop", "e1"),
+        "pipeline": "shop",
+        "event_id": "e1",
+        "event_time": 5_000,
+        "hops": [
+            {"entity": "card", "key": "c1", "hop_seq": 2, "late": False},
+            {"entity": "terminal", "key": "t1", "hop_seq": 2, "late": False},
+        ],
+        "amount": (2_500_000).to_bytes(3, "big"),
+        "currency": "EUR",
+        "model": {"name": "column", "version": "1", "sha256": card.sha256},
+        "score": score,
+        "classes": [],
+        "action": "decline",
+        "because": "score >= 0.5",
+        "rules": [],
+        "implausible": [],
+        "features": {
+            "amount": 2.5,
+            "speed": 4.0,
+            "card_count": 2.0,
+            "card_km": 1.0,
+            "terminal_sum": 3.5,
+        },
+        "fields": {"currency": "EUR", "km": 1.5},
+    }
+
+
+def test_decisions_are_keyed_by_the_first_entity(
+    job: Callable[..., list[Operator]], chain: Callable[..., Any]
+) -> None:
+    for keyed in (True, False):
+        (emit,) = chain(partial(job, keyed=keyed))(message(card="c9"))
+        assert emit.key == b"c9"
+
+
+def test_the_message_key_need_not_be_the_entitys_where_events_are_decoded_first(
+    run: Callable[..., Any],
+) -> None:
+    stream = [message(index, card=f"c{index % 2}", at=index) for index in range(6)]
+    keyed, unkeyed = run(), run(keyed=False)
+    for one in stream:
+        assert unkeyed(one._replace(key=b"whatever")) == keyed(one)
+
+
+def test_rules_see_fields_features_and_the_score(run: Callable[..., Any]) -> None:
+    put = run()
+    decisions = [put(message(index, amount=900.0))[1] for index in range(3)]
+    assert [decision["rules"] for decision in decisions] == [["much"], ["much"], ["often", "much"]]
+    assert {decision["because"] for decision in decisions} == {"rule much"}
+
+
+def test_a_missing_second_entity_takes_defaults_and_keeps_no_state(
+    job: Callable[..., list[Operator]], chain: Callable[..., Any], decode: Callable[[str], Decode]
+) -> None:
+    hops = chain(job)
+    for index in range(3):
+        (emit,) = hops(message(index, terminal=None if index else ""))
+        decision = decode("decision")(emit.value)
+        assert decision["hops"][1] == {
+            "entity": "terminal", "key": None, "hop_seq": None, "late": False
+        }  # fmt: skip
+        assert decision["features"]["terminal_sum"] == -1.0
+    assert sorted(hops.states[1]) == [ABSENT + b"e0", ABSENT + b"e1", ABSENT + b"e2"]
+    assert all(state.get() is None for state in hops.states[1].values())
+
+
+def test_a_present_and_an_absent_entity_have_different_keys(
+    job: Callable[..., list[Operator]],
+) -> None:
+    first = job()[0]
+    (present,) = first(message(1, terminal="e1"), MemoryState())
+    (absent,) = first(message(1, terminal=None), MemoryState())
+    assert (present.output, present.key) == (NEXT, PRESENT + b"e1")
+    assert (absent.output, absent.key) == (NEXT, ABSENT + b"e1")
+
+
+def test_late_is_each_entitys_own(run: Callable[..., Any]) -> None:
+    put = run()
+    put(message(0, at=10_000))
+    put(message(1, at=20_000, card="c2"))
+    _, decision = put(message(2, at=15_000))
+    assert [hop["late"] for hop in decision["hops"]] == [False, True]
+    assert [hop["hop_seq"] for hop in decision["hops"]] == [2, 3]
+    _, decision = put(message(3, at=9_000, terminal="t2"))
+    assert [hop["late"] for hop in decision["hops"]] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("money", "changes", "amount", "currency"),
+    [
+        (Money("amount", 2, None, "currency"), {}, 2_500_000, "EUR"),
+        (Money("amount", 2, None, "currency"), {"currency": None}, 2_500_000, None),
+        (Money("amount", 2, "SEK", None), {}, 2_500_000, "SEK"),
+        (Money("amount", 2, "SEK", None), {"amount": None}, None, None),
+    ],
+)
+def test_money(
+    run: Callable[..., Any],
+    money: Money,
+    changes: dict[str, Any],
+    amount: int | None,
+    currency: str | None,
+) -> None:
+    _, decision = run(money=money)(message(**changes))
+    found = decision["amount"]
+    assert (found if found is None else int.from_bytes(found, "big", signed=True)) == amount
+    assert decision["currency"] == currency
+
+
+def test_a_class_vector_stands_in_the_decision(run: Callable[..., Any]) -> None:
+    _, decision = run(model="classes")(message())
+    mule, ok, stolen = decision["classes"]
+    assert decision["score"] == mule + stolen
+    assert mule + ok + stolen == pytest.approx(1.0, abs=1e-5)
+
+
+def test_without_a_model_there_are_rows_to_train_one_on(
+    job: Callable[..., list[Operator]], chain: Callable[..., Any]
+) -> None:
+    (emit,) = chain(partial(job, train=True))(message(7))
+    assert emit.output == FEATURES
+    assert pickle.loads(emit.value) == (
+        "e7",
+        5_000,
+        {"amount": 2.5, "speed": 4.0, "card_count": 1.0, "card_km": 1.5, "terminal_sum": 2.5},
+    )
+
+
+# Plausibility
+
+
+@pytest.mark.parametrize(
+    ("check", "value", "holds"),
+    [
+        (Plausible("f", 0.0, 1.0, None, True), 0.0, True),
+        (Plausible("f", 0.0, 1.0, None, True), 1.0, True),
+        (Plausible("f", 0.0, 1.0, None, True), -0.001, False),
+        (Plausible("f", 0.0, 1.0, None, True), 1.001, False),
+        (Plausible("f", 0.0, None, None, True), 1e300, True),
+        (Plausible("f", None, 0.0, None, True), -1e300, True),
+        (Plausible("f", 0.0, 1.0, None, True), None, True),
+        (Plausible("f", None, None, frozenset({"a"}), True), "a", True),
+        (Plausible("f", None, None, frozenset({"a"}), True), "A", False),
+        (Plausible("f", None, None, frozenset({"a"}), True), None, True),
+        (Plausible("f", 2.0, None, frozenset({1, 3}), True), 3, True),
+        (Plausible("f", 2.0, None, frozenset({1, 3}), True), 1, False),
+    ],
+)
+def test_plausible(check: Plausible, value: Any, holds: bool) -> None:
+    assert check.holds(value) is holds
+
+
+def test_an_implausible_field_is_a_review(run: Callable[..., Any]) -> None:
+    _, decision = run()(message(currency="XXX", speed=2e6))
+    assert decision["implausible"] == ["currency", "speed"]
+    assert (decision["action"], decision["because"]) == ("review", "implausible currency")
+
+
+# Dead letters
+
+DEAD = [
+    ("decode", raw(None), "a tombstone: the record has a key and no value"),
+    ("decode", raw(b"{"), "not JSON"),
+    ("decode", raw(b"[]", key=None), "a JSON object is wanted"),
+    ("validate", raw(b"{}"), "field 'id' is missing"),
+    ("validate", message(card=""), "field 'card' is missing"),
+    ("validate", message(amount=0.0), "field 'amount' is implausible: 0.0"),
+    ("validate", message(amount=1.005), "field 'amount' has the wrong type"),
+    ("validate", message(card="c2")._replace(key=b"c1"), "the record's key is not its event's"),
+    ("validate", message()._replace(key=None), "the record's key is not its event's"),
+    ("features", message(km=None), "feature 'card_km' has no value"),  # of the first hop
+    ("features", message(speed=None), "feature 'speed' has no value"),  # at the end of the last
+    ("score", message(speed=1e300), "model regression put out"),
+]
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered")
+@pytest.mark.parametrize(("stage", "bad", "reason"), DEAD, ids=[reason for *_, reason in DEAD])
+def test_a_dead_letter_has_the_raw_record_and_where_it_was(
+    run: Callable[..., Any], stage: str, bad: Message, reason: str
+) -> None:
+    output, letter = run(model="regression")(bad._replace(offset=42))
+    assert output == DEAD_LETTERS
+    assert letter.pop("reason").startswith(reason)
+    value = bad.value
+    assert letter == {
+        "pipeline": "shop",
+        "job": "score",
+        "stage": stage,
+        "topic": "payments",
+        "partition": 3,
+        "offset": 42,
+        "timestamp": 1_700_000_000_000,
+        "key": bad.key,
+        "value": value,
+        "value_size": -1 if value is None else len(value),
+        "value_sha256": None if value is None else hashlib.sha256(value).hexdigest(),
+    }
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered")
+def test_the_decode_hop_makes_the_same_dead_letters(run: Callable[..., Any]) -> None:
+    for _, bad, reason in DEAD:
+        if "key is not its event's" not in reason:  # without keyed_by, it need not be
+            assert run(keyed=False, model="regression")(bad) == run(model="regression")(bad)
+
+
+@pytest.mark.parametrize("changes", [{"amount": 0.0}, {"km": None}, {"speed": None}])
+def test_a_large_record_is_cut_at_every_stage(
+    run: Callable[..., Any], changes: dict[str, Any]
+) -> None:
+    bad = message(padding="x" * (2 * MAX_RAW), **changes)
+    _, letter = run()(bad)
+    assert letter["value"] == (bad.value or b"")[:MAX_RAW]
+    assert letter["value_size"] == len(bad.value or b"")
+    assert letter["value_sha256"] == hashlib.sha256(bad.value or b"").hexdigest()
+
+
+def test_dead_letters_before_the_first_hop_touch_no_state_and_later_ones_are_counted(
+    run: Callable[..., Any],
+) -> None:
+    put = run()
+    put(raw(b"nonsense"))
+    put(message(0, amount=0.0))
+    assert put(message(1))[1]["features"]["card_count"] == 1.0
+    assert put(message(2, speed=None))[0] == DEAD_LETTERS
+    assert put(message(3))[1]["features"]["card_count"] == 3.0
+
+
+def test_the_stream_goes_on_when_sums_overflow(run: Callable[..., Any]) -> None:
+    put = run()
+    assert put(message(0, km=1e308))[0] == DECISIONS
+    output, letter = put(message(1, km=1e308))
+    assert (output, letter["stage"]) == (DEAD_LETTERS, "features")
+    assert put(message(2, at=5_000 + MINUTE))[0] == DECISIONS
+
+
+# Any stream
+
+EVENTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "id": st.sampled_from(["", "x", None]),
+        "at": st.sampled_from([0, 1, 70_000, -5, 10**15, "soon", None]),
+        "card": st.sampled_from(["c1", "c2", "", None]),
+        "terminal": st.sampled_from(["t1", "t2", "", None, 5]),
+        "amount": st.sampled_from([None, 0.5, 999.99, 1_001, "2.50", True, 1e300]),
+        "currency": st.sampled_from(["EUR", "XXX", None, 3]),
+        "speed": st.sampled_from([None, 0.0, -3.5, 1e300, "fast"]),
+        "km": st.sampled_from([None, 0.1, 1e308, -1e308, []]),
+    },
+)
+STREAM = st.lists(EVENTS | st.binary(max_size=5), max_size=12)
+
+
+def messages(stream: Sequence[dict[str, Any] | bytes]) -> list[Message]:
+    return [
+        raw(item, offset=offset) if isinstance(item, bytes) else message(offset, **item)
+        for offset, item in enumerate(stream)
+    ]
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered")
+@settings(max_examples=25)
+@given(stream=STREAM, keyed=st.booleans())
+def test_every_record_becomes_one_decision_or_one_dead_letter(
+    job: Callable[..., list[Operator]],
+    chain: Callable[..., Any],
+    stream: list[dict[str, Any] | bytes],
+    keyed: bool,
+) -> None:
+    make = partial(job, keyed=keyed)
+    steady, restarted = chain(make), chain(make, restart=True)
+    for one in messages(stream):
+        out: list[Emit] = steady(one)
+        assert [emit.output for emit in out] in ([DECISIONS], [DEAD_LETTERS])
+        assert restarted(one) == out
