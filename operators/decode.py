@@ -15,7 +15,7 @@ import fastavro
 
 from operators.errors import BadRecord
 from operators.expressions import Kind
-from operators.schema import Field, Schema
+from operators.schema import Field, Schema, mismatch
 
 CONFLUENT_MAGIC = 0
 CONFLUENT_HEADER = 5  # the magic byte, then the schema's id as a big-endian 32-bit integer
@@ -81,6 +81,9 @@ def confluent_decoder(schema: Schema, writer_schema: WriterSchema) -> Decode:
                 writer = writer_schema(schema_id)
             except KeyError:
                 raise BadRecord("decode", f"unknown schema id {schema_id}") from None
+            wrong = mismatch(writer, schema)
+            if wrong is not None:
+                raise BadRecord("decode", f"schema id {schema_id}: {wrong}")
             reader = readers[schema_id] = _avro_reader(writer, schema.raw)
         return reader(value, CONFLUENT_HEADER)
 

@@ -85,7 +85,11 @@ class EntityFeatures:
                 aggregate(feature.op, feature.window, column, codes[column], scale)
             )
         longest = max((feature.window for feature in features), default=0)
-        self._log = WindowLog(codes, longest + lateness)
+        meaning = ", ".join(
+            f"{argument} as {code} of scale {scale}"
+            for argument, (code, _, scale) in zip(arguments, logged, strict=True)
+        )
+        self._log = WindowLog(codes, longest + lateness, meaning)
 
     def __call__(self, event: Event, state: KeyedState) -> tuple[list[float], int, bool]:
         """Return the features, the event's number in its key's sequence, and whether it is late."""

@@ -35,6 +35,10 @@ class Merge:
         memory: dict[str, Any] = (
             {"layout": LAYOUT, "pending": {}} if head is None else json.loads(head)
         )
+        if memory.setdefault("baseline", summary.get("baseline")) != summary.get("baseline"):
+            # Another model brings other bins and another mean: what was counted in the old ones
+            # cannot be added to them. The windows that are open begin anew.
+            memory = {"layout": LAYOUT, "pending": {}, "baseline": summary["baseline"]}
         pending = memory["pending"]
         pending.setdefault(str(summary["window"]), []).append(summary)
         out = []

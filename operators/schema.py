@@ -26,6 +26,7 @@ KINDS: Mapping[str, Kind] = {
 }
 
 MICROS, MILLIS = "micros", "millis"
+LOGICAL, WAS = "logicalType", "verdict.logicalType"
 
 
 @dataclass(frozen=True)
@@ -165,6 +166,36 @@ def parse(definition: Any) -> Schema:
     return Schema(definition, raw, fields)
 
 
+def mismatch(writer: Any, schema: Schema) -> str | None:
+    """Say which field a writer's schema gives another decimal scale or unit of time.
+
+    Avro's resolution lets such bytes through, and 1.5000 would be read as 150.00.
+
+    >>> field = {"name": "amount", "type": {"type": "bytes", "logicalType": "decimal",
+    ...                                     "precision": 9, "scale": 2}}
+    >>> record = {"type": "record", "name": "T", "fields": [field]}
+    >>> writer = json.loads(json.dumps(record).replace('"scale": 2', '"scale": 4'))
+    >>> mismatch(writer, parse(record))
+    "field 'amount' has scale 4 there, and 2 in the pipeline's schema"
+    """
+    found: dict[str, Field] = {}
+    if isinstance(writer, dict) and writer.get("type") == "record":
+        _collect(writer, "", False, found)
+    for path, theirs in found.items():
+        ours = schema.fields.get(path)
+        if ours is None:
+            continue
+        if theirs.scale != ours.scale or theirs.is_decimal != ours.is_decimal:
+            return (
+                f"field '{path}' has scale {theirs.scale} there, "
+                f"and {ours.scale} in the pipeline's schema"
+            )
+        if (theirs.time == MICROS) != (ours.time == MICROS):  # a plain long is of milliseconds
+            unit = MICROS if theirs.time == MICROS else MILLIS
+            return f"field '{path}' is in {unit} there, and not so in the pipeline's schema"
+    return None
+
+
 def _bytes_defaults(node: Any) -> None:
     """Turn the defaults of bytes, which JSON has as text of U+0000 to U+00FF, into bytes.
 
@@ -211,7 +242,7 @@ def _leaf(path: str, kind: Any, nullable: bool) -> Field | None:
     if isinstance(kind, list):  # a union of several types has no one kind
         return None
     details: Mapping[str, Any] = kind if isinstance(kind, dict) else {"type": kind}
-    name, logical = details["type"], details.get("logicalType")
+    name, logical = details["type"], details.get(LOGICAL, details.get(WAS))
     if logical == "decimal" and name in ("bytes", "fixed"):
         if details["precision"] > MAX_DECIMAL_PRECISION:
             raise SchemaError(
@@ -228,12 +259,15 @@ def _leaf(path: str, kind: Any, nullable: bool) -> Field | None:
 
 
 def without_logical_types(node: Any) -> Any:
-    """Copy a schema so that decimals stay bytes and times integers: faster, and exact."""
+    """Copy a schema so that decimals stay bytes and times integers: faster, and exact.
+
+    What they were stays in it under a name that Avro's readers do not know, for `mismatch`.
+    """
     if isinstance(node, dict):
         return {
-            key: without_logical_types(value)
+            WAS if key == LOGICAL else key: without_logical_types(value)
             for key, value in node.items()
-            if not (key == "logicalType" or key.startswith("__"))
+            if not key.startswith("__")
         }
     if isinstance(node, list):
         return [without_logical_types(item) for item in node]

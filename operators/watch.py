@@ -180,6 +180,7 @@ class Bucket:
             summary = {
                 "window": opened,
                 "bucket": number,
+                "baseline": self._fingerprint.hex(),
                 "counts": list(counts[at : at + len(item.edges) + 2]),
                 "sum": sums[2 * i],
                 "squares": sums[2 * i + 1],

@@ -11,7 +11,7 @@ import fastavro
 from fastavro.write import Writer
 
 from operators.message import Message
-from operators.schema import Schema, without_logical_types
+from operators.schema import Schema, mismatch, without_logical_types
 from pipelines.errors import FileError
 
 NO_TIMESTAMP = -1
@@ -66,6 +66,9 @@ def _avro_values(file: Path, schema: Schema) -> Iterator[bytes]:
         with file.open("rb") as container:
             blocks = fastavro.block_reader(container)
             plain = without_logical_types(blocks.writer_schema)
+            wrong = mismatch(plain, schema)
+            if wrong is not None:
+                raise FileError(f"{file}: {wrong}")
             same = _canonical(plain) == _canonical(without_logical_types(schema.raw))
             writer = fastavro.parse_schema(plain)
             for block in blocks:
@@ -76,6 +79,8 @@ def _avro_values(file: Path, schema: Schema) -> Iterator[bytes]:
                     record = fastavro.schemaless_reader(body, writer, None if same else schema.raw)
                     yield data[start : body.tell()] if same else _encoded(record, schema)
                     number += 1
+    except FileError:
+        raise
     except OSError as error:
         raise FileError(f"cannot read {file}: {error.strerror}") from None
     except Exception as error:  # fastavro raises a dozen kinds

@@ -146,7 +146,8 @@ class Events(Model):
     """The entity whose key is the topic's message key. It must be the first one. Then no operator
     runs before the stream is keyed. Without it, events are decoded first and sent to their key."""
     allowed_lateness: Duration = 3_600_000
-    """How much older than its entity's newest an event may be and still enter the windows."""
+    """How much older than its entity's newest an event may be and still see each of its windows
+    whole. The log keeps the longest window and this; an event older than both is not logged."""
     fields: dict[str, FieldCheck] = {}
     """Path -> what is plausible."""
     amount: Money | None = None

@@ -16,6 +16,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
+from zlib import crc32
 
 from state.errors import StateError
 from state.exact import exact_sum, pack_integer, rounded, unpack_integer
@@ -36,7 +37,8 @@ Column = Literal["q", "d"]
 NULL = -(1 << 63)
 """What stands for a missing value in an integer column; a double column has NaN."""
 
-_HEAD = struct.Struct("<BHIIQq")  # layout, open entries, chunks, first chunk's number, seq, hwm
+_HEAD = struct.Struct("<BIHIIQq")
+"""Layout, mark of the columns, open entries, chunks, first chunk's number, seq, newest time."""
 _SUMMARY = struct.Struct("<qqI")  # first and last time, entries
 
 
@@ -84,6 +86,9 @@ class WindowLog:
     retention
         Milliseconds for which an entry is kept behind the entity's newest: the longest window and
         the allowed lateness.
+    meaning
+        What the columns hold, in words of the caller's: state written under another meaning is
+        refused, for its numbers would be misread.
 
     Examples
     --------
@@ -99,9 +104,11 @@ class WindowLog:
     Part(n=2, total=12, low=5, high=7)
     """
 
-    def __init__(self, columns: Sequence[Column], retention: int) -> None:
+    def __init__(self, columns: Sequence[Column], retention: int, meaning: str = "") -> None:
         self.columns = tuple(columns)
         self.retention = retention
+        self.meaning = meaning
+        self._mark = crc32(f"{''.join(columns)} {meaning}".encode())
 
     def update(self, state: KeyedState, at: int, values: Sequence[Number]) -> "View":
         """Log one event of the key and return what its windows see.
@@ -172,7 +179,13 @@ class WindowLog:
     def _pack(self, view: "View") -> bytes:
         times = view.open.times
         head = _HEAD.pack(
-            LAYOUT, len(times), len(view.chunks), view.first_number, view.seq, view.newest
+            LAYOUT,
+            self._mark,
+            len(times),
+            len(view.chunks),
+            view.first_number,
+            view.seq,
+            view.newest,
         )
         return head + self.pack_log(view.open) + b"".join(map(self._pack_summary, view.chunks))
 
@@ -182,7 +195,12 @@ class WindowLog:
                 f"the stored state has layout {head[0]}, this release reads {LAYOUT}: "
                 "run the release that wrote it, or start from an empty state"
             )
-        _, entries, chunk_count, first_number, seq, newest = _HEAD.unpack_from(head)
+        _, mark, entries, chunk_count, first_number, seq, newest = _HEAD.unpack_from(head)
+        if mark != self._mark:
+            raise StateError(
+                f"the stored state is of other aggregates than '{self.meaning}': start from an "
+                "empty state folder, or go back to the pipeline file that wrote it"
+            )
         open_log, offset = self.unpack_log(head, _HEAD.size, entries)
         chunks = []
         for _ in range(chunk_count):

@@ -76,6 +76,18 @@ def test_what_a_silent_bucket_brings_counts_in_the_next_window() -> None:
     assert merged.handed[3:] == [(240, [[5, 240]])]
 
 
+def test_parts_of_another_baseline_are_not_added_together() -> None:
+    merged = Merged().add(5, 60).add(5, 120)
+    assert len(merged.handed) == 1
+    part = {"bucket": 3, "window": 180, "sum": 1.0, "baseline": "another model's"}
+    message = Message("decisions", merged.key, json.dumps(part).encode(), "d", 0, 0, 0)
+    merge = Merge(Recorder("drift"), Recorder("comparison"))  # type: ignore[arg-type]
+    assert list(merge(message, merged.state)) == []
+    memory = json.loads(merged.state.get() or b"")
+    assert list(memory["pending"]) == ["180"]
+    assert "seen" not in memory
+
+
 def test_the_key_says_who_judges_and_what() -> None:
     for key, output, name in (
         (b"drift/amount", "drift", b"amount"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from operators.errors import SchemaError
 from operators.expressions import Kind
-from operators.schema import Field, load, parse, without_logical_types
+from operators.schema import WAS, Field, load, mismatch, parse, without_logical_types
 
 
 def record(*fields: dict[str, Any], name: str = "T") -> dict[str, Any]:
@@ -123,11 +123,21 @@ def test_logical_types_go_and_nothing_else() -> None:
     assert without_logical_types(schema) == record(
         {
             "name": "f",
-            "type": ["null", {"type": "bytes", "precision": 9, "scale": 2}],
+            "type": ["null", {"type": "bytes", WAS: "decimal", "precision": 9, "scale": 2}],
             "default": None,
             "doc": "x",
         }
     )
+
+
+def test_a_writer_in_micros_does_not_pass_for_one_in_millis() -> None:
+    def timed(unit: str) -> dict[str, Any]:
+        return record({"name": "at", "type": {"type": "long", "logicalType": f"timestamp-{unit}"}})
+
+    assert mismatch(timed("millis"), parse(timed("millis"))) is None
+    assert mismatch(record({"name": "at", "type": "long"}), parse(timed("millis"))) is None
+    said = mismatch(without_logical_types(timed("micros")), parse(timed("millis")))
+    assert said == "field 'at' is in micros there, and not so in the pipeline's schema"
 
 
 @pytest.mark.parametrize(

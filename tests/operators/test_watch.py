@@ -201,6 +201,9 @@ def recount(stream: list[tuple[int, int, tuple[float, ...]]]) -> dict[tuple[int,
     return rows
 
 
+BASELINE = Bucket(WATCHED, WINDOW)._fingerprint.hex()
+
+
 @settings(max_examples=60)
 @given(STREAM)
 def test_bucket_totals_are_a_recount_of_the_events(
@@ -227,6 +230,7 @@ def test_bucket_totals_are_a_recount_of_the_events(
             expected[f"drift/{item.name}".encode(), number, window] = {
                 "window": window,
                 "bucket": number,
+                "baseline": BASELINE,
                 "counts": count(item.edges, values),
                 "sum": total,
                 "squares": squares,

@@ -123,6 +123,19 @@ def test_the_one_exactly_a_window_older_is_out() -> None:
     assert aggregate("sum", 101, 0, "q", 0)(view) == 111.0
 
 
+def test_state_of_other_aggregates_is_refused() -> None:
+    state = MemoryState()
+    WindowLog(("q",), 1_000, "amount").update(state, 0, [7])
+    assert WindowLog(("q",), 2_000, "amount").update(state, 1, [1]).seq == 2  # a longer window
+    for log, values in (
+        (WindowLog(("d",), 1_000, "amount"), [7.0]),
+        (WindowLog(("q", "q"), 1_000, "amount"), [7, 7]),
+        (WindowLog(("q",), 1_000, "count"), [7]),
+    ):
+        with pytest.raises(StateError, match="of other aggregates"):
+            log.update(state, 2, values)
+
+
 def test_events_of_one_time_see_those_that_came_before() -> None:
     log, state = WindowLog((), 1_000), MemoryState()
     assert [log.update(state, 7, []).entries(1) for _ in range(3)] == [1, 2, 3]
