@@ -7,8 +7,13 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from pipelines.local import LocalKafka
+
+# Machines of CI are slow by turns: a property's examples have no deadline.
+settings.register_profile("verdict", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("verdict")
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from operators.message import NEXT, Emit, Message, Operator
 from operators.records import Decode, Encode, decoder, encoder
@@ -13,10 +12,6 @@ from operators.schema import without_logical_types
 from state.keyed import MemoryState
 
 AVRO = Path(__file__).parents[2] / "avro"
-
-# Machines of CI are slow by turns.
-settings.register_profile("verdict", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("verdict")
 
 
 class Chain:

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, settings
 
 from pipelines import cli, resources
 from pipelines.files import AvroFile
@@ -21,9 +20,6 @@ from pipelines.pipeline import Pipeline, load
 CARD_FRAUD = Path(__file__).parents[2] / "examples" / "card-fraud"
 UNREADABLE = ("truncated", "garbage")
 """Ways of being broken that a container of records cannot hold."""
-# Machines of CI are slow by turns.
-settings.register_profile("verdict", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("verdict")
 
 STREAMS = ("decisions", "dead-letters", "shadow-scores", "drift", "comparison")
 
