@@ -15,7 +15,7 @@ FLUSH_S = 60.0
 """How long outputs may stay unacknowledged before the run gives up; the client retries."""
 LINGER_MS = 5
 """How long an output may wait for others to go with it. It delays none, for `flush` ends the wait
-at once; 9,884 events of the example took 6.5 s instead of 9.9, and the broker a third of its CPU."""
+at once; 9,884 events of the example took 6.5 s instead of 9.9, the broker a third of its CPU."""
 SOURCE_HEADER = "source"
 """Header of every output record: ``topic/partition/offset`` of the input record behind it."""
 

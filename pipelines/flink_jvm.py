@@ -7,6 +7,7 @@ nobody reads (once full, the JVM stands still), and keep no handle to stop it by
 import contextlib
 import hashlib
 import importlib
+import json
 import logging
 import os
 import shutil
@@ -254,7 +255,9 @@ class Jvm:
         """Start the JVM, without waiting for it."""
         shutil.rmtree(self.tmp, ignore_errors=True)
         self.tmp.mkdir(parents=True)
-        (self.folder / "config.yaml").write_text("{}\n")
+        # RocksDB's own logs, a file for each state and run, would go to the folder of Flink's.
+        config = {"state.backend.rocksdb.log.dir": str(self.tmp)}
+        (self.folder / "config.yaml").write_text(json.dumps(config))
         self.log.unlink(missing_ok=True)
         env = environment(self.folder, self._python_path)
         env["_PYFLINK_CONN_INFO_PATH"] = str(self.tmp / "port")
