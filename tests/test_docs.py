@@ -147,6 +147,14 @@ def test_every_fence_is_understood(page: Path) -> None:
     assert set(opened) <= {"sh", "text", "yaml", "json", "pycon", "python"}
 
 
+def test_architecture_names_every_module() -> None:
+    rows = re.findall(r"^\| (`.+?`) \|", (ROOT / "docs/architecture.md").read_text(), re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    packages = [ROOT / package for package in ("state", "operators", "pipelines")]
+    found = {file.stem for package in packages for file in package.glob("*.py")} - {"__init__"}
+    assert found <= named
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     text = page.read_text("utf-8")
