@@ -127,7 +127,7 @@ def run_files(
                 sink.append(output.value for output in outputs if output.stream == stream)
             done += len(batch)
             offsets |= {paths[message.partition]: message.offset + 1 for message in batch}
-            lengths = {stream: sink.length for stream, sink in sinks.items()}
+            lengths |= {stream: sink.length for stream, sink in sinks.items()}
             kept = {"offsets": offsets, "counts": counts, "lengths": lengths}
             store.commit({"files": json.dumps(kept).encode()})
             if watch is not None:
