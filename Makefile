@@ -15,7 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help:  ## show this
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-6s %s\n", $$1, $$2}' Makefile
 
-demo: $(VENV)/run.stamp  ## card payments decided live: SECONDS=60 RATE=500 ENGINE=flink|embedded
+demo: $(VENV)/run.stamp $(if $(filter flink,$(ENGINE)),$(VENV)/flink.stamp)  ## card payments decided live: SECONDS=60 RATE=500 ENGINE=flink|embedded
 	@$(BIN)/python examples/card-fraud/demo.py --engine=$(ENGINE) --seconds=$(SECONDS) --rate=$(RATE)
 
 test: lint  ## lint, types, layers, and every test
@@ -44,6 +44,12 @@ $(VENV)/bin/python:
 $(VENV)/run.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
 	@echo "installing verdict and what it needs (a minute or two, once)"
 	@$(BIN)/pip install --quiet --disable-pip-version-check --progress-bar on -c constraints.txt -e .
+	@touch $@
+
+# Halves every later start of Flink, and fetches the jars on the way.
+$(VENV)/flink.stamp: $(VENV)/run.stamp deploy/jars.txt
+	@echo "preparing Flink (about a minute, once)"
+	@$(BIN)/python -m pipelines.flink_prepare
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/run.stamp

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import signal
 import sys
 import threading
@@ -62,6 +63,8 @@ def _options(
 ) -> None:
     global verbose
     verbose = v
+    # Normal operation logs nothing; a job that Flink starts again does.
+    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
 
 
 @app.command()

@@ -43,6 +43,7 @@ STOP_S = 20.0
 PYTHON = [sys.executable]
 VERDICT = [*PYTHON, "-m", "pipelines.cli"]
 PLAIN_EVERY_S = 5.0
+LOG_LINES = 6
 
 
 class Process:
@@ -79,8 +80,12 @@ class Process:
         """Raise if it has ended with an error."""
         code = self.process.poll()
         if code:
-            last = "\n".join(self.log.read_text(errors="replace").strip().splitlines()[-8:])
-            raise LocalError(f"{self.name} ended with exit code {code}; {self.log} says:\n{last}")
+            raise LocalError(f"{self.name} ended with exit code {code}:{self.tail()}")
+
+    def tail(self) -> str:
+        """Return the last lines of its log, or nothing."""
+        last = self.log.read_text(errors="replace").strip().splitlines()[-LOG_LINES:]
+        return "".join(f"\n{self.log.name}: {line}" for line in last)
 
     def stop(self) -> None:
         """End it: SIGTERM, then SIGKILL."""
@@ -103,7 +108,7 @@ class Demo:
         self.console = Console()
         self.stats: dict[str, Any] = {}
         self.began = time.monotonic()
-        self.interrupted = False
+        self.first = 0.0
         self._spoke = 0.0
 
     def flink(self, stack: ExitStack) -> tuple[Process, Process, list[Process]]:
@@ -127,19 +132,26 @@ class Demo:
             check=True,
             stdout=subprocess.DEVNULL,
         )
-        self.say("starting Flink, and the jobs beside it")
+        self.say("starting Flink")
         run = [*VERDICT, "run", str(PIPELINE), "--state", str(self.folder / "state")]
         score = start("score", [*run, "--job", "score", "--engine", "flink"])
+        meter = start(
+            "meter",
+            [*PYTHON, str(HERE / "meter.py"), f"--history={player.HISTORY}"],
+            lines=True,
+        )
         play = start(
             "player",
             [*PYTHON, str(HERE / "player.py"), "--wait", f"--rate={self.asked.rate}",
              f"--seconds={self.asked.seconds}"],
             lines=True,
         )  # fmt: skip
-        watched = [start(name, [*run, "--job", name]) for name in ("shadow", "watch")]
-        history = f"--history={player.HISTORY}"
-        meter = start("meter", [*PYTHON, str(HERE / "meter.py"), history], lines=True)
-        return meter, play, [score, *watched, meter, play]
+        processes = [score, meter, play]
+        # Flink has both cores until it decides; the jobs behind it have nothing to read before.
+        self.wait_for(meter, processes, lambda: self.decided > 0, START_S)
+        self.first = time.monotonic() - self.began
+        processes += [start(name, [*run, "--job", name]) for name in ("shadow", "watch")]
+        return meter, play, processes
 
     def embedded(self, stack: ExitStack) -> tuple[Process, None, list[Process]]:
         """Write the events to files and run the three jobs over them."""
@@ -171,9 +183,10 @@ class Demo:
         with ExitStack() as stack:
             try:
                 meter, play, processes = self.embedded(stack) if embedded else self.flink(stack)
-                self.wait_for(meter, processes, lambda: self.decided > 0, START_S)
-                first = time.monotonic() - self.began
-                self.say(f"deciding after {first:.1f} s")
+                if not self.first:
+                    self.wait_for(meter, processes, lambda: self.decided > 0, START_S)
+                    self.first = time.monotonic() - self.began
+                self.say(f"deciding after {self.first:.1f} s")
                 if play is not None:
                     enough = player.HISTORY - 1
                     self.wait_for(meter, processes, lambda: self.answered >= enough, START_S)
@@ -191,10 +204,9 @@ class Demo:
                         self.look(meter, processes)
                         show("card-fraud: the last decisions")
             except KeyboardInterrupt:
-                self.interrupted = True
-                first = time.monotonic() - self.began
+                self.say("interrupted")
             self.say("stopping")
-        self.summary(first)
+        self.summary()
         return 0
 
     @property
@@ -226,7 +238,10 @@ class Demo:
         while not ready():
             self.look(meter, processes)
             if time.monotonic() > deadline:
-                raise LocalError(f"nothing was decided in {seconds:g} s; logs are in {self.folder}")
+                said = "".join(process.tail() for process in processes)
+                raise LocalError(
+                    f"nothing was decided in {seconds:g} s; logs in {self.folder}:{said}"
+                )
 
     @contextmanager
     def screen(self) -> Iterator[Any]:
@@ -258,7 +273,7 @@ class Demo:
         passed = time.monotonic() - self.began
         self.console.print(f"[dim]{passed:6.1f} s[/] {text}", highlight=False)
 
-    def summary(self, first: float) -> None:
+    def summary(self) -> None:
         """Say what happened, where it lies, and what to try."""
         if not self.stats:
             self.console.print("Ended before the first decision.")
@@ -270,7 +285,7 @@ class Demo:
             screen.save(self.stats, f"card-fraud on {self.asked.engine}", self.asked.picture)
         for line in (
             f"{counts.get('events', 0):,} events: {self.decided:,} decisions, "
-            f"{counts.get('dead-letters', 0):,} dead letters; the first after {first:.1f} s",
+            f"{counts.get('dead-letters', 0):,} dead letters; the first after {self.first:.1f} s",
             f"drift alarms: {', '.join(self.stats['alarmed']) or 'none'}",
             f"logs, state and outputs: {self.folder}",
             "try next:",
