@@ -19,8 +19,8 @@ from pipelines.job import Job
 from state.errors import StateError
 
 SWITCH_S = 1e-4
-"""How long a hop may keep Python's lock while another of the same JVM waits for it. On a mini cluster
-the card-fraud job made 1,017 decisions a second with it, and 885 with Python's own 5 ms."""
+"""How long a hop may keep Python's lock while another of the same JVM waits for it. On a mini
+cluster the card-fraud job made 1,017 decisions a second with it, 885 with Python's own 5 ms."""
 
 
 def record_type() -> Any:

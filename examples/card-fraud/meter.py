@@ -153,7 +153,6 @@ def follow(bootstrap: str, stats: Stats, stop: threading.Event) -> None:
             "bootstrap.servers": bootstrap,
             "group.id": "demo-meter",
             "enable.auto.commit": False,
-            "fetch.wait.max.ms": 10,
         }
     )
     consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING) for topic in streams])
