@@ -69,8 +69,6 @@ def _options(
 ) -> None:
     global verbose
     verbose = v
-    # Normal operation logs nothing; a job that Flink starts again does.
-    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
 
 
 @app.command()
@@ -276,6 +274,8 @@ def _run_flink(
     made = clients(loaded.spec.settings, loaded.path.parent)
     topics = topics_of((*job.inputs, *job.outputs), loaded.topics)
     require(made, list(topics.values()))
+    # Normal operation logs nothing; a job that Flink starts again says so.
+    logging.getLogger(flink.__name__).addHandler(logging.StreamHandler())
     home = folder.absolute() / loaded.spec.pipeline / f"{name}-flink"
     checkpoints = home / "checkpoints"
     settings = flink.FlinkSettings(
