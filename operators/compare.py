@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from operators.message import Emit
-from operators.records import COMPARISON, Encode, amount_bytes
-
-AMOUNT_SCALE = 6
+from operators.records import AMOUNT_SCALE, COMPARISON, Encode, amount_bytes
 
 
 class Comparisons:

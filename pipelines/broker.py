@@ -9,6 +9,7 @@ from confluent_kafka import KafkaError as ClientError
 from operators.message import Message
 from pipelines.embedded import Output
 from pipelines.errors import KafkaError
+from pipelines.job import SOURCE_HEADER
 from pipelines.kafka import Clients, require
 
 FLUSH_S = 60.0
@@ -16,8 +17,6 @@ FLUSH_S = 60.0
 LINGER_MS = 5
 """How long an output may wait for others to go with it. It delays none, for `flush` ends the wait
 at once; 9,884 events of the example took 6.5 s instead of 9.9, the broker a third of its CPU."""
-SOURCE_HEADER = "source"
-"""Header of every output record: ``topic/partition/offset`` of the input record behind it."""
 
 
 class KafkaBroker:

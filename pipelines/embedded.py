@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 from operators.message import NEXT, Message
 from operators.schema import Schema
 from pipelines.files import AvroFile, read_events
-from pipelines.job import Job
+from pipelines.job import Job, Stop
 from pipelines.streams import EVENTS, definition
 from state.rocks import RocksStore
 
@@ -33,12 +33,6 @@ class Output(NamedTuple):
     key: bytes
     value: bytes
     cause: Message
-
-
-class Stop(Protocol):
-    """Something that says when to stop: a ``threading.Event``."""
-
-    def is_set(self) -> bool: ...
 
 
 class Runner:

@@ -15,12 +15,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from pipelines.errors import FlinkError
 from pipelines.flink_jvm import Jvm, beam_blocked, free_port
 from pipelines.flink_rest import ENDED, Rest, cause_of
-from pipelines.job import Job
+from pipelines.job import Job, Stop
 from pipelines.local import java_home
 
 os.environ.setdefault("JAVA_HOME", str(java_home()))
@@ -32,12 +32,6 @@ LOOK_S = 0.1
 """Seconds between two looks whether a job has ended, or shall."""
 ASK_S = 2.0
 """Seconds between two questions to Flink whether a job failed and was started again."""
-
-
-class Stop(Protocol):
-    """Something that says when to stop: a ``threading.Event``."""
-
-    def is_set(self) -> bool: ...
 
 
 @dataclass(frozen=True)

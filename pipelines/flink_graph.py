@@ -20,12 +20,10 @@ from pyflink.table import StreamTableEnvironment
 from pipelines.errors import FlinkError
 from pipelines.flink import FlinkSettings
 from pipelines.flink_hop import KeyedHop, PlainHop, emitted_type, record_type
-from pipelines.job import Job
+from pipelines.job import SOURCE_HEADER, Job
 
 MAX_PARALLELISM = 128
 """Number of key groups: part of the state's layout, so it never changes for a job."""
-SOURCE_HEADER = "source"
-"""Header of every output record: ``topic/partition/offset`` of the input record behind it."""
 
 # Bytes to text one to one: UTF-8 would fold all invalid keys into one. No key counts as b"".
 KEY = "DECODE(COALESCE(`k`, X''), 'ISO-8859-1')"

@@ -2,8 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from operators.message import Operator
+
+SOURCE_HEADER = "source"
+"""Header of every output record: ``topic/partition/offset`` of the input record behind it."""
 
 
 @dataclass(frozen=True)
@@ -34,3 +38,9 @@ class Job:
     inputs: tuple[str, ...]
     hops: tuple[Hop, ...]
     outputs: tuple[str, ...]
+
+
+class Stop(Protocol):
+    """Something that says when to stop: a ``threading.Event``."""
+
+    def is_set(self) -> bool: ...
