@@ -91,8 +91,12 @@ class Card(_Part):
     """Where the model came from: data, code, date."""
 
 
+Scored = tuple[float, Sequence[float]]
+"""A score, and the class probabilities (empty but for ``classes``)."""
+
+
 class Bundle:
-    """A verified model, ready to score.
+    """A verified model, ready to score in one thread.
 
     Attributes
     ----------
@@ -108,16 +112,18 @@ class Bundle:
         self._session = session
         inputs = session.get_inputs()
         outputs = [output.name for output in session.get_outputs()]
-        self._output = [card.output.name or outputs[-1]]
-        if self._output[0] not in outputs:
+        self._output = card.output.name or outputs[-1]
+        if self._output not in outputs:
             raise BundleError(
-                f"{folder}: the model has no output '{self._output[0]}', but {', '.join(outputs)}"
+                f"{folder}: the model has no output '{self._output}', but {', '.join(outputs)}"
             )
         for put in inputs:
             if put.type not in DTYPES:
                 raise BundleError(f"{folder}: input '{put.name}' is {put.type}, no numbers")
         self._feed = _one_tensor(inputs[0]) if len(inputs) == 1 else self._by_name(inputs)
         self._read = _reader(card.output)
+        self._score: Callable[[Sequence[float]], Scored] = self._first
+        """How a row is scored: known once the first one was."""
 
     def _by_name(self, inputs: Sequence[Any]) -> Callable[[Sequence[float]], dict[str, Any]]:
         names = [put.name for put in inputs]
@@ -129,7 +135,7 @@ class Bundle:
         puts = [(put.name, self.card.features.index(put.name), DTYPES[put.type]) for put in inputs]
         return lambda row: {name: np.array([[row[at]]], dtype) for name, at, dtype in puts}
 
-    def __call__(self, row: Sequence[float]) -> tuple[float, list[float]]:
+    def __call__(self, row: Sequence[float]) -> Scored:
         """Score one row of features.
 
         Parameters
@@ -148,13 +154,51 @@ class Bundle:
             The model fails on it, or its score is no finite number.
         """
         try:
-            raw = self._session.run(self._output, self._feed(row))[0]
-            score, classes = self._read(raw)
+            score, classes = self._score(row)
         except Exception as error:  # ONNX Runtime has no common root of its exceptions
-            raise BadRecord("score", f"model {self.card.name}: {error}") from error
+            message = f"model {self.card.name}: {error}"
+            raise BadRecord("score", "model-error", message) from error
         if not math.isfinite(score):
-            raise BadRecord("score", f"model {self.card.name} put out {score}")
+            raise BadRecord("score", "not-finite", f"model {self.card.name} put out {score}")
         return score, classes
+
+    def _first(self, row: Sequence[float]) -> Scored:
+        """Score a row, and find out whether the following ones can go through fixed buffers."""
+        feed = self._feed(row)
+        raw = self._session.run([self._output], feed)[0]
+        bound = len(feed) == 1 and isinstance(raw, np.ndarray) and raw.dtype.kind == "f"
+        self._score = self._through_buffers(feed, raw) if bound else self._plainly
+        return self._read(_as_list(raw))
+
+    def _plainly(self, row: Sequence[float]) -> Scored:
+        return self._read(_as_list(self._session.run([self._output], self._feed(row))[0]))
+
+    def _through_buffers(
+        self, feed: dict[str, Any], raw: "np.ndarray[Any, Any]"
+    ) -> Callable[[Sequence[float]], Scored]:
+        """Bind input and output to memory that stays: 2 to 4 us less than arrays of each call."""
+        ((name, put),) = feed.items()
+        out = raw.copy()
+        binding = self._session.io_binding()
+        binding.bind_input(name, "cpu", 0, put.dtype, put.shape, put.ctypes.data)
+        binding.bind_output(self._output, "cpu", 0, out.dtype, out.shape, out.ctypes.data)
+        run, read = self._session.run_with_iobinding, self._read
+
+        width = put.shape[1]
+
+        def score(row: Sequence[float]) -> Scored:
+            if len(row) != width:  # numpy would spread one number over all
+                raise ValueError(f"it takes {width} features, not {len(row)}")
+            put[0] = row
+            run(binding)
+            return read(out[0].tolist())
+
+        return score
+
+
+def _as_list(raw: Any) -> Any:
+    """Take the one row out of an output: a number, a list of numbers, or a dictionary."""
+    return raw[0].tolist() if isinstance(raw, np.ndarray) else raw[0]
 
 
 def load(folder: Path) -> Bundle:
@@ -237,34 +281,56 @@ def _one_tensor(put: Any) -> Callable[[Sequence[float]], dict[str, Any]]:
     return lambda row: {name: np.array([row], dtype)}
 
 
-def _reader(output: Output) -> Callable[[Any], tuple[float, list[float]]]:
-    """Compile the way from the ONNX output to a score.
+def _reader(output: Output) -> Callable[[Any], Scored]:
+    """Compile the way from the ONNX output's one row to a score.
 
     Class probabilities come as an [N, C] tensor or, from the converters' default ZipMap, as one
     dictionary a row.
     """
     if output.kind in ("probability", "classes"):
-        vector_wanted = output.kind == "classes"
-
-        def from_classes(raw: Any) -> tuple[float, list[float]]:
-            first = raw[0]
-            if isinstance(first, dict):
-                probabilities = first
-            else:
-                flat = np.asarray(first, dtype=np.float64).reshape(-1)
-                if len(flat) == 1 and not vector_wanted:  # the positive class alone
-                    return float(flat[0]), []
-                labels = output.classes or range(len(flat))
-                if len(labels) != len(flat):
-                    raise ValueError(f"{len(flat)} classes come out, the card names {len(labels)}")
-                probabilities = dict(zip(labels, flat.tolist(), strict=True))
-            strange = [label for label in output.positive if label not in probabilities]
-            if strange:
-                raise ValueError(f"no class is labelled {strange[0]!r}, but {[*probabilities]}")
-            score = float(sum(probabilities[label] for label in output.positive))
-            vector = [float(p) for p in probabilities.values()] if vector_wanted else []
-            return score, vector
-
-        return from_classes
+        return _ClassReader(output)
     sign = -1.0 if output.negate else 1.0
-    return lambda raw: (sign * float(np.asarray(raw).reshape(-1)[0]), [])
+    return lambda row: (sign * _first_of(row), ())
+
+
+def _first_of(row: Any) -> float:
+    while isinstance(row, list):
+        row = row[0]
+    return float(row)
+
+
+class _ClassReader:
+    """Adds up the probabilities of the positive classes."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._vector = output.kind == "classes"
+        self._length: int | None = None
+        self._positive: list[int] = []
+
+    def __call__(self, row: Any) -> Scored:
+        if isinstance(row, dict):
+            self._labels(list(row))
+            values = [float(value) for value in row.values()]
+        else:
+            values = row if isinstance(row, list) else [row]
+            if len(values) == 1 and not self._vector:  # the positive class alone
+                return _first_of(values), ()
+            if len(values) != self._length:
+                labels = self._output.classes or range(len(values))
+                if len(labels) != len(values):
+                    raise ValueError(
+                        f"{len(values)} classes come out, the card names {len(labels)}"
+                    )
+                self._labels(list(labels))
+        score = 0.0
+        for at in self._positive:
+            score += values[at]
+        return score, values if self._vector else ()
+
+    def _labels(self, labels: list[int | str]) -> None:
+        strange = [label for label in self._output.positive if label not in labels]
+        if strange:
+            raise ValueError(f"no class is labelled {strange[0]!r}, but {labels}")
+        self._positive = [labels.index(label) for label in self._output.positive]
+        self._length = len(labels)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from operators.errors import BadRecord
 from operators.expressions import Expression, Kind
 
 SCORE = "score"
@@ -21,11 +22,15 @@ class Rule:
 
 @dataclass(frozen=True)
 class Policy:
-    """Rules in order, thresholds from the highest, and the action where none of them decides."""
+    """Rules in order, thresholds from the highest, and the action where none of them decides.
+
+    ``missing`` is the action where a feature has no value; None makes a dead letter of the event.
+    """
 
     rules: tuple[Rule, ...]
     thresholds: tuple[tuple[float, str], ...]
     otherwise: str
+    missing: str | None = None
 
 
 class Verdict(NamedTuple):
@@ -60,6 +65,7 @@ class Decide:
         self._rules = [(rule, Expression(rule.when, names)) for rule in policy.rules]
         self._thresholds = [(at, action, f"score >= {at:g}") for at, action in policy.thresholds]
         self._otherwise = policy.otherwise
+        self._missing = policy.missing
         self.reads = tuple(
             dict.fromkeys(name for _, expression in self._rules for name in expression.reads)
         )
@@ -89,3 +95,20 @@ class Decide:
             if score >= at:
                 return Verdict(action, because, names)
         return Verdict(self._otherwise, "otherwise", names)
+
+    def missing(self, values: Mapping[str, Any], feature: str) -> Verdict:
+        """Decide an event that cannot be scored, since a feature has no value.
+
+        Raises
+        ------
+        BadRecord
+            The policy has no action for that.
+        """
+        if self._missing is None:
+            raise BadRecord(
+                "features",
+                "no-value",
+                f"feature '{feature}' has no value: state its default, or decide.missing",
+            )
+        fired = [rule.name for rule, expression in self._rules if expression(values)]
+        return Verdict(self._missing, f"missing {feature}", fired)

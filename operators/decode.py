@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Context, Decimal, InvalidOperation
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import fastavro
@@ -73,17 +74,23 @@ def confluent_decoder(schema: Schema, writer_schema: WriterSchema) -> Decode:
 
     def decode(value: bytes) -> Mapping[str, Any]:
         if len(value) < CONFLUENT_HEADER or value[0] != CONFLUENT_MAGIC:
-            raise BadRecord("decode", "not Confluent's wire format: the first byte is not zero")
+            raise BadRecord(
+                "decode",
+                "wire-format",
+                "not Confluent's wire format: a zero byte, the schema's id in four, then the body",
+            )
         schema_id = int.from_bytes(value[1:CONFLUENT_HEADER], "big")
         reader = readers.get(schema_id)
         if reader is None:
             try:
                 writer = writer_schema(schema_id)
             except KeyError:
-                raise BadRecord("decode", f"unknown schema id {schema_id}") from None
+                raise BadRecord(
+                    "decode", "unknown-schema", f"unknown schema id {schema_id}"
+                ) from None
             wrong = mismatch(writer, schema)
             if wrong is not None:
-                raise BadRecord("decode", f"schema id {schema_id}: {wrong}")
+                raise BadRecord("decode", "schema-mismatch", f"schema id {schema_id}: {wrong}")
             reader = readers[schema_id] = _avro_reader(writer, schema.raw)
         return reader(value, CONFLUENT_HEADER)
 
@@ -99,13 +106,15 @@ def _avro_reader(writer: Any, reader: Any) -> Callable[[bytes, int], Mapping[str
         except Exception as error:  # fastavro raises a dozen kinds for bytes that do not fit
             cause = str(error) or "the bytes end early"
             raise BadRecord(
-                "decode", f"not Avro of the schema: {type(error).__name__}: {cause}"
+                "decode", "not-avro", f"not Avro of the schema: {type(error).__name__}: {cause}"
             ) from None
         if body.tell() != len(value):
             surplus = len(value) - body.tell()
-            raise BadRecord("decode", f"{surplus} bytes are left over after the Avro body")
+            raise BadRecord(
+                "decode", "surplus-bytes", f"{surplus} bytes are left over after the Avro body"
+            )
         if not isinstance(record, Mapping):
-            raise BadRecord("decode", "the Avro body is no record")
+            raise BadRecord("decode", "not-a-record", "the Avro body is no record")
         return record
 
     return read
@@ -122,9 +131,11 @@ def json_decoder() -> Decode:
         try:
             record = json.loads(value, parse_float=Decimal, parse_constant=_no_constant)
         except (ValueError, RecursionError) as error:
-            raise BadRecord("decode", f"not JSON: {error}") from None
+            raise BadRecord("decode", "not-json", f"not JSON: {error}") from None
         if not isinstance(record, dict):
-            raise BadRecord("decode", f"a JSON object is wanted, not {type(record).__name__}")
+            raise BadRecord(
+                "decode", "not-a-record", f"a JSON object is wanted, not {type(record).__name__}"
+            )
         return record
 
     return decode
@@ -149,6 +160,9 @@ class Extract:
         The paths that expressions read.
     units
         The paths whose exact integers are aggregated.
+    typed
+        Values are of the schema's types, as those decoded from Avro are; JSON's may not be. Then a
+        record in which nothing is wrong or missing takes a quicker way to the same event.
 
     Examples
     --------
@@ -173,8 +187,12 @@ class Extract:
         key_paths: Sequence[str],
         fields: Sequence[str],
         units: Sequence[str],
+        typed: bool = False,
     ) -> None:
         leaves = schema.fields
+        self._quick = (
+            _Quick(leaves, id_path, time_path, key_paths, fields, units) if typed else None
+        )
         self._id = _reader(leaves[id_path], _text)
         self._time = _reader(leaves[time_path], _exact)
         self._keys = [_reader(leaves[path], _text) for path in key_paths]
@@ -183,6 +201,10 @@ class Extract:
         self._id_path, self._time_path, self._key_path = id_path, time_path, key_paths[0]
 
     def __call__(self, record: Mapping[str, Any]) -> Event:
+        if self._quick is not None:
+            event = self._quick(record)
+            if event is not None:
+                return event
         event_id = self._id(record)
         if not event_id:
             raise _missing(self._id_path)
@@ -191,7 +213,9 @@ class Extract:
             raise _missing(self._time_path)
         if not FIRST_TIME <= time <= LAST_TIME:
             raise BadRecord(
-                "validate", f"field '{self._time_path}' lies outside the years 1 to 9999: {time} ms"
+                "validate",
+                "time-range",
+                f"field '{self._time_path}' lies outside the years 1 to 9999: {time} ms",
             )
         keys = tuple([read(record) or None for read in self._keys])
         if keys[0] is None:
@@ -201,8 +225,84 @@ class Extract:
         return Event(event_id, time, keys, fields, units)
 
 
+class _Quick:
+    """Takes an event out of a record by one `itemgetter`, converting only what has to be."""
+
+    def __init__(
+        self,
+        leaves: Mapping[str, Field],
+        id_path: str,
+        time_path: str,
+        key_paths: Sequence[str],
+        fields: Sequence[str],
+        units: Sequence[str],
+    ) -> None:
+        converted = (
+            (_plain_text, [id_path, *key_paths]),
+            (_plain_value, fields),
+            (_exact, [time_path, *units]),
+        )
+        wanted = [(path, convert(leaves[path])) for convert, paths in converted for path in paths]
+        self._take = itemgetter(*[path.split(".")[0] for path, _ in wanted])
+        self._conversions = []
+        for index, (path, conversion) in enumerate(wanted):
+            deep = "." in path
+            if deep or conversion is not None:
+                get = _within(leaves[path]) if deep else None
+                self._conversions.append((index, get, conversion or _same))
+        self._fields_at = 1 + len(key_paths)
+        self._time_at = self._fields_at + len(fields)
+        self._fields, self._units = tuple(fields), tuple(units)
+
+    def __call__(self, record: Mapping[str, Any]) -> Event | None:
+        """Return the event, or None where something is wrong with it or missing."""
+        try:
+            values = list(self._take(record))
+            for index, get, conversion in self._conversions:
+                value = values[index]
+                if value is not None:
+                    if get is not None:
+                        value = get(value)
+                    values[index] = None if value is None else conversion(value)
+        except (TypeError, ValueError, ArithmeticError, KeyError):
+            return None
+        split, at = self._fields_at, self._time_at
+        time, keys = values[at], tuple(values[1:split])
+        if time is None or not FIRST_TIME <= time <= LAST_TIME or not values[0] or not keys[0]:
+            return None
+        if "" in keys:
+            keys = tuple([key or None for key in keys])
+        fields = dict(zip(self._fields, values[split:at], strict=True))
+        return Event(
+            values[0], time, keys, fields, dict(zip(self._units, values[at + 1 :], strict=True))
+        )
+
+
+def _within(field: Field) -> Callable[[Mapping[str, Any]], Any]:
+    """Compile the way from a top-level record's value to a leaf below it."""
+    return Field(field.path.split(".", 1)[1], field.kind, field.integer, True).getter()
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _plain_text(field: Field) -> Callable[[Any], str] | None:
+    return str if field.integer else None
+
+
+def _plain_value(field: Field) -> Callable[[Any], Any] | None:
+    if field.is_decimal or field.time is not None:
+        return _value(field)
+    return _float if field.kind is Kind.NUMBER and not field.integer else None
+
+
 def _missing(path: str) -> BadRecord:
-    return BadRecord("validate", f"field '{path}' is missing, the event cannot go on without it")
+    return BadRecord(
+        "validate",
+        "missing-field",
+        f"field '{path}' is missing, the event cannot go on without it",
+    )
 
 
 Read = Callable[[Mapping[str, Any]], Any]
@@ -218,7 +318,9 @@ def _reader(field: Field, convert: Callable[[Field], Callable[[Any], Any]]) -> R
         except KeyError:  # JSON leaves out what is null
             return None
         except (TypeError, AttributeError):
-            raise BadRecord("validate", f"field '{field.path}' lies in what is no record") from None
+            raise BadRecord(
+                "validate", "wrong-type", f"field '{field.path}' lies in what is no record"
+            ) from None
         if raw is None:
             return None
         try:
@@ -226,7 +328,9 @@ def _reader(field: Field, convert: Callable[[Field], Callable[[Any], Any]]) -> R
         except (TypeError, ValueError, ArithmeticError, InvalidOperation):
             shown = repr(raw)[:60]
             raise BadRecord(
-                "validate", f"field '{field.path}' has the wrong type: {shown} is no {field.kind}"
+                "validate",
+                "wrong-type",
+                f"field '{field.path}' has the wrong type: {shown} is no {field.kind}",
             ) from None
 
     return read

@@ -10,11 +10,14 @@ class BadRecord(VerdictError):
     ----------
     stage
         Where it failed: ``decode``, ``validate``, ``features``, ``score``.
+    kind
+        What is wrong, as a word that can be counted: one of a small set, whatever the record.
     """
 
-    def __init__(self, stage: str, reason: str) -> None:
+    def __init__(self, stage: str, kind: str, reason: str) -> None:
         super().__init__(reason)
         self.stage = stage
+        self.kind = kind
 
 
 class ExpressionError(VerdictError):

@@ -8,7 +8,7 @@ parsed and typed once, by ``verdict check``, and compiled to a Python function.
 import ast
 import difflib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -119,6 +119,21 @@ class Expression:
             return self._function(values)
         except MISSING_CAUSES:
             return None
+
+
+def together(expressions: Sequence[Expression]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    """Compile several expressions to one function, which raises where one of them has no value.
+
+    >>> kinds = {"a": Kind.NUMBER, "b": Kind.NUMBER}
+    >>> both = together([Expression("a + 1", kinds), Expression("a / b", kinds)])
+    >>> both({"a": 1, "b": 2})
+    (2, 0.5)
+    >>> both({"a": 1, "b": 0})
+    Traceback (most recent call last):
+    ZeroDivisionError: division by zero
+    """
+    bodies = [ast.parse(each.source.strip(), mode="eval").body for each in expressions]
+    return _compiled("together", ast.Tuple(bodies, ast.Load()))
 
 
 def _compiled(source: str, body: ast.expr) -> Callable[[Mapping[str, Any]], Any]:

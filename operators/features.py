@@ -9,10 +9,11 @@ from typing import Any
 
 from operators.decode import Event
 from operators.errors import BadRecord, FunctionError
-from operators.expressions import Expression, Kind
+from operators.expressions import MISSING_CAUSES, Expression, Kind, together
 from operators.schema import Schema
+from state.aggregates import Aggregates, Asked
 from state.keyed import KeyedState
-from state.windows import NULL, Aggregate, Column, Number, WindowLog, aggregate
+from state.windows import NULL, Column, Number
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ class EntityFeatures:
     ([1.5], 1, False)
     >>> features(Event("b", 59_999, ("c",), {"amount": 2.0}, {}), state)
     ([3.5], 2, False)
+    >>> features.look(Event("b", 59_999, ("c",), {"amount": 2.0}, {}), state)
+    ([3.5], 2, False)
     """
 
     def __init__(self, features: Sequence[WindowedFeature], schema: Schema, lateness: int) -> None:
@@ -74,39 +77,42 @@ class EntityFeatures:
         logged = [_logged(argument, schema) for argument in arguments]
         codes: list[Column] = [code for code, _, _ in logged]
         self._values = [value for _, value, _ in logged]
-        self._aggregates: list[Aggregate] = []
-        for feature in features:
-            if feature.argument is None:
-                self._aggregates.append(aggregate("count", feature.window, None, "q", 0))
-                continue
-            column = arguments.index(feature.argument)
-            scale = logged[column][2]
-            self._aggregates.append(
-                aggregate(feature.op, feature.window, column, codes[column], scale)
+        asked = [
+            Asked(
+                feature.op,
+                feature.window,
+                None if feature.argument is None else arguments.index(feature.argument),
             )
+            for feature in features
+        ]
         longest = max((feature.window for feature in features), default=0)
         meaning = ", ".join(
             f"{argument} as {code} of scale {scale}"
             for argument, (code, _, scale) in zip(arguments, logged, strict=True)
         )
-        self._log = WindowLog(codes, longest + lateness, meaning)
+        scales = [scale for _, _, scale in logged]
+        self._aggregates = Aggregates(asked, codes, scales, longest + lateness, meaning)
 
-    def __call__(self, event: Event, state: KeyedState) -> tuple[list[float], int, bool]:
-        """Return the features, the event's number in its key's sequence, and whether it is late."""
+    def __call__(self, event: Event, state: KeyedState) -> tuple[list[float | None], int, bool]:
+        """Return the features, the event's number in its key's sequence, and whether it is late.
+
+        A feature without value takes its default, or is None where none is stated.
+        """
         values = [value(event) for value in self._values]
-        view = self._log.update(state, event.time, values)
-        found = [
-            filled(self.names[i], compute(view), self.defaults[i])
-            for i, compute in enumerate(self._aggregates)
-        ]
-        return found, view.seq, view.late
+        return self._filled(self._aggregates.update(state, event.time, values))
 
-    def skipped(self) -> list[float]:
-        """Return the features of an event that has no such entity: their defaults."""
-        return [
-            filled(name, None, default)
-            for name, default in zip(self.names, self.defaults, strict=True)
-        ]
+    def look(self, event: Event, state: KeyedState) -> tuple[list[float | None], int, bool]:
+        """Return the same without logging the event: for one that has been logged before."""
+        return self._filled(self._aggregates.look(state, event.time))
+
+    def _filled(
+        self, seen: tuple[list[float | None], int, bool]
+    ) -> tuple[list[float | None], int, bool]:
+        found, seq, late = seen
+        if None in found:
+            pairs = zip(found, self.defaults, strict=True)
+            found = [default if value is None else value for value, default in pairs]
+        return found, seq, late
 
 
 def reads(features: Sequence[WindowedFeature], schema: Schema) -> tuple[list[str], list[str]]:
@@ -163,33 +169,34 @@ class Formulas:
         self._defaults = [formula.default for formula in formulas]
         names = kinds(schema)
         self._functions: list[Callable[[Mapping[str, Any]], Any]] = []
+        expressions: list[Expression] = []
         for formula in formulas:
             if formula.function is not None:
                 self._functions.append(_guarded(formula.name, load_function(formula.function)))
             else:
-                self._functions.append(Expression(formula.expression or "", names))
+                expressions.append(Expression(formula.expression or "", names))
+                self._functions.append(expressions[-1])
+        self._together = None
+        if len(expressions) == len(formulas):
+            self._together = together(expressions)
 
-    def __call__(self, fields: Mapping[str, Any]) -> list[float]:
-        return [
-            filled(self.names[i], function(fields), self._defaults[i])
-            for i, function in enumerate(self._functions)
-        ]
+    def __call__(self, fields: Mapping[str, Any]) -> list[float | None]:
+        """Compute them; one without value takes its default, or is None where none is stated."""
+        if self._together is not None:
+            try:
+                numbers: list[float | None] = list(map(float, self._together(fields)))
+                if math.isfinite(sum(numbers)):  # type: ignore[arg-type]
+                    return numbers
+            except MISSING_CAUSES:
+                pass
+        pairs = zip(self._functions, self._defaults, strict=True)
+        return [filled(function(fields), default) for function, default in pairs]
 
 
-def filled(name: str, value: float | None, default: float | None) -> float:
-    """Return a feature's value, or its default where it has none.
-
-    Raises
-    ------
-    BadRecord
-        There is neither: a missing feature is never silently 0.
-    """
+def filled(value: float | None, default: float | None) -> float | None:
+    """Return a feature's value, or its default where it has none: never silently 0."""
     number = _finite(value)
-    if number is not None:
-        return number
-    if default is None:
-        raise BadRecord("features", f"feature '{name}' has no value, and no default is stated")
-    return default
+    return default if number is None else number
 
 
 def _finite(value: float | None) -> float | None:
@@ -236,7 +243,9 @@ def _guarded(
             return None if value is None else float(value)
         except Exception as error:
             raise BadRecord(
-                "features", f"feature '{name}' raised {type(error).__name__}: {error}"
+                "features",
+                "function-error",
+                f"feature '{name}' raised {type(error).__name__}: {error}",
             ) from error
 
     return guarded

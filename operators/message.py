@@ -1,12 +1,15 @@
 """What travels into an operator and out of it."""
 
 from collections.abc import Iterable
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from state.keyed import KeyedState
 
 NEXT = ""
 """The output that leads to the job's following hop."""
+
+
+Headers = tuple[tuple[str, bytes], ...]
 
 
 class Message(NamedTuple):
@@ -19,29 +22,38 @@ class Message(NamedTuple):
     ----------
     stream
         Logical name of the input: ``events``, ``decisions``, ``shadow-scores``.
-    key, value
+    key
         Raw bytes; None as Kafka has it.
+    value
+        Raw bytes on a job's first hop, None as Kafka has it; on a later one what the hop before
+        emitted to `NEXT`.
     topic, partition, offset
         Kafka's coordinates, or a file's name, its number and the record's index in it.
     timestamp
-        Kafka's, in milliseconds since the epoch.
+        Kafka's, in milliseconds since the epoch; negative where there is none.
+    carried
+        The headers of the input record that go on to the output records.
     """
 
     stream: str
     key: bytes | None
-    value: bytes | None
+    value: Any
     topic: str
     partition: int
     offset: int
     timestamp: int
+    carried: Headers = ()
 
 
 class Emit(NamedTuple):
-    """One record that an operator puts out: to a named stream, or to ``NEXT``."""
+    """One record that an operator puts out: bytes to a named stream, anything to `NEXT`.
+
+    What goes to `NEXT` can be pickled, and is not changed afterwards.
+    """
 
     output: str
     key: bytes
-    value: bytes
+    value: Any
 
 
 class Operator(Protocol):

@@ -1,28 +1,34 @@
 """The score job's operators: decode, an entity's hop, and the decision at the end of the last.
 
-Between hops a `Carry` travels, pickled: what the record was, what is known of it so far.
+Between hops a `Carry` travels: what the record was, what is known of it so far.
 """
 
+import math
 import pickle
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from operators.bundle import Bundle
-from operators.decide import SCORE, Decide
+from operators.decide import SCORE, Decide, Verdict
 from operators.decode import Decode, Event, Extract
 from operators.errors import BadRecord
 from operators.features import EntityFeatures, Formulas
 from operators.message import NEXT, Emit, Message
+from operators.meter import Meter
 from operators.records import (
     DEAD_LETTERS,
     DECISIONS,
+    TOMBSTONE,
+    Decision,
     Encode,
+    HopTrace,
     amount_bytes,
     dead_letter,
-    decision_id,
 )
 from state.keyed import KeyedState
+from state.seen import SeenState
 
 PRESENT, ABSENT = b"k", b"-"
 """First byte of a later hop's key. An event without the entity gets a key of its own that no state
@@ -32,25 +38,25 @@ JOB = "score"
 FEATURES = "features"
 """The output of a job that stops short of the model: what a model is trained on."""
 
-
-class HopTrace(NamedTuple):
-    """What one hop says of an event in its decision."""
-
-    entity: str
-    key: str | None
-    hop_seq: int | None
-    late: bool
+SECONDS_BEFORE, NEAR_S = 100_000_000_000, 10 * 366 * 86_400
+"""A time below the first (of March 1973, in milliseconds) that is within ten years of its record's
+timestamp when taken for seconds was meant so."""
 
 
 class Carry(NamedTuple):
-    """What travels between hops."""
+    """What travels between hops.
+
+    ``features`` has those known so far, None where one has no value; ``repeated`` says that the
+    producer sent the event again, so that no hop logs it.
+    """
 
     event: Event
     implausible: list[str]
-    features: dict[str, float]
+    features: dict[str, float | None]
     hops: list[HopTrace]
     raw_key: bytes | None
     raw_value: bytes | None
+    repeated: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,33 +93,65 @@ class Intake:
         What is plausible.
     keyed
         The topic's message key is the first entity's key, so the two must be equal.
+    max_ahead
+        Milliseconds that an event's time may lie after its record's timestamp.
     """
 
     def __init__(
-        self, decode: Decode, extract: Extract, checks: Sequence[Plausible], keyed: bool
+        self,
+        decode: Decode,
+        extract: Extract,
+        checks: Sequence[Plausible],
+        keyed: bool,
+        max_ahead: int,
     ) -> None:
         self._decode = decode
         self._extract = extract
         self._checks = checks
         self._keyed = keyed
+        self._max_ahead = max_ahead
 
     def __call__(self, message: Message) -> Carry:
-        if message.value is None:
-            raise BadRecord("decode", "a tombstone: the record has a key and no value")
-        event = self._extract(self._decode(message.value))
+        value = message.value
+        if not value:
+            if value is None:
+                raise BadRecord("decode", "tombstone", TOMBSTONE)
+            raise BadRecord("decode", "empty", "the record's value is empty")
+        event = self._extract(self._decode(value))
         if self._keyed and message.key != (event.keys[0] or "").encode():
             raise BadRecord(
                 "validate",
+                "key-mismatch",
                 "the record's key is not its event's: mend the producer, or drop events.keyed_by",
             )
+        if message.timestamp >= 0:
+            self._check_time(event.time, message.timestamp)
         implausible = []
         for check in self._checks:
-            value = event.fields[check.path]
-            if not check.holds(value):
+            found = event.fields[check.path]
+            if not check.holds(found):
                 if check.dead:
-                    raise BadRecord("validate", f"field '{check.path}' is implausible: {value!r}")
+                    raise BadRecord(
+                        "validate", "implausible", f"field '{check.path}' is implausible: {found!r}"
+                    )
                 implausible.append(check.path)
-        return Carry(event, implausible, {}, [], message.key, message.value)
+        return Carry(event, implausible, {}, [], message.key, value)
+
+    def _check_time(self, time: int, timestamp: int) -> None:
+        """Refuse a time that would poison its entity: every later event would be late."""
+        if time > timestamp + self._max_ahead:
+            raise BadRecord(
+                "validate",
+                "ahead",
+                f"the event's time lies {time - timestamp:,} ms after its record's timestamp; "
+                "mend the producer's clock, or raise events.max_ahead",
+            )
+        if 0 < time < SECONDS_BEFORE and abs(time - timestamp // 1000) < NEAR_S:
+            raise BadRecord(
+                "validate",
+                "time-in-seconds",
+                f"the event's time, {time}, is in seconds: verdict reads milliseconds",
+            )
 
 
 class Finish:
@@ -121,8 +159,6 @@ class Finish:
 
     Parameters
     ----------
-    pipeline
-        Its name.
     formulas
         The features of the event alone.
     bundle
@@ -135,60 +171,85 @@ class Finish:
         Encodes a decision.
     order
         Every feature's name, in the order of the record.
-    fields
-        The event's fields that rules read.
     """
 
     output = DECISIONS
 
     def __init__(
         self,
-        pipeline: str,
         formulas: Formulas,
         bundle: Bundle,
         decide: Decide,
         money: "Money | None",
-        encode: Encode,
+        encode: Callable[[Decision], bytes],
         order: Sequence[str],
-        fields: Sequence[str],
     ) -> None:
-        self._pipeline = pipeline
         self._formulas = formulas
         self._bundle = bundle
         self._decide = decide
         self._money = money
         self._encode = encode
         self._order = order
-        self._fields = fields
-        card = bundle.card
-        self._model = {"name": card.name, "version": card.version, "sha256": card.sha256}
+        self._row = _taker(order)
+        self._inputs = _taker(bundle.card.features)
 
-    def __call__(self, carry: Carry) -> bytes:
+    def __call__(self, carry: Carry, meter: Meter, timed: bool) -> bytes:
         event = carry.event
         features = complete(carry, self._formulas)
-        score, classes = self._bundle([features[name] for name in self._bundle.card.features])
-        verdict = self._decide({**event.fields, **features, SCORE: score}, score, carry.implausible)
+        row = self._row(features)
+        if timed:
+            meter.lap("formulas")
+        score: float | None = None
+        classes: Sequence[float] = ()
+        if None in row:
+            missing = self._order[row.index(None)]
+            verdict = self._decide.missing({**event.fields, **features, SCORE: None}, missing)
+            row = tuple([math.nan if value is None else value for value in row])
+        else:
+            score, classes = self._bundle(self._inputs(features))
+            if timed:
+                meter.lap("score")
+            seen = {**event.fields, **features, SCORE: score}
+            verdict = self._decide(seen, score, carry.implausible)
+        self._count(carry, verdict, meter)
+        if timed:
+            meter.lap("decide")
         amount, currency = (None, None) if self._money is None else self._money(event)
-        return self._encode(
-            {
-                "decision_id": decision_id(self._pipeline, event.id),
-                "pipeline": self._pipeline,
-                "event_id": event.id,
-                "event_time": event.time,
-                "hops": [hop._asdict() for hop in carry.hops],
-                "amount": amount,
-                "currency": currency,
-                "model": self._model,
-                "score": score,
-                "classes": classes,
-                "action": verdict.action,
-                "because": verdict.because,
-                "rules": verdict.rules,
-                "implausible": carry.implausible,
-                "features": {name: features[name] for name in self._order},
-                "fields": {name: event.fields[name] for name in self._fields},
-            }
+        encoded = self._encode(
+            Decision(
+                event.id,
+                event.time,
+                carry.hops,
+                amount,
+                currency,
+                carry.repeated,
+                score,
+                classes,
+                verdict.action,
+                verdict.because,
+                verdict.rules,
+                carry.implausible,
+                row,
+                event.fields,
+            )
         )
+        if timed:
+            meter.lap("encode")
+        return encoded
+
+    @staticmethod
+    def _count(carry: Carry, verdict: Verdict, meter: Meter) -> None:
+        counts = meter.counts
+        counts["decisions", verdict.action] += 1
+        if carry.repeated:
+            counts[("repeated",)] += 1
+
+
+def _taker(names: Sequence[str]) -> Callable[[dict[str, Any]], tuple[Any, ...]]:
+    """Compile a function that takes values by their names, always as a tuple."""
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda values: tuple([values[name] for name in names])
 
 
 @dataclass(frozen=True)
@@ -220,13 +281,16 @@ class Row:
         self._formulas = formulas
         self._order = order
 
-    def __call__(self, carry: Carry) -> bytes:
+    def __call__(self, carry: Carry, meter: Meter, timed: bool) -> bytes:
         features = complete(carry, self._formulas)
+        for name in self._order:
+            if features[name] is None:
+                raise no_value(name)
         row = {name: features[name] for name in self._order}
         return pickle.dumps((carry.event.id, carry.event.time, row))
 
 
-def complete(carry: Carry, formulas: Formulas) -> dict[str, float]:
+def complete(carry: Carry, formulas: Formulas) -> dict[str, float | None]:
     """Add the features of the event alone to those of its entities."""
     carry.features.update(zip(formulas.names, formulas(carry.event.fields), strict=True))
     return carry.features
@@ -236,15 +300,19 @@ class DecodeHop:
     """The unkeyed hop before the first key: for a topic whose message key is not the entity's."""
 
     def __init__(self, pipeline: str, intake: Intake, encode_dead: Encode) -> None:
+        self.meter = Meter()
         self._intake = intake
-        self._dead = DeadLetters(pipeline, encode_dead)
+        self._dead = DeadLetters(pipeline, encode_dead, self.meter)
 
     def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
+        timed = self.meter.start()
         try:
             carry = self._intake(message)
         except BadRecord as error:
             return (self._dead(message, error, message.key, message.value),)
-        return (Emit(NEXT, (carry.event.keys[0] or "").encode(), pickle.dumps(carry)),)
+        if timed:
+            self.meter.lap("decode")
+        return (Emit(NEXT, (carry.event.keys[0] or "").encode(), carry),)
 
 
 class EntityHop:
@@ -266,6 +334,8 @@ class EntityHop:
         On the last hop; else None.
     encode_dead
         Encodes a dead letter.
+    seen
+        Knows a producer's retry, on the first entity's hop; None where nobody asked.
     """
 
     def __init__(
@@ -277,54 +347,99 @@ class EntityHop:
         intake: Intake | None,
         finish: Finish | Row | None,
         encode_dead: Encode,
+        seen: SeenState | None = None,
     ) -> None:
+        self.meter = Meter()
         self._entity = entities[index]
         self._index = index
         self._features = features
-        self._start: Callable[[Message], Carry] = intake or _unpickled
+        self._start: Callable[[Message], Carry] = intake or _carried
         self._finish = finish
-        self._dead = DeadLetters(pipeline, encode_dead)
+        self._dead = DeadLetters(pipeline, encode_dead, self.meter)
+        self._seen = seen
 
     def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
+        meter = self.meter
+        timed = meter.start()
         try:
             carry = self._start(message)
         except BadRecord as error:
             return (self._dead(message, error, message.key, message.value),)
-        event = carry.event
+        if timed:
+            meter.lap("decode")
         try:
-            key = event.keys[self._index]
-            if key is None:
-                values = self._features.skipped()
-                carry.hops.append(HopTrace(self._entity, None, None, False))
-            else:
-                values, seq, late = self._features(event, state)
-                carry.hops.append(HopTrace(self._entity, key, seq, late))
-            carry.features.update(zip(self._features.names, values, strict=True))
+            if self._seen is not None:
+                state, carry = self._looked_up(self._seen, state, carry)
+            self._extend(carry, state)
+            if timed:
+                meter.lap("features")
+            event = carry.event
             if self._finish is not None:
-                end = self._finish(carry)
+                end = self._finish(carry, meter, timed)
                 return (Emit(self._finish.output, (event.keys[0] or "").encode(), end),)
         except BadRecord as error:
             return (self._dead(message, error, carry.raw_key, carry.raw_value),)
         following = event.keys[self._index + 1]
         if following is None:
-            return (Emit(NEXT, ABSENT + event.id.encode(), pickle.dumps(carry)),)
-        return (Emit(NEXT, PRESENT + following.encode(), pickle.dumps(carry)),)
+            return (Emit(NEXT, ABSENT + event.id.encode(), carry),)
+        return (Emit(NEXT, PRESENT + following.encode(), carry),)
+
+    def _extend(self, carry: Carry, state: KeyedState) -> None:
+        """Add the entity's features and trace to what travels."""
+        event = carry.event
+        key = event.keys[self._index]
+        features = self._features
+        if key is None:
+            values: Sequence[float | None] = features.defaults
+            trace = HopTrace(self._entity, None, None, False)
+        else:
+            compute = features.look if carry.repeated else features
+            values, seq, late = compute(event, state)
+            trace = HopTrace(self._entity, key, seq, late)
+            if late:
+                self.meter.counts["late", self._entity] += 1
+        carry.hops.append(trace)
+        carry.features.update(zip(features.names, values, strict=True))
+
+    @staticmethod
+    def _looked_up(seen: SeenState, state: KeyedState, carry: Carry) -> tuple[KeyedState, Carry]:
+        event = carry.event
+        same = seen.open(state, event.id, carry.raw_value or b"")
+        if same is None:
+            seen.add(event.time)
+            return seen, carry
+        if not same:
+            raise BadRecord(
+                "validate",
+                "id-reused",
+                f"event id {event.id!r} came before, with another body: mend the producer",
+            )
+        return seen, carry._replace(repeated=True)
 
 
 class DeadLetters:
-    """Makes the score job's dead letters."""
+    """Makes the score job's dead letters, and counts them."""
 
-    def __init__(self, pipeline: str, encode: Encode) -> None:
+    def __init__(self, pipeline: str, encode: Encode, meter: Meter) -> None:
         self._pipeline = pipeline
         self._encode = encode
+        self._meter = meter
 
     def __call__(
         self, message: Message, error: BadRecord, key: bytes | None, value: bytes | None
     ) -> Emit:
+        self._meter.counts[DEAD_LETTERS, error.stage, error.kind] += 1
         letter = dead_letter(self._pipeline, JOB, message, error, key, value)
         return Emit(DEAD_LETTERS, letter["key"] or b"", self._encode(letter))
 
 
-def _unpickled(message: Message) -> Carry:
-    carry: Carry = pickle.loads(message.value or b"")
+def no_value(feature: str) -> BadRecord:
+    """Say that a feature has no value: it is never silently 0."""
+    return BadRecord(
+        "features", "no-value", f"feature '{feature}' has no value, and no default is stated"
+    )
+
+
+def _carried(message: Message) -> Carry:
+    carry: Carry = message.value
     return carry

@@ -7,7 +7,14 @@ from operators.bundle import Bundle
 from operators.decide import SCORE, Decide
 from operators.errors import BadRecord
 from operators.message import Emit, Message
-from operators.records import DEAD_LETTERS, SHADOW_SCORES, Decode, Encode, dead_letter
+from operators.records import (
+    DEAD_LETTERS,
+    SHADOW_SCORES,
+    TOMBSTONE,
+    Decode,
+    Encode,
+    dead_letter,
+)
 from state.keyed import KeyedState
 
 JOB = "shadow"
@@ -17,6 +24,7 @@ class Shadow:
     """Scores each decision with each challenger, from the features that the decision records.
 
     A challenger that fails on a record makes a dead letter of this job; the decision stands.
+    A producer's repeat, and an event that could not be scored, are left out.
 
     Parameters
     ----------
@@ -49,10 +57,12 @@ class Shadow:
     def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
         try:
             if message.value is None:
-                raise BadRecord("decode", "a tombstone: the record has a key and no value")
+                raise BadRecord("decode", "tombstone", TOMBSTONE)
             decision = self._decode(message.value)
         except BadRecord as error:
             return [self._dead(message, error)]
+        if decision["repeated"] or decision["score"] is None:
+            return ()  # the first decision of the id stands; what no model can score has no rival
         return [self._score(message, decision, bundle) for bundle in self._challengers]
 
     def _score(self, message: Message, decision: dict[str, Any], bundle: Bundle) -> Emit:
@@ -62,13 +72,17 @@ class Shadow:
             missing = [name for name in card.features if name not in features]
             if missing:
                 raise BadRecord(
-                    "features", f"the decision lacks '{missing[0]}', which {card.name} asks for"
+                    "features",
+                    "no-value",
+                    f"the decision lacks '{missing[0]}', which {card.name} asks for",
                 )
             score, _ = bundle([features[name] for name in card.features])
             values = {**decision["fields"], **features, SCORE: score}
             missing = [name for name in self._decide.reads if name not in values]
             if missing:  # an older release of the pipeline made it, with other rules
-                raise BadRecord("features", f"the decision lacks '{missing[0]}', which rules read")
+                raise BadRecord(
+                    "features", "no-value", f"the decision lacks '{missing[0]}', which rules read"
+                )
             verdict = self._decide(values, score, decision["implausible"])
         except BadRecord as error:
             return self._dead(message, error)

@@ -18,7 +18,15 @@ from typing import Any
 from operators.errors import BadRecord
 from operators.histogram import bin_of
 from operators.message import NEXT, Emit, Message
-from operators.records import DEAD_LETTERS, DECISIONS, SHADOW_SCORES, Decode, Encode, dead_letter
+from operators.records import (
+    DEAD_LETTERS,
+    DECISIONS,
+    SHADOW_SCORES,
+    TOMBSTONE,
+    Decode,
+    Encode,
+    dead_letter,
+)
 from state.keyed import KeyedState
 
 BUCKETS = 16
@@ -82,16 +90,19 @@ class Split:
     def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
         try:
             if message.value is None:
-                raise BadRecord("decode", "a tombstone: the record has a key and no value")
+                raise BadRecord("decode", "tombstone", TOMBSTONE)
             record = self._decoders[message.stream](message.value)
         except BadRecord as error:
             letter = dead_letter(self._pipeline, JOB, message, error, message.key, message.value)
             return (Emit(DEAD_LETTERS, letter["key"] or b"", self._encode_dead(letter)),)
         number = bucket(record["event_id"])
         if message.stream == DECISIONS:
+            if record["repeated"]:
+                return ()  # it was counted when it came first
             features = record["features"]
             values = [features.get(name, float("nan")) for name in self._names]
-            value = self._pack.pack(record["event_time"], *values, record["score"])
+            score = float("nan") if record["score"] is None else record["score"]
+            value = self._pack.pack(record["event_time"], *values, score)
             return (Emit(NEXT, b"%s/%02d" % (DRIFT.encode(), number), value),)
         challenger = f"{record['challenger']['name']}:{record['challenger']['version']}"
         key = f"{COMPARE}/{challenger}/{number:02d}"

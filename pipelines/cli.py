@@ -409,8 +409,10 @@ def _line(stream: Stream, record: dict[str, Any]) -> str:
         case Stream.DECISIONS:
             amount = f" {record['amount']} {record['currency']}" if record["amount"] else ""
             rules = f" [{', '.join(record['rules'])}]" if record["rules"] else ""
+            rules += " repeated" if record["repeated"] else ""
             what = f"{record['action']} ({record['because']})"
-            text = f"{record['event_time']} {record['event_id']}{amount} {record['score']:.4f} "
+            score = "-" if record["score"] is None else f"{record['score']:.4f}"
+            text = f"{record['event_time']} {record['event_id']}{amount} {score} "
             return text + what + rules
         case Stream.DEAD_LETTERS:
             where = f"{record['topic']}/{record['partition']}/{record['offset']}"

@@ -21,7 +21,10 @@ from pipelines.streams import EVENTS, definition
 from state.rocks import RocksStore
 
 BATCH = 500
-"""Most records between two commits; fewer when fewer wait."""
+"""Most records of files between two commits."""
+POLL_MOST = 2_000
+"""Most records of Kafka between two commits; fewer when fewer wait. The outputs of all but the last
+are on their way while the others are processed, so the more, the less is waited for the broker."""
 POLL_S = 0.1
 """How long to wait for a record before looking whether to stop."""
 
@@ -42,18 +45,24 @@ class Runner:
         self.job = job
         self._hops = [(hop.operator(), store.keyed(f"{job.name}/{hop.name}")) for hop in job.hops]
 
-    def __call__(self, message: Message) -> Iterator[Output]:
+    def __call__(self, message: Message) -> list[Output]:
         """Run one message through the hops."""
-        return self._run(0, message)
+        outputs: list[Output] = []
+        self._run(0, message, outputs)
+        return outputs
 
-    def _run(self, index: int, message: Message) -> Iterator[Output]:
+    def _run(self, index: int, message: Message, outputs: list[Output]) -> None:
         operator, state = self._hops[index]
         state.key = message.key or b""
         for output, key, value in operator(message, state):
             if output == NEXT:
-                yield from self._run(index + 1, message._replace(key=key, value=value))
+                stream, _, _, topic, partition, offset, timestamp, carried = message
+                following = Message(
+                    stream, key, value, topic, partition, offset, timestamp, carried
+                )
+                self._run(index + 1, following, outputs)
             else:
-                yield Output(output, key, value, message)
+                outputs.append(Output(output, key, value, message))
 
 
 def run_files(
@@ -218,7 +227,7 @@ def run_kafka(
             while not stop.is_set():
                 if bounded and broker.at_end(offsets):
                     break
-                batch = broker.poll(BATCH, POLL_S)
+                batch = broker.poll(POLL_MOST, POLL_S)
                 if not batch:
                     continue
                 for message in batch:

@@ -23,6 +23,7 @@ from operators.records import (
     DRIFT,
     SHADOW_SCORES,
     Encode,
+    decision_encoder,
 )
 from operators.score import (
     FEATURES,
@@ -40,7 +41,8 @@ from pipelines.errors import SpecError
 from pipelines.job import Hop, Job
 from pipelines.pipeline import DECODE_HOP, Pipeline, load
 from pipelines.spec import AggregateFeature, ExpressionFeature, PythonFeature
-from pipelines.streams import EVENTS, stream_decoder, stream_encoder
+from pipelines.streams import EVENTS, stream_decoder, stream_encoder, stream_prefix
+from state.seen import SeenState
 
 SCORE_JOB, SHADOW_JOB, WATCH_JOB = "score", "shadow", "watch"
 
@@ -136,6 +138,9 @@ def _entity_hop(path: Path, index: int, keyed: bool, output: str) -> Operator:
         _intake(pipeline, keyed=True) if keyed and index == 0 else None,
         finish,
         _encoder(pipeline, DEAD_LETTERS),
+        SeenState(pipeline.spec.events.dedupe)
+        if index == 0 and pipeline.spec.events.dedupe
+        else None,
     )
 
 
@@ -240,7 +245,13 @@ def _intake(pipeline: Pipeline, keyed: bool, from_files: bool = False) -> Intake
     spec, schema = pipeline.spec, pipeline.schema
     fields, units = _reads(pipeline)
     extract = Extract(
-        schema, spec.events.id, spec.events.time, list(spec.entities.values()), fields, units
+        schema,
+        spec.events.id,
+        spec.events.time,
+        list(spec.entities.values()),
+        fields,
+        units,
+        typed=spec.events.format != "json",
     )
     checks = [
         Plausible(
@@ -252,7 +263,8 @@ def _intake(pipeline: Pipeline, keyed: bool, from_files: bool = False) -> Intake
         )
         for path, check in spec.events.fields.items()
     ]
-    return Intake(_event_decoder(pipeline, from_files), extract, checks, keyed)
+    decode = _event_decoder(pipeline, from_files)
+    return Intake(decode, extract, checks, keyed, spec.events.max_ahead)
 
 
 def _reads(pipeline: Pipeline) -> tuple[list[str], list[str]]:
@@ -295,16 +307,12 @@ def _finish(pipeline: Pipeline) -> Finish:
         scale = schema.fields[amount.field].scale
         money = Money(amount.field, scale, amount.currency, amount.currency_field)
     decide = _decide(pipeline)
-    return Finish(
-        spec.pipeline,
-        Formulas(formulas(pipeline), schema),
-        bundles.load(pipeline.models[0]),
-        decide,
-        money,
-        _encoder(pipeline, DECISIONS),
-        list(spec.features),
-        [name for name in decide.reads if name in schema.fields and name not in spec.features],
-    )
+    bundle = bundles.load(pipeline.models[0])
+    features = list(spec.features)
+    fields = [name for name in decide.reads if name in schema.fields and name not in features]
+    model = bundle.card.model_dump(include={"name", "version", "sha256"})
+    encode = decision_encoder(spec.pipeline, model, features, fields, _prefix(pipeline, DECISIONS))
+    return Finish(Formulas(formulas(pipeline), schema), bundle, decide, money, encode, features)
 
 
 def _row(pipeline: Pipeline) -> Row:
@@ -317,13 +325,18 @@ def _decide(pipeline: Pipeline) -> Decide:
         tuple(Rule(rule.name, rule.when, rule.action) for rule in decide.rules),
         tuple((threshold.at, threshold.action) for threshold in decide.thresholds),
         decide.otherwise,
+        decide.missing,
     )
     return Decide(policy, pipeline.rule_names())
 
 
 def _encoder(pipeline: Pipeline, stream: str) -> Encode:
+    return stream_encoder(stream, _prefix(pipeline, stream))
+
+
+def _prefix(pipeline: Pipeline, stream: str) -> bytes:
     topic = pipeline.topics[stream]
-    return stream_encoder(stream, pipeline.spec.settings, topic, pipeline.path.parent)
+    return stream_prefix(stream, pipeline.spec.settings, topic, pipeline.path.parent)
 
 
 def _decoder(pipeline: Pipeline, stream: str) -> Callable[[bytes], dict[str, object]]:

@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from pipelines.yaml_file import Fault, Model
+from state.aggregates import OPS
 
 UNITS_MS: Mapping[str, int] = {
     "ms": 1,
@@ -29,7 +30,6 @@ UNITS_MS: Mapping[str, int] = {
     "d": 86_400_000,
 }
 DURATION = re.compile(r"(\d+)(ms|s|m|h|d)")
-OPS = ("count", "sum", "mean", "min", "max")
 
 
 def milliseconds(text: Any) -> int:
@@ -148,6 +148,13 @@ class Events(Model):
     allowed_lateness: Duration = 3_600_000
     """How much older than its entity's newest an event may be and still see each of its windows
     whole. The log keeps the longest window and this; an event older than both is not logged."""
+    max_ahead: Duration = 86_400_000
+    """How much later than its Kafka timestamp an event's time may be. One from further ahead is a
+    dead letter: every later event of its entity would be late. Files have no such timestamps."""
+    dedupe: Duration | None = None
+    """For how long, of event time, the first entity's hop remembers an event's id. A producer's
+    retry within it changes no state, and its decision is flagged ``repeated``; the same id with
+    another body is a dead letter. It costs 24 bytes of state an event of that time."""
     fields: dict[str, FieldCheck] = {}
     """Path -> what is plausible."""
     amount: Money | None = None
@@ -319,6 +326,9 @@ class Decide(Model):
     """From the highest to the lowest; the first that the score reaches decides."""
     otherwise: Name = "approve"
     """The action where nothing else decided."""
+    missing: Name | None = None
+    """The action where a feature has neither value nor default, so that no model can score the
+    event. Without it such an event is a dead letter."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "Decide":
@@ -455,7 +465,17 @@ class Settings(Model):
     """Folder of the embedded engine's state and of Flink's checkpoints, relative to the pipeline
     file."""
     checkpoint_interval: Duration = 10_000
-    """How often Flink takes a checkpoint."""
+    """How often Flink takes a checkpoint. With ``exactly-once`` it is how long a consumer that reads
+    committed waits for a record at most."""
+    delivery: Literal["exactly-once", "at-least-once"] = "exactly-once"
+    """Of Flink's outputs. ``exactly-once``: in transactions, which a checkpoint commits. A consumer
+    with ``isolation.level: read_committed`` sees each record once, up to a checkpoint interval
+    later; one with ``read_uncommitted`` sees it in milliseconds, and after a crash some again.
+    ``at-least-once``: no transactions; after a crash every consumer sees some again. The embedded
+    engine always delivers at least once."""
+    parallelism: int = Field(default=1, ge=1, le=128)
+    """Flink subtasks of each hop. On a standalone cluster a job needs a slot for each subtask of
+    each hop; more than the input topic has partitions are of use to later hops alone."""
 
 
 class Spec(Model):

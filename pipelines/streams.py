@@ -41,13 +41,18 @@ def definition(stream: str) -> Any:
     return json.loads(path.read_text("utf-8"))
 
 
-def stream_encoder(stream: str, settings: Settings, topic: str, folder: Path) -> Encode:
-    """Compile a stream's encoder, with Confluent's header where the settings ask for it.
+def stream_encoder(stream: str, prefix: bytes = b"") -> Encode:
+    """Compile a stream's encoder; ``prefix`` is what `stream_prefix` returned."""
+    return encoder(without_logical_types(definition(stream)), prefix)
+
+
+def stream_prefix(stream: str, settings: Settings, topic: str, folder: Path) -> bytes:
+    """Return what stands before every record: Confluent's header where the settings ask for it.
 
     Parameters
     ----------
     stream, topic
-        What is encoded, and the topic that its schema is registered for.
+        What is written, and the topic that its schema is registered for.
     settings, folder
         Of the pipeline file.
 
@@ -56,15 +61,14 @@ def stream_encoder(stream: str, settings: Settings, topic: str, folder: Path) ->
     RegistryError
         The registry that the header's schema id comes from does not answer.
     """
-    prefix = b""
     if settings.output_format == "confluent" and settings.schemas is not None:
         from pipelines.schema_registry import SchemaSource
 
         schema_id = SchemaSource(settings.schemas, folder).register(
             f"{topic}-value", definition(stream)
         )
-        prefix = bytes([CONFLUENT_MAGIC]) + schema_id.to_bytes(4, "big")
-    return encoder(without_logical_types(definition(stream)), prefix)
+        return bytes([CONFLUENT_MAGIC]) + schema_id.to_bytes(4, "big")
+    return b""
 
 
 def stream_decoder(stream: str, settings: Settings, *, logical: bool = False) -> Decode:

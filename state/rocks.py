@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rocksdict import Options, Rdict, WriteBatch
 
+from state.cache import HeadCache
 from state.errors import StateError
 
 HEAD, CHUNK, META = b"h", b"c", b"m"
@@ -104,12 +105,19 @@ class RocksState:
         self._store = store
         self._head = HEAD + hop.encode() + b"\0"
         self._chunk = CHUNK + hop.encode() + b"\0"
+        self._cache = HeadCache()
         self.key = key
 
     def get(self) -> bytes | None:
-        return self._store.get(self._head + self.key)
+        head = self._cache.get(self.key)
+        if head is None:
+            head = self._store.get(self._head + self.key)
+            if head is not None:
+                self._cache.put(self.key, head)
+        return head
 
     def put(self, head: bytes) -> None:
+        self._cache.put(self.key, head)
         self._store.put(self._head + self.key, head)
 
     def chunk(self, number: int) -> bytes | None:

@@ -10,17 +10,17 @@ Nothing is ever subtracted from a running value, so nothing drifts: integers add
 so do floats (`state.exact`); a sum is rounded once, when it is read.
 """
 
-import math
 import struct
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 from zlib import crc32
 
 from state.errors import StateError
-from state.exact import exact_sum, pack_integer, rounded, unpack_integer
+from state.exact import exact_sum, pack_integer, unpack_integer
 from state.keyed import KeyedState
+from state.seen import without_ids
 
 LAYOUT = 1
 """Version of the packed head; a fixture of every layout ever released stays in tests."""
@@ -37,7 +37,7 @@ Column = Literal["q", "d"]
 NULL = -(1 << 63)
 """What stands for a missing value in an integer column; a double column has NaN."""
 
-_HEAD = struct.Struct("<BIHIIQq")
+HEAD = struct.Struct("<BIHIIQq")
 """Layout, mark of the columns, open entries, chunks, first chunk's number, seq, newest time."""
 _SUMMARY = struct.Struct("<qqI")  # first and last time, entries
 
@@ -108,7 +108,7 @@ class WindowLog:
         self.columns = tuple(columns)
         self.retention = retention
         self.meaning = meaning
-        self._mark = crc32(f"{''.join(columns)} {meaning}".encode())
+        self.mark = crc32(f"{''.join(columns)} {meaning}".encode())
 
     def update(self, state: KeyedState, at: int, values: Sequence[Number]) -> "View":
         """Log one event of the key and return what its windows see.
@@ -139,6 +139,19 @@ class WindowLog:
         if len(view.open.times) > OPEN_MAX:
             self._spill(view)
         state.put(self._pack(view))
+        return view
+
+    def look(self, state: KeyedState, at: int) -> "View":
+        """Return what the windows of an event at a time see, without logging it.
+
+        Its ``seq`` is that of the key's last logged event, 0 where there is none.
+        """
+        head = state.get()
+        if head is None:
+            return View(self, state, Log([], tuple([] for _ in self.columns)), [], 0, 0, at, at)
+        view = self._unpack(head, state, at)
+        view.seq -= 1
+        view.late = at < view.newest
         return view
 
     def _insert(self, view: "View", values: Sequence[Number]) -> None:
@@ -178,9 +191,9 @@ class WindowLog:
 
     def _pack(self, view: "View") -> bytes:
         times = view.open.times
-        head = _HEAD.pack(
+        head = HEAD.pack(
             LAYOUT,
-            self._mark,
+            self.mark,
             len(times),
             len(view.chunks),
             view.first_number,
@@ -190,18 +203,19 @@ class WindowLog:
         return head + self.pack_log(view.open) + b"".join(map(self._pack_summary, view.chunks))
 
     def _unpack(self, head: bytes, state: KeyedState, at: int) -> "View":
+        head = without_ids(head)
         if head[0] != LAYOUT:
             raise StateError(
                 f"the stored state has layout {head[0]}, this release reads {LAYOUT}: "
                 "run the release that wrote it, or start from an empty state"
             )
-        _, mark, entries, chunk_count, first_number, seq, newest = _HEAD.unpack_from(head)
-        if mark != self._mark:
+        _, mark, entries, chunk_count, first_number, seq, newest = HEAD.unpack_from(head)
+        if mark != self.mark:
             raise StateError(
                 f"the stored state is of other aggregates than '{self.meaning}': start from an "
                 "empty state folder, or go back to the pipeline file that wrote it"
             )
-        open_log, offset = self.unpack_log(head, _HEAD.size, entries)
+        open_log, offset = self.unpack_log(head, HEAD.size, entries)
         chunks = []
         for _ in range(chunk_count):
             chunk, offset = self._unpack_summary(head, offset)
@@ -383,84 +397,6 @@ def merge(parts: Sequence[Part]) -> Part:
         min(part.low for part in known if part.low is not None),
         max(part.high for part in known if part.high is not None),
     )
-
-
-Aggregate = Callable[[View], float | None]
-
-
-def aggregate(op: str, window: int, column: int | None, code: Column, scale: int) -> Aggregate:
-    """Compile one aggregate to a function of a `View`.
-
-    Parameters
-    ----------
-    op
-        ``count``, ``sum``, ``mean``, ``min`` or ``max``.
-    window
-        Milliseconds.
-    column, code
-        The logged column and its struct code; column None counts events.
-    scale
-        Decimal places of an integer column that holds unscaled decimals.
-
-    Returns
-    -------
-    Aggregate
-        Its value is None for a mean, min or max over nothing, and where a sum of floats lies
-        beyond the largest double. A sum is the correctly rounded exact sum; a mean of integers or
-        decimals is the correctly rounded quotient, one of floats the rounded sum divided by the
-        count.
-    """
-    if column is None:
-        return lambda view: float(view.entries(window))
-    unit = 10**scale
-    if op == "count":
-        return lambda view: float(view.part(column, window).n)
-    if op in ("sum", "mean"):
-        divide = op == "mean"
-        if code == "q":
-            return lambda view: _ratio(view.part(column, window), unit, divide)
-        return lambda view: _float_sum(view, column, window, divide)
-    if op == "min":
-        return lambda view: _scaled(view.part(column, window).low, unit)
-    if op == "max":
-        return lambda view: _scaled(view.part(column, window).high, unit)
-    raise ValueError(f"no aggregate is called {op!r}")
-
-
-def _ratio(part: Part, unit: int, divide: bool) -> float | None:
-    if not divide:
-        return part.total / unit
-    return part.total / (part.n * unit) if part.n else None
-
-
-def _float_sum(view: View, column: int, window: int, divide: bool) -> float | None:
-    values = view.values(column, window)
-    try:
-        if values is None:
-            total, count = _rounded_sum(view, column, window)
-        else:  # fsum gives the same bits as the exact sum rounded
-            total, count = math.fsum(values), len(values)
-            if total != total:
-                known = [value for value in values if value == value]
-                total, count = math.fsum(known), len(known)
-    except OverflowError:  # of a partial sum perhaps: values of both signs may still add up
-        try:
-            total, count = _rounded_sum(view, column, window)
-        except OverflowError:
-            return None
-    if not divide:
-        return total
-    return total / count if count else None
-
-
-def _rounded_sum(view: View, column: int, window: int) -> tuple[float, int]:
-    part = view.part(column, window)
-    return rounded(part.total), part.n
-
-
-def _scaled(value: Number | None, unit: int) -> float | None:
-    # Adding 0.0 takes a zero's sign off: which of 0.0 and -0.0 is met first is the chunks' doing.
-    return None if value is None else value / unit + 0.0
 
 
 def _insert_sorted(log: Log, at: int, values: Sequence[Number]) -> None:

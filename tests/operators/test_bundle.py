@@ -52,7 +52,7 @@ def test_one_score(name: str) -> None:
     for vector in bundle.card.vectors:
         score, classes = bundle(vector.features)
         assert score == pytest.approx(vector.score, abs=1e-5)
-        assert classes == []
+        assert not classes
 
 
 @pytest.mark.parametrize("name", ["column", "double", "by_name"])

@@ -338,7 +338,7 @@ def test_deep_json(depth: int) -> None:
 
 def test_confluent_headers() -> None:
     decode = confluent_decoder(SCHEMA, known_schema)
-    with pytest.raises(BadRecord, match="the first byte is not zero"):
+    with pytest.raises(BadRecord, match="a zero byte, the schema's id"):
         decode(b"\1" + confluent(RAW)[1:])
     with pytest.raises(BadRecord, match="not Confluent's wire format"):
         decode(b"\0\0\0")

@@ -94,13 +94,9 @@ def test_a_null_counts_as_an_event_and_not_as_a_value() -> None:
     assert features(event(1, amount=5.0, distance=0.5), state)[0] == [2.0, 1.0, 0.0, 0.5]
 
 
-def test_a_mean_of_nothing_without_a_default_is_a_bad_record() -> None:
+def test_a_mean_of_nothing_without_a_default_has_no_value() -> None:
     features = EntityFeatures([feature("mean", "distance")], SCHEMA, lateness=0)
-    with pytest.raises(
-        BadRecord, match="feature 'mean_distance' has no value, and no default"
-    ) as e:
-        features(event(0), MemoryState())
-    assert e.value.stage == "features"
+    assert features(event(0), MemoryState())[0] == [None]
 
 
 def test_what_overflows_is_missing() -> None:
@@ -146,9 +142,22 @@ def test_an_event_without_the_entity_takes_the_defaults() -> None:
     features = EntityFeatures(
         [feature("count", None, default=0.0), feature("mean", "amount", default=7.5)], SCHEMA, 0
     )
-    assert features.skipped() == [0.0, 7.5]
-    with pytest.raises(BadRecord, match="no default"):
-        EntityFeatures([feature("count", None)], SCHEMA, 0).skipped()
+    assert features.defaults == [0.0, 7.5]
+
+
+def test_a_look_sees_what_the_event_saw_and_logs_nothing() -> None:
+    features = EntityFeatures(
+        [feature("sum", "items"), feature("mean", "distance", default=7.5)], SCHEMA, lateness=0
+    )
+    state = MemoryState()
+    assert features.look(event(100, items=3), state) == ([0.0, 7.5], 0, False)
+    assert state.head is None
+    features(event(100, items=3), state)
+    first = features(event(200, items=4), state)
+    head = state.head
+    assert features.look(event(200, items=4), state) == first == ([7.0, 7.5], 2, False)
+    assert features.look(event(100, items=3), state) == ([3.0, 7.5], 2, True)
+    assert state.head == head
 
 
 @settings(max_examples=50)
@@ -217,8 +226,18 @@ def test_formulas_in_order_with_their_defaults(tmp_path: Path) -> None:
 
 def test_what_is_missing_is_never_silently_zero() -> None:
     formulas = Formulas([Formula("online", None, expression="channel == 'online'")], SCHEMA)
-    with pytest.raises(BadRecord, match="feature 'online' has no value"):
-        formulas({"channel": None})
+    assert formulas({"channel": None}) == [None]
+
+
+NUMBERS = st.none() | st.floats() | st.integers(-(10**300), 10**300)
+
+
+@given(st.fixed_dictionaries(dict.fromkeys(("distance", "items", "amount"), NUMBERS)))
+def test_all_at_once_or_one_by_one_makes_no_difference(fields: dict[str, Any]) -> None:
+    texts = ["distance / items", "amount", "min(items, 5) if amount > 3 else None", "items == 4"]
+    formulas = [Formula(f"f{i}", [None, 7.0][i % 2], expression=t) for i, t in enumerate(texts)]
+    found = [Formulas([formula], SCHEMA)(fields)[0] for formula in formulas]
+    assert Formulas(formulas, SCHEMA)(fields) == found
 
 
 @pytest.mark.parametrize(
@@ -235,10 +254,8 @@ def test_what_is_missing_is_never_silently_zero() -> None:
     ],
 )
 def test_filled(value: float | None, expected: float) -> None:
-    assert filled("f", value, 5.0) == expected
-    if value is None or expected == 5.0:
-        with pytest.raises(BadRecord, match="'f' has no value"):
-            filled("f", value, None)
+    assert filled(value, 5.0) == expected
+    assert filled(value, None) == (None if expected == 5.0 else expected)
 
 
 @pytest.mark.parametrize(
@@ -248,16 +265,22 @@ def test_filled(value: float | None, expected: float) -> None:
         ("return 'high'", "feature 'mine' raised ValueError"),
         ("return [1]", "feature 'mine' raised TypeError"),
         ("return 10 ** 400", "feature 'mine' raised OverflowError"),
-        ("return None", "feature 'mine' has no value"),
-        ("return float('nan')", "feature 'mine' has no value"),
     ],
 )
 def test_a_function_that_fails_makes_a_bad_record(tmp_path: Path, body: str, message: str) -> None:
     file = tmp_path / "mine.py"
     file.write_text(f"def mine(fields):\n    {body}\n")
     formulas = Formulas([Formula("mine", None, function=f"{file}:mine")], SCHEMA)
-    with pytest.raises(BadRecord, match=message):
+    with pytest.raises(BadRecord, match=message) as caught:
         formulas({"amount": 1.0})
+    assert (caught.value.stage, caught.value.kind) == ("features", "function-error")
+
+
+@pytest.mark.parametrize("body", ["return None", "return float('nan')"])
+def test_a_function_may_have_no_value(tmp_path: Path, body: str) -> None:
+    (tmp_path / "mine.py").write_text(f"def mine(fields):\n    {body}\n")
+    formula = Formula("mine", None, function=f"{tmp_path}/mine.py:mine")
+    assert Formulas([formula], SCHEMA)({}) == [None]
 
 
 @pytest.mark.parametrize(

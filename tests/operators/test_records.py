@@ -64,11 +64,12 @@ def test_amounts_are_decimals_of_six_places(unscaled: int, scale: int) -> None:
 
 
 def test_a_dead_letter_says_all_there_is_to_say() -> None:
-    error = BadRecord("validate", "field 'amount' is implausible: -5.0")
+    error = BadRecord("validate", "implausible", "field 'amount' is implausible: -5.0")
     assert dead_letter("card-fraud", "score", MESSAGE, error, b"raw key", b"raw value") == {
         "pipeline": "card-fraud",
         "job": "score",
         "stage": "validate",
+        "kind": "implausible",
         "reason": "field 'amount' is implausible: -5.0",
         "topic": "transactions",
         "partition": 3,
@@ -83,7 +84,9 @@ def test_a_dead_letter_says_all_there_is_to_say() -> None:
 
 def test_a_long_one_is_cut_and_its_hash_is_of_the_whole() -> None:
     value = bytes(range(256)) * 300
-    letter = dead_letter("p", "score", MESSAGE, BadRecord("decode", "x" * 5_000), value, value)
+    letter = dead_letter(
+        "p", "score", MESSAGE, BadRecord("decode", "not-json", "x" * 5_000), value, value
+    )
     assert letter["key"] == letter["value"] == value[:MAX_RAW]
     assert letter["value_size"] == len(value)
     assert letter["value_sha256"] == hashlib.sha256(value).hexdigest()
@@ -92,6 +95,6 @@ def test_a_long_one_is_cut_and_its_hash_is_of_the_whole() -> None:
 
 @pytest.mark.parametrize(("value", "size"), [(None, -1), (b"", 0)])
 def test_a_tombstone_is_not_an_empty_value(value: bytes | None, size: int) -> None:
-    letter = dead_letter("p", "score", MESSAGE, BadRecord("decode", "why"), None, value)
+    letter = dead_letter("p", "score", MESSAGE, BadRecord("decode", "empty", "why"), None, value)
     assert (letter["key"], letter["value"], letter["value_size"]) == (None, value, size)
     assert (letter["value_sha256"] is None) is (value is None)

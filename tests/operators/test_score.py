@@ -5,6 +5,7 @@ import json
 import math
 import pickle
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,15 @@ from operators.decode import Extract, json_decoder
 from operators.expressions import Kind
 from operators.features import EntityFeatures, Formula, Formulas, WindowedFeature, kinds
 from operators.message import NEXT, Emit, Message, Operator
-from operators.records import DEAD_LETTERS, DECISIONS, MAX_RAW, Decode, Encode, decision_id
+from operators.records import (
+    DEAD_LETTERS,
+    DECISIONS,
+    MAX_RAW,
+    Decode,
+    Encode,
+    decision_encoder,
+    decision_id,
+)
 from operators.schema import parse
 from operators.score import (
     ABSENT,
@@ -34,9 +43,11 @@ from operators.score import (
     Row,
 )
 from state.keyed import MemoryState
+from state.seen import SeenState
 
 FIXTURES = Path(__file__).parent / "fixtures"
 MINUTE = 60_000
+MAX_AHEAD = 3_600_000
 
 DECIMAL = {"type": "bytes", "logicalType": "decimal", "precision": 12, "scale": 2}
 SCHEMA = parse(
@@ -97,22 +108,28 @@ def job(encode: Callable[[str], Encode]) -> Callable[..., list[Operator]]:
     """Makes the hops of a score job: for a topic keyed by card, or with a decode hop first."""
 
     def make(
-        keyed: bool = True, model: str = "column", money: Money | None = None, train: bool = False
+        keyed: bool = True,
+        model: str = "column",
+        money: Money | None = None,
+        train: bool = False,
+        missing: str | None = None,
+        dedupe: int | None = None,
     ) -> list[Operator]:
         extract = Extract(SCHEMA, "id", "at", ["card", "terminal"], FIELDS, ["amount"])
-        intake = Intake(json_decoder(), extract, CHECKS, keyed)
+        intake = Intake(json_decoder(), extract, CHECKS, keyed, MAX_AHEAD)
         formulas = Formulas(FORMULAS, SCHEMA)
         names = {**kinds(SCHEMA), **dict.fromkeys([*ORDER, "score"], Kind.NUMBER)}
         money = money or Money("amount", 2, None, "currency")
+        bundle = load(FIXTURES / model)
+        about = bundle.card.model_dump(include={"name", "version", "sha256"})
+        policy = replace(POLICY, missing=missing)
         finish: Finish | Row = Finish(
-            "shop",
             formulas,
-            load(FIXTURES / model),
-            Decide(POLICY, names),
+            bundle,
+            Decide(policy, names),
             money,
-            encode("decision"),
+            decision_encoder("shop", about, ORDER, ["currency", "km"]),
             ORDER,
-            ["currency", "km"],
         )
         if train:
             finish = Row(formulas, ORDER)
@@ -126,6 +143,7 @@ def job(encode: Callable[[str], Encode]) -> Callable[..., list[Operator]]:
                 intake if keyed else None,
                 None,
                 dead,
+                SeenState(dedupe) if dedupe else None,
             ),
             EntityHop("shop", entities, 1, EntityFeatures(TERMINAL, SCHEMA, 0), None, finish, dead),
         ]
@@ -185,6 +203,7 @@ def test_a_decision_says_what_was_known_and_why(run: Callable[..., Any]) -> None
         "amount": (2_500_000).to_bytes(3, "big"),
         "currency": "EUR",
         "model": {"name": "column", "version": "1", "sha256": card.sha256},
+        "repeated": False,
         "score": score,
         "classes": [],
         "action": "decline",
@@ -336,25 +355,52 @@ def test_an_implausible_field_is_a_review(run: Callable[..., Any]) -> None:
 # Dead letters
 
 DEAD = [
-    ("decode", raw(None), "a tombstone: the record has a key and no value"),
-    ("decode", raw(b"{"), "not JSON"),
-    ("decode", raw(b"[]", key=None), "a JSON object is wanted"),
-    ("validate", raw(b"{}"), "field 'id' is missing"),
-    ("validate", message(card=""), "field 'card' is missing"),
-    ("validate", message(amount=0.0), "field 'amount' is implausible: 0.0"),
-    ("validate", message(amount=1.005), "field 'amount' has the wrong type"),
-    ("validate", message(card="c2")._replace(key=b"c1"), "the record's key is not its event's"),
-    ("validate", message()._replace(key=None), "the record's key is not its event's"),
-    ("features", message(km=None), "feature 'card_km' has no value"),  # of the first hop
-    ("features", message(speed=None), "feature 'speed' has no value"),  # at the end of the last
-    ("score", message(speed=1e300), "model regression put out"),
+    ("decode", "tombstone", raw(None), "a tombstone: the record has a key and no value"),
+    ("decode", "empty", raw(b""), "the record's value is empty"),
+    ("decode", "not-json", raw(b"{"), "not JSON"),
+    ("decode", "not-a-record", raw(b"[]", key=None), "a JSON object is wanted"),
+    ("validate", "missing-field", raw(b"{}"), "field 'id' is missing"),
+    ("validate", "missing-field", message(card=""), "field 'card' is missing"),
+    ("validate", "implausible", message(amount=0.0), "field 'amount' is implausible: 0.0"),
+    ("validate", "wrong-type", message(amount=1.005), "field 'amount' has the wrong type"),
+    (
+        "validate",
+        "key-mismatch",
+        message(card="c2")._replace(key=b"c1"),
+        "the record's key is not its event's",
+    ),
+    (
+        "validate",
+        "key-mismatch",
+        message()._replace(key=None),
+        "the record's key is not its event's",
+    ),
+    ("features", "no-value", message(km=None), "feature 'card_km' has no value"),
+    ("features", "no-value", message(speed=None), "feature 'speed' has no value"),
+    ("validate", "wrong-type", message(at="x" * 99), "field 'at' has the wrong type"),
+    ("validate", "time-range", message(at=253_402_300_800_000), "field 'at' lies outside"),
+    (
+        "validate",
+        "ahead",
+        message(at=1_700_003_600_001),
+        "the event's time lies 3,600,001 ms after",
+    ),
+    (
+        "validate",
+        "time-in-seconds",
+        message(at=1_700_000_000),
+        "the event's time, 1700000000, is in",
+    ),
+    ("score", "not-finite", message(speed=1e300), "model regression put out"),
 ]
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered")
-@pytest.mark.parametrize(("stage", "bad", "reason"), DEAD, ids=[reason for *_, reason in DEAD])
+@pytest.mark.parametrize(
+    ("stage", "kind", "bad", "reason"), DEAD, ids=[reason for *_, reason in DEAD]
+)
 def test_a_dead_letter_has_the_raw_record_and_where_it_was(
-    run: Callable[..., Any], stage: str, bad: Message, reason: str
+    run: Callable[..., Any], stage: str, kind: str, bad: Message, reason: str
 ) -> None:
     output, letter = run(model="regression")(bad._replace(offset=42))
     assert output == DEAD_LETTERS
@@ -364,6 +410,7 @@ def test_a_dead_letter_has_the_raw_record_and_where_it_was(
         "pipeline": "shop",
         "job": "score",
         "stage": stage,
+        "kind": kind,
         "topic": "payments",
         "partition": 3,
         "offset": 42,
@@ -377,7 +424,7 @@ def test_a_dead_letter_has_the_raw_record_and_where_it_was(
 
 @pytest.mark.filterwarnings("ignore:overflow encountered")
 def test_the_decode_hop_makes_the_same_dead_letters(run: Callable[..., Any]) -> None:
-    for _, bad, reason in DEAD:
+    for *_, bad, reason in DEAD:
         if "key is not its event's" not in reason:  # without keyed_by, it need not be
             assert run(keyed=False, model="regression")(bad) == run(model="regression")(bad)
 
@@ -412,6 +459,64 @@ def test_the_stream_goes_on_when_sums_overflow(run: Callable[..., Any]) -> None:
     assert put(message(2, at=5_000 + MINUTE))[0] == DECISIONS
 
 
+def test_an_event_that_cannot_be_scored_takes_the_action_for_that(run: Callable[..., Any]) -> None:
+    output, decision = run(missing="review")(message(speed=None, amount=900.0))
+    assert output == DECISIONS
+    assert (decision["action"], decision["because"]) == ("review", "missing speed")
+    assert decision["score"] is None
+    assert decision["rules"] == ["much"]
+    assert math.isnan(decision["features"].pop("speed"))
+    assert all(map(math.isfinite, decision["features"].values()))
+
+
+# A producer's retry
+
+
+def test_a_repeat_changes_no_state_and_is_flagged(run: Callable[..., Any]) -> None:
+    put = run(dedupe=MINUTE)
+    _, first = put(message(0, at=1_000))
+    _, again = put(message(0, at=1_000))
+    assert not first["repeated"]
+    assert again == {**first, "repeated": True}
+    _, following = put(message(1, at=2_000))
+    assert following["features"]["card_count"] == 2.0
+    assert [hop["hop_seq"] for hop in following["hops"]] == [2, 2]
+    _, again = put(message(0, at=1_000))
+    assert again["hops"][0] == {"entity": "card", "key": "c1", "hop_seq": 2, "late": True}
+    assert again["features"] == first["features"]
+
+
+def test_an_id_with_another_body_is_a_dead_letter(run: Callable[..., Any]) -> None:
+    put = run(dedupe=MINUTE)
+    put(message(0, at=1_000))
+    output, letter = put(message(0, at=1_001))
+    assert (output, letter["stage"], letter["kind"]) == (DEAD_LETTERS, "validate", "id-reused")
+    assert put(message(1, at=2_000))[1]["features"]["card_count"] == 2.0
+
+
+def test_ids_are_forgotten_after_their_time_and_are_each_entitys_own(
+    run: Callable[..., Any],
+) -> None:
+    put = run(dedupe=10_000)
+    put(message(0, at=1_000))
+    put(message(1, at=1_000 + 10_000))
+    assert put(message(0, at=1_000))[1]["repeated"] is False
+    assert put(message(1, at=1_000 + 10_000, card="c2"))[1]["repeated"] is False
+    assert put(message(1, at=1_000 + 10_000))[1]["repeated"] is True
+
+
+def test_state_with_ids_goes_on_without_them_and_back(
+    job: Callable[..., list[Operator]], chain: Callable[..., Any], decode: Callable[[str], Decode]
+) -> None:
+    hops = chain(job)
+    counts = []
+    for number, dedupe in enumerate((None, MINUTE, MINUTE, None, None, MINUTE)):
+        hops.hops = job(dedupe=dedupe)
+        (emit,) = hops(message(number, at=number))
+        counts.append(decode("decision")(emit.value)["features"]["card_count"])
+    assert counts == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+
+
 # Any stream
 
 EVENTS = st.fixed_dictionaries(
@@ -439,14 +544,15 @@ def messages(stream: Sequence[dict[str, Any] | bytes]) -> list[Message]:
 
 @pytest.mark.filterwarnings("ignore:overflow encountered")
 @settings(max_examples=25)
-@given(stream=STREAM, keyed=st.booleans())
+@given(stream=STREAM, keyed=st.booleans(), dedupe=st.sampled_from([None, 1, MINUTE]))
 def test_every_record_becomes_one_decision_or_one_dead_letter(
     job: Callable[..., list[Operator]],
     chain: Callable[..., Any],
     stream: list[dict[str, Any] | bytes],
     keyed: bool,
+    dedupe: int | None,
 ) -> None:
-    make = partial(job, keyed=keyed)
+    make = partial(job, keyed=keyed, dedupe=dedupe)
     steady, restarted = chain(make), chain(make, restart=True)
     for one in messages(stream):
         out: list[Emit] = steady(one)

@@ -19,6 +19,9 @@ from pipelines.pipeline import Pipeline, load
 from pipelines.streams import EVENTS, stream_decoder
 from state.rocks import RocksStore
 
+NOW = 1_790_000_000_000
+"""After all events of the example."""
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -125,7 +128,7 @@ def play(
     """Run the score job over records as Kafka would hand them over."""
     runner = Runner(jobs.score(pipeline), store)
     for offset, (key, value) in enumerate(messages):
-        yield from runner(Message(EVENTS, key, value, "transactions", 0, offset, 1_000 + offset))
+        yield from runner(Message(EVENTS, key, value, "transactions", 0, offset, NOW + offset))
 
 
 def outputs(pipeline: Pipeline, folder: Path, messages: Sequence[Any]) -> list[Output]:
@@ -221,7 +224,7 @@ def test_broken_events_become_dead_letters_that_say_why(played: Played, keyed: P
         assert letter["reason"].startswith(reason), (way, letter["reason"])
         assert (letter["key"], letter["value"]) == (key, value)
         place = letter["topic"], letter["partition"], letter["offset"], letter["timestamp"]
-        assert place == ("transactions", 0, offset, 1_000 + offset)
+        assert place == ("transactions", 0, offset, NOW + offset)
 
 
 def test_a_tombstone_is_a_dead_letter(keyed: Pipeline, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from pipelines.streams import (
     output_topics,
     stream_decoder,
     stream_encoder,
+    stream_prefix,
 )
 
 MILLIS = 1_767_225_600_000
@@ -44,6 +45,7 @@ RECORDS: Mapping[str, dict[str, Any]] = {
         "amount": AMOUNT,
         "currency": "EUR",
         "model": {"name": "m", "version": "1", "sha256": "0" * 64},
+        "repeated": False,
         "score": 0.25,
         "classes": [0.75, 0.25],
         "action": "approve",
@@ -57,6 +59,7 @@ RECORDS: Mapping[str, dict[str, Any]] = {
         "pipeline": "p",
         "job": "score",
         "stage": "decode",
+        "kind": "not-avro",
         "reason": "not Avro",
         "topic": "t",
         "partition": 0,
@@ -120,7 +123,7 @@ def test_a_schema_is_documented_avro_of_the_house(stream: str) -> None:
 @pytest.mark.parametrize("stream", SCHEMA_FILES)
 def test_a_record_comes_back_as_it_went_in(stream: str) -> None:
     settings = Settings()
-    value = stream_encoder(stream, settings, "any-topic", Path())(RECORDS[stream])
+    value = stream_encoder(stream)(RECORDS[stream])
     assert stream_decoder(stream, settings)(value) == RECORDS[stream]
     schema = fastavro.parse_schema(definition(stream))
     assert fastavro.schemaless_reader(io.BytesIO(value), schema, None)["pipeline"] == "p"
@@ -128,7 +131,7 @@ def test_a_record_comes_back_as_it_went_in(stream: str) -> None:
 
 def test_people_get_decimals_and_times() -> None:
     settings = Settings()
-    value = stream_encoder("decisions", settings, "t", Path())(RECORDS["decisions"])
+    value = stream_encoder("decisions")(RECORDS["decisions"])
     decision = stream_decoder("decisions", settings, logical=True)(value)
     assert decision["amount"] == Decimal("12.34")
     assert decision["event_time"] == datetime(2026, 1, 1, tzinfo=UTC)
@@ -139,10 +142,11 @@ def test_confluents_header_has_the_id_of_the_streams_schema(stream: str, tmp_pat
     settings = Settings.model_validate(
         {"output_format": "confluent", "schemas": {"folder": "schemas"}}
     )
-    value = stream_encoder(stream, settings, "any-topic", tmp_path)(RECORDS[stream])
+    prefix = stream_prefix(stream, settings, "any-topic", tmp_path)
+    value = stream_encoder(stream, prefix)(RECORDS[stream])
     (schema,) = (tmp_path / "schemas").glob("*.avsc")
     assert value[:5] == b"\0" + int(schema.stem).to_bytes(4, "big")
-    assert value[5:] == stream_encoder(stream, Settings(), "any-topic", Path())(RECORDS[stream])
+    assert value[5:] == stream_encoder(stream)(RECORDS[stream])
     assert stream_decoder(stream, settings)(value) == RECORDS[stream]
 
 

@@ -19,7 +19,6 @@ from pipelines.embedded import run_files
 from pipelines.errors import FileError
 from pipelines.kafka import create_topics
 from pipelines.pipeline import Pipeline, load
-from pipelines.spec import Settings
 from pipelines.streams import stream_encoder
 from pipelines.tail import newest, plain
 
@@ -58,11 +57,12 @@ def test_a_stream_without_a_file_is_said(ran: tuple[Pipeline, Path]) -> None:
 
 
 def letter(offset: int) -> bytes:
-    return stream_encoder(LETTERS, Settings(), "t", Path())(
+    return stream_encoder(LETTERS)(
         {
             "pipeline": "p",
             "job": "score",
             "stage": "decode",
+            "kind": "tombstone",
             "reason": "not Avro",
             "topic": "t",
             "partition": 0,

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from state.aggregates import Aggregates, Asked, aggregate
 from state.errors import StateError
 from state.keyed import MemoryState
 from state.rocks import RocksStore
@@ -21,7 +22,6 @@ from state.windows import (
     Number,
     View,
     WindowLog,
-    aggregate,
 )
 
 LAYOUT_1 = Path(__file__).parent / "fixtures" / "windows_layout_1.bin"
@@ -108,6 +108,23 @@ def check(view: View, raw: Raw, at: int) -> None:
         found = aggregate(op, window, column, code, SCALE if code == "q" else 0)(view)
         expected = recomputed(op, column, within[window, column])
         assert bits(found) == bits(expected), (op, window, column, at, found, expected)
+
+
+def check_aggregates(state: MemoryState, at: int, row: Values, view: View) -> None:
+    """All aggregates at once, by whatever way, are those of the view; a look changes nothing."""
+    aggregates = Aggregates([Asked(*asked) for asked in ASKED], COLUMNS, (SCALE, 0), RETENTION)
+    found, seq, late = aggregates.update(state, at, row)
+    assert (seq, late) == (view.seq, view.late)
+    wanted = [
+        aggregate(op, window, column, "q" if column is None else COLUMNS[column], scale)(view)
+        for op, window, column in ASKED
+        for scale in (SCALE if column == 0 else 0,)
+    ]
+    assert list(map(bits, found)) == list(map(bits, wanted))
+    head = state.head
+    if at == view.newest:
+        assert list(map(bits, aggregates.look(state, at)[0])) == list(map(bits, wanted))
+    assert state.head == head
 
 
 # Examples by hand
@@ -301,7 +318,7 @@ def test_every_window_is_what_a_recomputation_gives(
     silences: dict[int, int],
     every: int,
 ) -> None:
-    state, raw, newest = MemoryState(), Raw(), 0
+    state, quick, raw, newest = MemoryState(), MemoryState(), Raw(), 0
     for index in range(length):
         where, by = steps[index % len(steps)]
         at = newest - by if where == "late" else newest + by + silences.get(index, 0)
@@ -311,6 +328,8 @@ def test_every_window_is_what_a_recomputation_gives(
         # Made anew for each event: all there is between two events are the state's bytes.
         view = WindowLog(COLUMNS, RETENTION).update(state, at, row)
         assert (view.seq, view.late) == (index + 1, late > 0)
+        check_aggregates(quick, at, row, view)
+        assert (quick.head, quick.chunks) == (state.head, state.chunks)
         # A longest window reaches as far back as the lateness allows; later events see less.
         if late <= LATENESS and (late or index % every == 0 or index == length - 1):
             check(view, raw, at)
