@@ -17,7 +17,7 @@ NULL = b"\0"
 END = b"\0"
 """Ends an array or a map: a block of no items."""
 
-_LENGTHS = [bytes([2 * n]) for n in range(64)]
+_BYTES = [bytes([n]) for n in range(0x80)]
 _DOUBLE = struct.Struct("<d")
 
 
@@ -28,6 +28,19 @@ def long(value: int) -> bytes:
     (b'\\x00', b'\\x01', b'\\x80\\x01')
     """
     rest = value << 1 if value >= 0 else ~(value << 1)
+    if rest < 0x80:
+        return _BYTES[rest]
+    if 1 << 35 <= rest < 1 << 42:  # the milliseconds of 1970 to 2039, written out: half the time
+        return bytes(
+            (
+                rest & 0x7F | 0x80,
+                rest >> 7 & 0x7F | 0x80,
+                rest >> 14 & 0x7F | 0x80,
+                rest >> 21 & 0x7F | 0x80,
+                rest >> 28 & 0x7F | 0x80,
+                rest >> 35,
+            )
+        )
     out = bytearray()
     while rest > 0x7F:
         out.append(rest & 0x7F | 0x80)
@@ -42,13 +55,14 @@ def data(value: bytes) -> bytes:
     >>> data(b"ab")
     b'\\x04ab'
     """
-    length = len(value)
-    return (_LENGTHS[length] if length < 64 else long(length)) + value
+    return long(len(value)) + value
 
 
 def text(value: str) -> bytes:
     """Encode a string."""
-    return data(value.encode())
+    encoded = value.encode()
+    length = len(encoded)
+    return (_BYTES[2 * length] if length < 64 else long(length)) + encoded
 
 
 double: Callable[[float], bytes] = _DOUBLE.pack

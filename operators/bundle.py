@@ -24,6 +24,12 @@ DTYPES = {
 }
 
 
+MOST_AT_ONCE = 256
+"""Most rows of one call: above some dozens the time of a row falls no further."""
+BATCH_SIZES = (2, 3, 4, 7, 16, 31, 64, 129, MOST_AT_ONCE)
+"""Sizes at which a model has to prove itself; libraries change their ways at such."""
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
@@ -124,6 +130,8 @@ class Bundle:
         self._read = _reader(card.output)
         self._score: Callable[[Sequence[float]], Scored] = self._first
         """How a row is scored: known once the first one was."""
+        self.batches = len(inputs) == 1 and self._proves_batches()
+        """Whether many rows at once get the very scores that they get one by one."""
 
     def _by_name(self, inputs: Sequence[Any]) -> Callable[[Sequence[float]], dict[str, Any]]:
         names = [put.name for put in inputs]
@@ -161,6 +169,58 @@ class Bundle:
         if not math.isfinite(score):
             raise BadRecord("score", "not-finite", f"model {self.card.name} put out {score}")
         return score, classes
+
+    def many(self, rows: Sequence[Sequence[float]]) -> list[Scored | BadRecord]:
+        """Score many rows, at once where `batches` says so: a fifth of the time of one by one.
+
+        Returns
+        -------
+        list
+            One a row: what a call returns, or the error that it raises.
+        """
+        found: list[Scored | BadRecord] = []
+        if self.batches and len(rows) > 1:
+            for start in range(0, len(rows), MOST_AT_ONCE):
+                some = rows[start : start + MOST_AT_ONCE]
+                try:
+                    scored = list(map(self._read, self._batch(some)))
+                    if all(math.isfinite(score) for score, _ in scored):
+                        found += scored
+                        continue
+                except Exception:  # one by one says which row it is, and why
+                    pass
+                found += map(self._or_error, some)
+            return found
+        return list(map(self._or_error, rows))
+
+    def _or_error(self, row: Sequence[float]) -> Scored | BadRecord:
+        try:
+            return self(row)
+        except BadRecord as error:
+            return error
+
+    def _batch(self, rows: Sequence[Sequence[float]]) -> list[Any]:
+        put = self._session.get_inputs()[0]
+        feed = {put.name: np.array(rows, DTYPES[put.type])}
+        raw = self._session.run([self._output], feed)[0]
+        return list(raw.tolist()) if isinstance(raw, np.ndarray) else list(raw)
+
+    def _proves_batches(self) -> bool:
+        """Hold batches of several sizes against single rows, bit for bit, on the test vectors.
+
+        ONNX Runtime takes other ways through some models for more rows (its issue 10058).
+        """
+        vectors = [vector.features for vector in self.card.vectors]
+        try:
+            single = [self(row) for row in vectors]
+            for size in BATCH_SIZES:
+                rows = [vectors[i % len(vectors)] for i in range(size)]
+                for i, row in enumerate(self._batch(rows)):
+                    if self._read(row) != single[i % len(vectors)]:
+                        return False
+        except Exception:  # a model that takes one row; or a bad one, which `load` then refuses
+            return False
+        return True
 
     def _first(self, row: Sequence[float]) -> Scored:
         """Score a row, and find out whether the following ones can go through fixed buffers."""

@@ -16,7 +16,7 @@ import fastavro
 
 from operators.errors import BadRecord
 from operators.expressions import Kind
-from operators.schema import Field, Schema, mismatch
+from operators.schema import MICROS, Field, Schema, mismatch
 
 CONFLUENT_MAGIC = 0
 CONFLUENT_HEADER = 5  # the magic byte, then the schema's id as a big-endian 32-bit integer
@@ -240,7 +240,7 @@ class _Quick:
         converted = (
             (_plain_text, [id_path, *key_paths]),
             (_plain_value, fields),
-            (_exact, [time_path, *units]),
+            (_plain_exact, [time_path, *units]),
         )
         wanted = [(path, convert(leaves[path])) for convert, paths in converted for path in paths]
         self._take = itemgetter(*[path.split(".")[0] for path, _ in wanted])
@@ -291,10 +291,37 @@ def _plain_text(field: Field) -> Callable[[Any], str] | None:
     return str if field.integer else None
 
 
+def _plain_exact(field: Field) -> Callable[[Any], int] | None:
+    if field.is_decimal:
+        return _unscaled_bytes
+    return _exact(field) if field.time == MICROS else _logged
+
+
 def _plain_value(field: Field) -> Callable[[Any], Any] | None:
-    if field.is_decimal or field.time is not None:
-        return _value(field)
-    return _float if field.kind is Kind.NUMBER and not field.integer else None
+    if field.is_decimal:
+        unit = 10**field.scale
+        return lambda raw: _unscaled_bytes(raw) / unit
+    if field.time is not None:
+        return _plain_exact(field)
+    return _plain_float if field.kind is Kind.NUMBER and not field.integer else None
+
+
+def _unscaled_bytes(raw: bytes) -> int:
+    if len(raw) > 7:  # perhaps beyond 64 bits: the long way finds out
+        raise ValueError
+    return int.from_bytes(raw, "big", signed=True)
+
+
+def _logged(raw: int) -> int:
+    if raw == -(1 << 63):  # stands for null in the window log
+        raise ValueError
+    return raw
+
+
+def _plain_float(raw: float) -> float:
+    if not math.isfinite(raw):
+        raise ValueError
+    return raw
 
 
 def _missing(path: str) -> BadRecord:

@@ -167,14 +167,8 @@ def decision_encoder(
         entity, key, seq, late = trace
         if key is None or seq is None:
             return text(entity) + NO_HOP
-        return (
-            text(entity)
-            + b"\x02"
-            + out.text(key)
-            + b"\x02"
-            + out.long(seq)
-            + (out.TRUE if late else out.FALSE)
-        )
+        end = out.TRUE if late else out.FALSE
+        return b"".join((text(entity), b"\x02", out.text(key), b"\x02", out.long(seq), end))
 
     def encode(decision: Decision) -> bytes:
         (
@@ -188,13 +182,15 @@ def decision_encoder(
                 after_id,
                 out.text(event_id),
                 out.long(event_time),
-                out.array([hop(trace) for trace in hops]),
+                out.long(len(hops)),
+                *map(hop, hops),
+                out.END if hops else b"",
                 out.NULL if amount is None else b"\x02" + out.data(amount),
                 out.NULL if currency is None else b"\x02" + out.text(currency),
                 about_model,
                 out.TRUE if repeated else out.FALSE,
                 out.NULL if score is None else b"\x02" + out.double(score),
-                out.array([out.double(value) for value in classes]) if classes else out.END,
+                out.array(list(map(out.double, classes))) if classes else out.END,
                 text(action),
                 text(because),
                 texts(rules),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from operators.bundle import Bundle
+from operators.bundle import Bundle, Scored
 from operators.decide import SCORE, Decide, Verdict
 from operators.decode import Decode, Event, Extract
 from operators.errors import BadRecord
@@ -194,21 +194,53 @@ class Finish:
         self._inputs = _taker(bundle.card.features)
 
     def __call__(self, carry: Carry, meter: Meter, timed: bool) -> bytes:
-        event = carry.event
-        features = complete(carry, self._formulas)
-        row = self._row(features)
+        complete(carry, self._formulas)
         if timed:
             meter.lap("formulas")
+        scored = self._bundle(self._inputs(carry.features)) if self._is_scored(carry) else None
+        if timed:
+            meter.lap("score")
+        return self._concluded(carry, scored, meter, timed)
+
+    def many(self, carries: Sequence[Carry], meter: Meter) -> list[bytes | BadRecord]:
+        """Do the same for many at once; an error stands in the place of what it kept from being."""
+        for carry in carries:
+            complete(carry, self._formulas)
+        scored = [carry for carry in carries if self._is_scored(carry)]
+        scores = iter(self._bundle.many([self._inputs(carry.features) for carry in scored]))
+        found: list[bytes | BadRecord] = []
+        for carry in carries:
+            score = next(scores) if self._is_scored(carry) else None
+            if isinstance(score, BadRecord):
+                found.append(score)
+                continue
+            try:
+                found.append(self._concluded(carry, score, meter, False))
+            except BadRecord as error:
+                found.append(error)
+        return found
+
+    @property
+    def batches(self) -> bool:
+        """Whether `many` makes the same bytes as one by one, and saves time."""
+        return self._bundle.batches
+
+    def _is_scored(self, carry: Carry) -> bool:
+        """Whether every feature has a value: else no model can score the event."""
+        return None not in carry.features.values()
+
+    def _concluded(self, carry: Carry, scored: Scored | None, meter: Meter, timed: bool) -> bytes:
+        """Decide, and encode the decision."""
+        event, features = carry.event, carry.features
+        row = self._row(features)
         score: float | None = None
         classes: Sequence[float] = ()
-        if None in row:
+        if scored is None:
             missing = self._order[row.index(None)]
             verdict = self._decide.missing({**event.fields, **features, SCORE: None}, missing)
             row = tuple([math.nan if value is None else value for value in row])
         else:
-            score, classes = self._bundle(self._inputs(features))
-            if timed:
-                meter.lap("score")
+            score, classes = scored
             seen = {**event.fields, **features, SCORE: score}
             verdict = self._decide(seen, score, carry.implausible)
         self._count(carry, verdict, meter)
@@ -357,6 +389,27 @@ class EntityHop:
         self._finish = finish
         self._dead = DeadLetters(pipeline, encode_dead, self.meter)
         self._seen = seen
+        self.defers = False
+
+    def defer(self) -> bool:
+        """Ask for decisions to be left to `settle`, which takes many at once; say whether it is so.
+
+        For an engine that holds records back until it commits them.
+        """
+        self.defers = isinstance(self._finish, Finish) and self._finish.batches
+        return self.defers
+
+    def settle(self, deferred: Sequence["Deferred"]) -> list[Emit]:
+        """Return what each would have been: a decision, or a dead letter."""
+        assert isinstance(self._finish, Finish)
+        ends = self._finish.many([carry for _, carry in deferred], self.meter)
+        return [self._settled(each, end) for each, end in zip(deferred, ends, strict=True)]
+
+    def _settled(self, deferred: "Deferred", end: bytes | BadRecord) -> Emit:
+        message, carry = deferred
+        if isinstance(end, BadRecord):
+            return self._dead(message, end, carry.raw_key, carry.raw_value)
+        return Emit(DECISIONS, (carry.event.keys[0] or "").encode(), end)
 
     def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
         meter = self.meter
@@ -375,8 +428,10 @@ class EntityHop:
                 meter.lap("features")
             event = carry.event
             if self._finish is not None:
-                end = self._finish(carry, meter, timed)
-                return (Emit(self._finish.output, (event.keys[0] or "").encode(), end),)
+                key = (event.keys[0] or "").encode()
+                if self.defers:
+                    return (Emit(self._finish.output, key, Deferred(message, carry)),)
+                return (Emit(self._finish.output, key, self._finish(carry, meter, timed)),)
         except BadRecord as error:
             return (self._dead(message, error, carry.raw_key, carry.raw_value),)
         following = event.keys[self._index + 1]
@@ -415,6 +470,13 @@ class EntityHop:
                 f"event id {event.id!r} came before, with another body: mend the producer",
             )
         return seen, carry._replace(repeated=True)
+
+
+class Deferred(NamedTuple):
+    """Stands for a decision that is still to be made."""
+
+    message: Message
+    carry: Carry
 
 
 class DeadLetters:

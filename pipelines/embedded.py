@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from operators.message import NEXT, Message
+from operators.message import NEXT, Emit, Message
 from operators.schema import Schema
+from operators.score import Deferred
 from pipelines.files import AvroFile, read_events
 from pipelines.job import Job, Stop
 from pipelines.streams import EVENTS, definition
@@ -25,6 +26,8 @@ BATCH = 500
 POLL_MOST = 2_000
 """Most records of Kafka between two commits; fewer when fewer wait. The outputs of all but the last
 are on their way while the others are processed, so the more, the less is waited for the broker."""
+SCORED = 256
+"""Most of them that are scored at once, and are on their way before the following ones are."""
 POLL_S = 0.1
 """How long to wait for a record before looking whether to stop."""
 
@@ -34,8 +37,19 @@ class Output(NamedTuple):
 
     stream: str
     key: bytes
-    value: bytes
+    value: Any
     cause: Message
+
+
+@runtime_checkable
+class Deferring(Protocol):
+    """An operator that can leave what it decides to a call for many; see `EntityHop.defer`."""
+
+    defers: bool
+
+    def defer(self) -> bool: ...
+
+    def settle(self, deferred: Sequence[Any]) -> list[Emit]: ...
 
 
 class Runner:
@@ -49,6 +63,23 @@ class Runner:
         """Run one message through the hops."""
         outputs: list[Output] = []
         self._run(0, message, outputs)
+        return outputs
+
+    def many(self, messages: Iterable[Message]) -> list[Output]:
+        """Run messages through the hops, one at a time; a last hop may score them all at once."""
+        outputs: list[Output] = []
+        last = self._hops[-1][0]
+        if not isinstance(last, Deferring) or not last.defer():
+            for message in messages:
+                self._run(0, message, outputs)
+            return outputs
+        for message in messages:
+            self._run(0, message, outputs)
+        places = [i for i, output in enumerate(outputs) if isinstance(output.value, Deferred)]
+        settled = last.settle([outputs[place].value for place in places])
+        for place, emit in zip(places, settled, strict=True):
+            outputs[place] = Output(*emit, outputs[place].cause)
+        last.defers = False
         return outputs
 
     def _run(self, index: int, message: Message, outputs: list[Output]) -> None:
@@ -230,9 +261,10 @@ def run_kafka(
                 batch = broker.poll(POLL_MOST, POLL_S)
                 if not batch:
                     continue
-                for message in batch:
-                    for output in runner(message):
+                for start in range(0, len(batch), SCORED):
+                    for output in runner.many(batch[start : start + SCORED]):
                         broker.send(output)
+                for message in batch:
                     offsets[f"{message.topic}/{message.partition}"] = message.offset + 1
                 broker.flush()
                 store.commit({"offsets": json.dumps(offsets).encode()})

@@ -76,15 +76,18 @@ class Aggregates:
         self._integers = [i for i, code in enumerate(columns, 1) if code == "q"]
         self._windows = sorted({each.window for each in asked})
         self._aggregates: list[Aggregate] = []
-        self._quick: list[tuple[int, int, Reduce]] = []
-        """Of each aggregate: its window's index, its column's (0 is of the times), its function."""
+        self._quick: list[tuple[int, int, Reduce | None]] = []
+        """Of each aggregate: its window's index, its column's (0 is of the times), its function;
+        None counts."""
         for op, window, column in asked:
             code: Column = "q" if column is None else columns[column]
             scale = 0 if column is None else scales[column]
             self._aggregates.append(aggregate(op, window, column, code, scale))
-            reduce = _length if column is None else reducer(op, code, scale)
-            index = 0 if column is None else column + 1
-            self._quick.append((self._windows.index(window), index, reduce))
+            at = self._windows.index(window)
+            if column is None:
+                self._quick.append((at, 0, None))
+            else:
+                self._quick.append((at, column + 1, reducer(op, code, scale)))
         codes = ["q", *columns]
         self._structs = [
             struct.Struct(HEAD.format + "".join(f"{n}{code}" for code in codes))
@@ -141,9 +144,12 @@ class Aggregates:
             if NULL in runs[index]:
                 return None
         times = runs[0]
-        starts = [bisect_right(times, at - window) for window in self._windows]
-        found = [reduce(runs[index][starts[window] :]) for window, index, reduce in self._quick]
         n = len(times)
+        starts = [bisect_right(times, at - window) for window in self._windows]
+        found = [
+            float(n - starts[window]) if reduce is None else reduce(runs[index][starts[window] :])
+            for window, index, reduce in self._quick
+        ]
         entries = times if len(runs) == 1 else sum(runs, ())
         state.put(self._structs[n].pack(LAYOUT, mark, n, 0, first, seq + 1, at, *entries))
         return found, seq + 1, False

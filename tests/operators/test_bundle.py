@@ -244,6 +244,36 @@ def test_a_row_that_the_model_fails_on_is_a_bad_record(row: list[float]) -> None
     assert math.isfinite(bundle([1.0, 2.0])[0])  # and goes on
 
 
+@pytest.mark.parametrize(
+    ("name", "batches"),
+    [
+        ("lightgbm", True),
+        ("column", True),
+        ("regression", True),
+        ("anomaly", True),
+        ("classes_zipmap", True),
+        # What ONNX Runtime does for more rows differs in the last bit; or it takes one feature a
+        # tensor.
+        ("tensor", False),
+        ("by_name", False),
+    ],
+)
+def test_many_rows_score_as_one_by_one(name: str, batches: bool) -> None:
+    bundle = load(FIXTURES / name)
+    assert bundle.batches is batches
+    rows = [vector.features for vector in bundle.card.vectors] * 200
+    assert bundle.many(rows) == [bundle(row) for row in rows]
+    assert bundle.many([]) == []
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered")
+def test_a_bad_row_among_many_is_found() -> None:
+    bundle = load(FIXTURES / "regression")
+    good, bad, _ = bundle.many([[1.0, 2.0], [1e300, -1e300], [2.0, 1.0]])
+    assert good == bundle([1.0, 2.0])
+    assert isinstance(bad, BadRecord)
+
+
 def test_a_baseline_has_a_bin_below_one_above_and_one_for_nan() -> None:
     Baseline(edges=[1.0, 2.0], counts=[1, 2, 3, 0], mean=0.0, std=1.0)
     with pytest.raises(ValidationError, match="two more counts than edges"):

@@ -35,6 +35,7 @@ from operators.score import (
     FEATURES,
     PRESENT,
     DecodeHop,
+    Deferred,
     EntityHop,
     Finish,
     Intake,
@@ -558,3 +559,24 @@ def test_every_record_becomes_one_decision_or_one_dead_letter(
         out: list[Emit] = steady(one)
         assert [emit.output for emit in out] in ([DECISIONS], [DEAD_LETTERS])
         assert restarted(one) == out
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered")
+@settings(max_examples=25)
+@given(stream=STREAM, model=st.sampled_from(["column", "regression", "classes_zipmap"]))
+def test_many_at_once_are_what_one_by_one_makes(
+    job: Callable[..., list[Operator]],
+    chain: Callable[..., Any],
+    stream: list[dict[str, Any] | bytes],
+    model: str,
+) -> None:
+    make = partial(job, model=model, missing="review")
+    wanted, deferring = chain(make), chain(make)
+    last = deferring.hops[-1]
+    assert last.defer()
+    found = [emit for one in messages(stream) for emit in deferring(one)]
+    places = [i for i, emit in enumerate(found) if isinstance(emit.value, Deferred)]
+    for place, emit in zip(places, last.settle([found[i].value for i in places]), strict=True):
+        found[place] = emit
+    assert found == [emit for one in messages(stream) for emit in wanted(one)]
+    assert last.meter.counts == wanted.hops[-1].meter.counts
