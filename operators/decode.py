@@ -100,7 +100,8 @@ def confluent_decoder(schema: Schema, writer_schema: WriterSchema) -> Decode:
 def _avro_reader(writer: Any, reader: Any) -> Callable[[bytes, int], Mapping[str, Any]]:
     def read(value: bytes, offset: int) -> Mapping[str, Any]:
         body = io.BytesIO(value)
-        body.seek(offset)
+        if offset:
+            body.seek(offset)
         try:
             record = fastavro.schemaless_reader(body, writer, reader)
         except Exception as error:  # fastavro raises a dozen kinds for bytes that do not fit

@@ -91,7 +91,9 @@ class EntityFeatures:
             for argument, (code, _, scale) in zip(arguments, logged, strict=True)
         )
         scales = [scale for _, _, scale in logged]
-        self._aggregates = Aggregates(asked, codes, scales, longest + lateness, meaning)
+        leaves = [schema.fields.get(argument) for argument in arguments]
+        never_null = [i for i, leaf in enumerate(leaves) if leaf is not None and not leaf.nullable]
+        self._aggregates = Aggregates(asked, codes, scales, longest + lateness, meaning, never_null)
 
     def __call__(self, event: Event, state: KeyedState) -> tuple[list[float | None], int, bool]:
         """Return the features, the event's number in its key's sequence, and whether it is late.

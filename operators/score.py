@@ -46,13 +46,13 @@ timestamp when taken for seconds was meant so."""
 class Carry(NamedTuple):
     """What travels between hops.
 
-    ``features`` has those known so far, None where one has no value; ``repeated`` says that the
-    producer sent the event again, so that no hop logs it.
+    ``features`` has those known so far, in the order of the hops, None where one has no value;
+    ``repeated`` says that the producer sent the event again, so that no hop logs it.
     """
 
     event: Event
     implausible: list[str]
-    features: dict[str, float | None]
+    features: list[float | None]
     hops: list[HopTrace]
     raw_key: bytes | None
     raw_value: bytes | None
@@ -135,7 +135,7 @@ class Intake:
                         "validate", "implausible", f"field '{check.path}' is implausible: {found!r}"
                     )
                 implausible.append(check.path)
-        return Carry(event, implausible, {}, [], message.key, value)
+        return Carry(event, implausible, [], [], message.key, value)
 
     def _check_time(self, time: int, timestamp: int) -> None:
         """Refuse a time that would poison its entity: every later event would be late."""
@@ -169,8 +169,11 @@ class Finish:
         Takes amount and currency out of an event; None where the pipeline names none.
     encode
         Encodes a decision.
+    names
+        Every feature's name in the order in which it becomes known: those of each hop, then those
+        of the event alone.
     order
-        Every feature's name, in the order of the record.
+        The same in the order of the record.
     """
 
     output = DECISIONS
@@ -182,6 +185,7 @@ class Finish:
         decide: Decide,
         money: "Money | None",
         encode: Callable[[Decision], bytes],
+        names: Sequence[str],
         order: Sequence[str],
     ) -> None:
         self._formulas = formulas
@@ -190,11 +194,13 @@ class Finish:
         self._money = money
         self._encode = encode
         self._order = order
-        self._row = _taker(order)
-        self._inputs = _taker(bundle.card.features)
+        self._row = _taker(names, order)
+        self._inputs = _taker(names, bundle.card.features)
+        self._read = [name for name in names if name in decide.reads]
+        self._read_values = _taker(names, self._read)
 
     def __call__(self, carry: Carry, meter: Meter, timed: bool) -> bytes:
-        complete(carry, self._formulas)
+        carry.features.extend(self._formulas(carry.event.fields))
         if timed:
             meter.lap("formulas")
         scored = self._bundle(self._inputs(carry.features)) if self._is_scored(carry) else None
@@ -205,7 +211,7 @@ class Finish:
     def many(self, carries: Sequence[Carry], meter: Meter) -> list[bytes | BadRecord]:
         """Do the same for many at once; an error stands in the place of what it kept from being."""
         for carry in carries:
-            complete(carry, self._formulas)
+            carry.features.extend(self._formulas(carry.event.fields))
         scored = [carry for carry in carries if self._is_scored(carry)]
         scores = iter(self._bundle.many([self._inputs(carry.features) for carry in scored]))
         found: list[bytes | BadRecord] = []
@@ -227,21 +233,23 @@ class Finish:
 
     def _is_scored(self, carry: Carry) -> bool:
         """Whether every feature has a value: else no model can score the event."""
-        return None not in carry.features.values()
+        return None not in carry.features
 
     def _concluded(self, carry: Carry, scored: Scored | None, meter: Meter, timed: bool) -> bytes:
         """Decide, and encode the decision."""
         event, features = carry.event, carry.features
         row = self._row(features)
+        seen = event.fields.copy()
+        seen.update(zip(self._read, self._read_values(features), strict=True))
         score: float | None = None
         classes: Sequence[float] = ()
         if scored is None:
-            missing = self._order[row.index(None)]
-            verdict = self._decide.missing({**event.fields, **features, SCORE: None}, missing)
+            seen[SCORE] = None
+            verdict = self._decide.missing(seen, self._order[row.index(None)])
             row = tuple([math.nan if value is None else value for value in row])
         else:
             score, classes = scored
-            seen = {**event.fields, **features, SCORE: score}
+            seen[SCORE] = score
             verdict = self._decide(seen, score, carry.implausible)
         self._count(carry, verdict, meter)
         if timed:
@@ -277,11 +285,14 @@ class Finish:
             counts[("repeated",)] += 1
 
 
-def _taker(names: Sequence[str]) -> Callable[[dict[str, Any]], tuple[Any, ...]]:
-    """Compile a function that takes values by their names, always as a tuple."""
-    if len(names) > 1:
-        return itemgetter(*names)
-    return lambda values: tuple([values[name] for name in names])
+def _taker(
+    names: Sequence[str], wanted: Sequence[str]
+) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
+    """Compile a function that takes values by their places among the names, always as a tuple."""
+    places = [names.index(name) for name in wanted]
+    if len(places) > 1:
+        return itemgetter(*places)
+    return lambda values: tuple([values[place] for place in places])
 
 
 @dataclass(frozen=True)
@@ -309,23 +320,18 @@ class Row:
 
     output = FEATURES
 
-    def __init__(self, formulas: Formulas, order: Sequence[str]) -> None:
+    def __init__(self, formulas: Formulas, names: Sequence[str], order: Sequence[str]) -> None:
         self._formulas = formulas
+        self._row = _taker(names, order)
         self._order = order
 
     def __call__(self, carry: Carry, meter: Meter, timed: bool) -> bytes:
-        features = complete(carry, self._formulas)
-        for name in self._order:
-            if features[name] is None:
+        carry.features.extend(self._formulas(carry.event.fields))
+        row = dict(zip(self._order, self._row(carry.features), strict=True))
+        for name, value in row.items():
+            if value is None:
                 raise no_value(name)
-        row = {name: features[name] for name in self._order}
         return pickle.dumps((carry.event.id, carry.event.time, row))
-
-
-def complete(carry: Carry, formulas: Formulas) -> dict[str, float | None]:
-    """Add the features of the event alone to those of its entities."""
-    carry.features.update(zip(formulas.names, formulas(carry.event.fields), strict=True))
-    return carry.features
 
 
 class DecodeHop:
@@ -454,7 +460,7 @@ class EntityHop:
             if late:
                 self.meter.counts["late", self._entity] += 1
         carry.hops.append(trace)
-        carry.features.update(zip(features.names, values, strict=True))
+        carry.features.extend(values)
 
     @staticmethod
     def _looked_up(seen: SeenState, state: KeyedState, carry: Carry) -> tuple[KeyedState, Carry]:

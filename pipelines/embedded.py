@@ -23,9 +23,11 @@ from state.rocks import RocksStore
 
 BATCH = 500
 """Most records of files between two commits."""
-POLL_MOST = 2_000
-"""Most records of Kafka between two commits; fewer when fewer wait. The outputs of all but the last
-are on their way while the others are processed, so the more, the less is waited for the broker."""
+POLL_MOST = 1_000
+"""Most records of Kafka that are taken at a time; fewer when fewer wait."""
+COMMIT_S = 0.2
+"""How long records are processed between two commits: to commit is to wait for the broker, which
+costs throughput and latency; a crash repeats as much."""
 SCORED = 256
 """Most of them that are scored at once, and are on their way before the following ones are."""
 POLL_S = 0.1
@@ -227,6 +229,7 @@ def run_kafka(
     *,
     stop: Stop,
     bounded: bool = False,
+    commit_s: float = COMMIT_S,
 ) -> int:
     """Run a job from Kafka to Kafka, until told to stop.
 
@@ -242,6 +245,8 @@ def run_kafka(
         Ends the run after the batch at hand.
     bounded
         End where the topics end now.
+    commit_s
+        Seconds between two commits, while records come.
 
     Returns
     -------
@@ -253,22 +258,32 @@ def run_kafka(
         offsets: dict[str, int] = json.loads(store.meta("offsets") or b"{}")
         runner = Runner(job, store)
         broker = broker_from(offsets)
+
+        def commit() -> None:
+            broker.flush()
+            store.commit({"offsets": json.dumps(offsets).encode()})
+
         try:
             read = 0
+            open_since: float | None = None
             while not stop.is_set():
                 if bounded and broker.at_end(offsets):
                     break
+                if open_since is not None and time.monotonic() - open_since > commit_s:
+                    commit()
+                    open_since = None
                 batch = broker.poll(POLL_MOST, POLL_S)
                 if not batch:
                     continue
+                open_since = open_since or time.monotonic()
                 for start in range(0, len(batch), SCORED):
                     for output in runner.many(batch[start : start + SCORED]):
                         broker.send(output)
                 for message in batch:
                     offsets[f"{message.topic}/{message.partition}"] = message.offset + 1
-                broker.flush()
-                store.commit({"offsets": json.dumps(offsets).encode()})
                 read += len(batch)
+            if open_since is not None:
+                commit()
             return read
         finally:
             broker.close()

@@ -312,11 +312,26 @@ def _finish(pipeline: Pipeline) -> Finish:
     fields = [name for name in decide.reads if name in schema.fields and name not in features]
     model = bundle.card.model_dump(include={"name", "version", "sha256"})
     encode = decision_encoder(spec.pipeline, model, features, fields, _prefix(pipeline, DECISIONS))
-    return Finish(Formulas(formulas(pipeline), schema), bundle, decide, money, encode, features)
+    return Finish(
+        Formulas(formulas(pipeline), schema),
+        bundle,
+        decide,
+        money,
+        encode,
+        _names(pipeline),
+        features,
+    )
+
+
+def _names(pipeline: Pipeline) -> list[str]:
+    """List every feature in the order in which it becomes known."""
+    aggregates = [w.name for entity in pipeline.entities for w in windowed(pipeline, entity)]
+    return aggregates + [formula.name for formula in formulas(pipeline)]
 
 
 def _row(pipeline: Pipeline) -> Row:
-    return Row(Formulas(formulas(pipeline), pipeline.schema), list(pipeline.spec.features))
+    own = Formulas(formulas(pipeline), pipeline.schema)
+    return Row(own, _names(pipeline), list(pipeline.spec.features))
 
 
 def _decide(pipeline: Pipeline) -> Decide:

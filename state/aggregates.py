@@ -1,16 +1,20 @@
 """Aggregates over an entity's windows: what a feature asks of its key's log."""
 
 import math
-import struct
+import sys
+from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, NamedTuple
 
 from state.exact import exact_sum, rounded
 from state.keyed import KeyedState
 from state.windows import HEAD, LAYOUT, NULL, OPEN_MAX, Column, Number, Part, View, WindowLog
 
 OPS = ("count", "sum", "mean", "min", "max")
+
+LITTLE = sys.byteorder == "little"
+"""Packed as the machine has its numbers: else the quick way is not taken."""
 
 Aggregate = Callable[[View], float | None]
 Reduce = Callable[[Sequence[Number]], float | None]
@@ -49,6 +53,8 @@ class Aggregates:
         Of the log, as `WindowLog` takes them.
     scales
         Decimal places of each column that holds unscaled decimals; 0 for the others.
+    never_null
+        Indices of columns in which no value is missing.
 
     Examples
     --------
@@ -70,10 +76,13 @@ class Aggregates:
         scales: Sequence[int],
         retention: int,
         meaning: str = "",
+        never_null: Collection[int] = (),
     ) -> None:
         self._log = WindowLog(columns, retention, meaning)
         self._columns = len(columns)
-        self._integers = [i for i, code in enumerate(columns, 1) if code == "q"]
+        self._integers = [
+            i for i, code in enumerate(columns, 1) if code == "q" and i - 1 not in never_null
+        ]
         self._windows = sorted({each.window for each in asked})
         self._aggregates: list[Aggregate] = []
         self._quick: list[tuple[int, int, Reduce | None]] = []
@@ -88,12 +97,9 @@ class Aggregates:
                 self._quick.append((at, 0, None))
             else:
                 self._quick.append((at, column + 1, reducer(op, code, scale)))
-        codes = ["q", *columns]
-        self._structs = [
-            struct.Struct(HEAD.format + "".join(f"{n}{code}" for code in codes))
-            for n in range(OPEN_MAX + 1)
-        ]
-        self._by_size = {packed.size: packed for packed in self._structs}
+        self._codes = columns
+        self._sizes = {HEAD.size + n * 8 * (1 + self._columns): n for n in range(OPEN_MAX + 1)}
+        """Size of a head without chunks -> its entries."""
 
     def update(
         self, state: KeyedState, at: int, values: Sequence[Number]
@@ -124,35 +130,40 @@ class Aggregates:
         self, state: KeyedState, head: bytes, at: int, values: Sequence[Number]
     ) -> tuple[list[float | None], int, bool] | None:
         """Do as `update` does, or nothing and return None where the quick way does not lead."""
-        packed = self._by_size.get(len(head))
-        if packed is None:
+        entries = self._sizes.get(len(head))
+        if entries is None or not LITTLE:
             return None
-        flat = packed.unpack(head)
-        layout, mark, n, chunks, first, seq, newest = flat[:7]
+        layout, mark, n, chunks, first, seq, newest = HEAD.unpack_from(head)
         if chunks or at < newest or layout != LAYOUT or mark != self._log.mark:
             return None
-        end = 7 + n
-        start = bisect_right(flat, at - self._log.retention, 7, end)
-        if end - start >= OPEN_MAX:
+        end = HEAD.size + 8 * n
+        times = array("q", head[HEAD.size : end])
+        forgotten = bisect_right(times, at - self._log.retention)
+        n += 1 - forgotten
+        if n > OPEN_MAX:
             return None
-        runs: list[tuple[Number, ...]] = [(*flat[start:end], at)]
-        for value in values:
-            start += n
-            end += n
-            runs.append((*flat[start:end], value))
+        runs: list[array[Any]] = [times]
+        for code in self._codes:
+            runs.append(array(code, head[end : end + 8 * entries]))
+            end += 8 * entries
+        if forgotten:
+            for run in runs:
+                del run[:forgotten]
+        times.append(at)
+        for run, value in zip(runs[1:], values, strict=True):
+            run.append(value)
         for index in self._integers:
             if NULL in runs[index]:
                 return None
-        times = runs[0]
-        n = len(times)
         starts = [bisect_right(times, at - window) for window in self._windows]
         found = [
             float(n - starts[window]) if reduce is None else reduce(runs[index][starts[window] :])
             for window, index, reduce in self._quick
         ]
-        entries = times if len(runs) == 1 else sum(runs, ())
-        state.put(self._structs[n].pack(LAYOUT, mark, n, 0, first, seq + 1, at, *entries))
-        return found, seq + 1, False
+        seq += 1
+        packed = HEAD.pack(LAYOUT, mark, n, 0, first, seq, at)
+        state.put(b"".join([packed, *[run.tobytes() for run in runs]]))
+        return found, seq, False
 
 
 def aggregate(op: str, window: int, column: int | None, code: Column, scale: int) -> Aggregate:

@@ -76,6 +76,7 @@ FORMULAS = [
     Formula("amount", 0.0, expression="amount"),
     Formula("speed", None, expression="speed"),
 ]
+NAMES = ["card_count", "card_km", "terminal_sum", "amount", "speed"]
 ORDER = ["amount", "speed", "card_count", "card_km", "terminal_sum"]
 CHECKS = [
     Plausible("amount", 0.01, 1_000.0, None, dead=True),
@@ -130,10 +131,11 @@ def job(encode: Callable[[str], Encode]) -> Callable[..., list[Operator]]:
             Decide(policy, names),
             money,
             decision_encoder("shop", about, ORDER, ["currency", "km"]),
+            NAMES,
             ORDER,
         )
         if train:
-            finish = Row(formulas, ORDER)
+            finish = Row(formulas, NAMES, ORDER)
         dead, entities = encode("dead-letter"), ["card", "terminal"]
         hops: list[Operator] = [
             EntityHop(

@@ -301,7 +301,7 @@ def test_nothing_is_committed_before_it_is_acknowledged(tmp_path: Path) -> None:
     sent: list[Output] = []
     topic = Topic(10, sent, fail_at=2)
     with pytest.raises(KafkaError, match="not acknowledged"):
-        run_kafka(COUNT_JOB, topic, tmp_path, stop=threading.Event(), bounded=True)
+        run_kafka(COUNT_JOB, topic, tmp_path, stop=threading.Event(), bounded=True, commit_s=0)
     assert topic.closed
     lost = len(sent)
     again = Topic(10, sent)
@@ -326,8 +326,15 @@ def test_a_run_that_is_asked_to_stop_ends_after_its_batch(tmp_path: Path) -> Non
     stop = threading.Event()
     topic = Topic(10, [])
     topic.flush = stop.set  # type: ignore[method-assign]
-    assert run_kafka(COUNT_JOB, topic, tmp_path, stop=stop) == 4
+    assert run_kafka(COUNT_JOB, topic, tmp_path, stop=stop, commit_s=0) == 8
     assert topic.closed
+
+
+def test_batches_are_committed_together_until_it_is_time(tmp_path: Path) -> None:
+    topic, flushed = Topic(10, []), []
+    topic.flush = lambda: flushed.append(topic.next)  # type: ignore[method-assign]
+    run_kafka(COUNT_JOB, topic, tmp_path, stop=threading.Event(), bounded=True, commit_s=60)
+    assert flushed == [10]
 
 
 class Clock:
