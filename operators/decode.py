@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Context, Decimal, InvalidOperation
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 import fastavro
@@ -227,7 +226,7 @@ class Extract:
 
 
 class _Quick:
-    """Takes an event out of a record by one `itemgetter`, converting only what has to be."""
+    """Takes an event out of a record by one expression, compiled for the paths that are read."""
 
     def __init__(
         self,
@@ -238,54 +237,38 @@ class _Quick:
         fields: Sequence[str],
         units: Sequence[str],
     ) -> None:
-        converted = (
-            (_plain_text, [id_path, *key_paths]),
-            (_plain_value, fields),
-            (_plain_exact, [time_path, *units]),
-        )
-        wanted = [(path, convert(leaves[path])) for convert, paths in converted for path in paths]
-        self._take = itemgetter(*[path.split(".")[0] for path, _ in wanted])
-        self._conversions = []
-        for index, (path, conversion) in enumerate(wanted):
-            deep = "." in path
-            if deep or conversion is not None:
-                get = _within(leaves[path]) if deep else None
-                self._conversions.append((index, get, conversion or _same))
-        self._fields_at = 1 + len(key_paths)
-        self._time_at = self._fields_at + len(fields)
-        self._fields, self._units = tuple(fields), tuple(units)
+        scope: dict[str, Any] = {"Event": Event}
+
+        def value(path: str, convert: Callable[[Field], Callable[[Any], Any] | None]) -> str:
+            """Write the expression that takes a leaf out of ``r`` and converts it."""
+            first, *rest = path.split(".")
+            text = f"r[{first!r}]"
+            for step in rest:
+                text = f"(None if (v := {text}) is None else v[{step!r}])"
+            conversion = convert(leaves[path])
+            if conversion is None:
+                return text
+            name = f"c{len(scope)}"
+            scope[name] = conversion
+            return f"(None if (v := {text}) is None else {name}(v))"
+
+        event_id, time = value(id_path, _plain_text), value(time_path, _plain_exact)
+        keys = "".join(f"{value(path, _plain_text)}, " for path in key_paths)
+        by_name = ", ".join(f"{path!r}: {value(path, _plain_value)}" for path in fields)
+        exact = ", ".join(f"{path!r}: {value(path, _plain_exact)}" for path in units)
+        source = f"lambda r: Event({event_id}, {time}, ({keys}), {{{by_name}}}, {{{exact}}})"
+        self._take: Callable[[Mapping[str, Any]], Event] = eval(source, scope)
 
     def __call__(self, record: Mapping[str, Any]) -> Event | None:
         """Return the event, or None where something is wrong with it or missing."""
         try:
-            values = list(self._take(record))
-            for index, get, conversion in self._conversions:
-                value = values[index]
-                if value is not None:
-                    if get is not None:
-                        value = get(value)
-                    values[index] = None if value is None else conversion(value)
+            event = self._take(record)
         except (TypeError, ValueError, ArithmeticError, KeyError):
             return None
-        split, at = self._fields_at, self._time_at
-        time, keys = values[at], tuple(values[1:split])
-        if time is None or not FIRST_TIME <= time <= LAST_TIME or not values[0] or not keys[0]:
+        event_id, time, keys, _, _ = event
+        if not event_id or time is None or not FIRST_TIME <= time <= LAST_TIME or "" in keys:
             return None
-        if "" in keys:
-            keys = tuple([key or None for key in keys])
-        fields = dict(zip(self._fields, values[split:at], strict=True))
-        return Event(
-            values[0], time, keys, fields, dict(zip(self._units, values[at + 1 :], strict=True))
-        )
-
-
-def _within(field: Field) -> Callable[[Mapping[str, Any]], Any]:
-    """Compile the way from a top-level record's value to a leaf below it."""
-    return Field(field.path.split(".", 1)[1], field.kind, field.integer, True).getter()
-
-
-def _same(value: Any) -> Any:
-    return value
+        return event if keys[0] is not None else None
 
 
 def _plain_text(field: Field) -> Callable[[Any], str] | None:

@@ -7,6 +7,7 @@ import math
 import pickle
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -212,11 +213,12 @@ class Finish:
         """Do the same for many at once; an error stands in the place of what it kept from being."""
         for carry in carries:
             carry.features.extend(self._formulas(carry.event.fields))
-        scored = [carry for carry in carries if self._is_scored(carry)]
-        scores = iter(self._bundle.many([self._inputs(carry.features) for carry in scored]))
+        known = [self._is_scored(carry) for carry in carries]
+        rows = [self._inputs(carry.features) for carry in compress(carries, known)]
+        scores = iter(self._bundle.many(rows))
         found: list[bytes | BadRecord] = []
-        for carry in carries:
-            score = next(scores) if self._is_scored(carry) else None
+        for carry, is_scored in zip(carries, known, strict=True):
+            score = next(scores) if is_scored else None
             if isinstance(score, BadRecord):
                 found.append(score)
                 continue

@@ -6,6 +6,7 @@ offsets are committed together. A crash in between repeats the batch: the same r
 same state, make the same bytes.
 """
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from operators.message import NEXT, Emit, Message
 from operators.schema import Schema
 from operators.score import Deferred
 from pipelines.files import AvroFile, read_events
+from pipelines.garbage import spared
 from pipelines.job import Job, Stop
 from pipelines.streams import EVENTS, definition
 from state.rocks import RocksStore
@@ -263,7 +265,7 @@ def run_kafka(
             broker.flush()
             store.commit({"offsets": json.dumps(offsets).encode()})
 
-        try:
+        with contextlib.closing(broker), spared():
             read = 0
             open_since: float | None = None
             while not stop.is_set():
@@ -285,8 +287,6 @@ def run_kafka(
             if open_since is not None:
                 commit()
             return read
-        finally:
-            broker.close()
     finally:
         store.close()
 

@@ -17,6 +17,7 @@ from pyflink.datastream.state import MapStateDescriptor, ValueStateDescriptor
 
 from operators.message import NEXT, Message, Operator
 from pipelines.errors import FlinkError
+from pipelines.garbage import spare
 from pipelines.job import Job
 from state.cache import HeadCache
 from state.errors import StateError
@@ -153,6 +154,7 @@ class _Hop:
             raise FlinkError(f"{self.where} cannot start: {_told(error)}") from error
         self.state = state
         _opening.hop = self
+        spare()
 
     def rows(self, record: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Run one record through the operator, from and to the fields of Flink's rows."""

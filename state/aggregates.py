@@ -1,20 +1,15 @@
 """Aggregates over an entity's windows: what a feature asks of its key's log."""
 
 import math
-import sys
-from array import array
-from bisect import bisect_right
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from state.exact import exact_sum, rounded
 from state.keyed import KeyedState
-from state.windows import HEAD, LAYOUT, NULL, OPEN_MAX, Column, Number, Part, View, WindowLog
+from state.running import LITTLE, Running, Seen
+from state.windows import NULL, Column, Number, Part, View, WindowLog
 
 OPS = ("count", "sum", "mean", "min", "max")
-
-LITTLE = sys.byteorder == "little"
-"""Packed as the machine has its numbers: else the quick way is not taken."""
 
 Aggregate = Callable[[View], float | None]
 Reduce = Callable[[Sequence[Number]], float | None]
@@ -41,9 +36,8 @@ class Asked(NamedTuple):
 class Aggregates:
     """Logs an entity's events and computes all its aggregates.
 
-    An event that is the newest of a key whose log is all open (`state.windows`) takes a way of its
-    own: the head is unpacked once, the windows are read off it, and it is packed again. Every other
-    event goes through `WindowLog` and a `View`. Both make the same bits.
+    The newest event of a key whose log is all open takes a way of its own (`state.running`); every
+    other one goes through `WindowLog` and a `View`. Both make the same bits.
 
     Parameters
     ----------
@@ -79,27 +73,44 @@ class Aggregates:
         never_null: Collection[int] = (),
     ) -> None:
         self._log = WindowLog(columns, retention, meaning)
-        self._columns = len(columns)
-        self._integers = [
-            i for i, code in enumerate(columns, 1) if code == "q" and i - 1 not in never_null
-        ]
-        self._windows = sorted({each.window for each in asked})
+        windows = sorted({each.window for each in asked})
+        sums = sorted(
+            {
+                (windows.index(window), column)
+                for op, window, column in asked
+                if column is not None and columns[column] == "q" and op in ("sum", "mean")
+            }
+        )
+        self._running = Running(self._log, windows, sums, never_null) if LITTLE else None
         self._aggregates: list[Aggregate] = []
-        self._quick: list[tuple[int, int, Reduce | None]] = []
-        """Of each aggregate: its window's index, its column's (0 is of the times), its function;
-        None counts."""
+        self._quick: list[Callable[[Seen], float | None]] = []
         for op, window, column in asked:
             code: Column = "q" if column is None else columns[column]
             scale = 0 if column is None else scales[column]
             self._aggregates.append(aggregate(op, window, column, code, scale))
-            at = self._windows.index(window)
-            if column is None:
-                self._quick.append((at, 0, None))
-            else:
-                self._quick.append((at, column + 1, reducer(op, code, scale)))
-        self._codes = columns
-        self._sizes = {HEAD.size + n * 8 * (1 + self._columns): n for n in range(OPEN_MAX + 1)}
-        """Size of a head without chunks -> its entries."""
+            self._quick.append(self._of_seen(windows, sums, op, window, column, scale))
+
+    def _of_seen(
+        self,
+        windows: Sequence[int],
+        sums: Sequence[tuple[int, int]],
+        op: str,
+        window: int,
+        column: int | None,
+        scale: int,
+    ) -> Callable[[Seen], float | None]:
+        """Compile an aggregate to a function of what the quick way saw."""
+        at, unit = windows.index(window), 10**scale
+        if column is None:
+            return lambda seen: float(seen[1][at])
+        if (at, column) in sums and op in ("sum", "mean"):
+            number = sums.index((at, column))
+            if op == "sum":
+                return lambda seen: seen[2][number] / unit
+            return lambda seen: seen[2][number] / (seen[1][at] * unit)
+        reduce, running = reducer(op, self._log.columns[column], scale), self._running
+        assert running is not None
+        return lambda seen: reduce(running.column(seen, at, column))
 
     def update(
         self, state: KeyedState, at: int, values: Sequence[Number]
@@ -112,11 +123,10 @@ class Aggregates:
             One value an aggregate, the event's number in its key's sequence, and whether it is
             older than the newest of its key.
         """
-        head = state.get()
-        if head is not None:
-            found = self._update_open(state, head, at, values)
-            if found is not None:
-                return found
+        if self._running is not None:
+            seen = self._running.update(state, state.get(), at, values)
+            if seen is not None:
+                return [compute(seen) for compute in self._quick], seen.seq, False
         return self._seen(self._log.update(state, at, values))
 
     def look(self, state: KeyedState, at: int) -> tuple[list[float | None], int, bool]:
@@ -125,45 +135,6 @@ class Aggregates:
 
     def _seen(self, view: View) -> tuple[list[float | None], int, bool]:
         return [compute(view) for compute in self._aggregates], view.seq, view.late
-
-    def _update_open(
-        self, state: KeyedState, head: bytes, at: int, values: Sequence[Number]
-    ) -> tuple[list[float | None], int, bool] | None:
-        """Do as `update` does, or nothing and return None where the quick way does not lead."""
-        entries = self._sizes.get(len(head))
-        if entries is None or not LITTLE:
-            return None
-        layout, mark, n, chunks, first, seq, newest = HEAD.unpack_from(head)
-        if chunks or at < newest or layout != LAYOUT or mark != self._log.mark:
-            return None
-        end = HEAD.size + 8 * n
-        times = array("q", head[HEAD.size : end])
-        forgotten = bisect_right(times, at - self._log.retention)
-        n += 1 - forgotten
-        if n > OPEN_MAX:
-            return None
-        runs: list[array[Any]] = [times]
-        for code in self._codes:
-            runs.append(array(code, head[end : end + 8 * entries]))
-            end += 8 * entries
-        if forgotten:
-            for run in runs:
-                del run[:forgotten]
-        times.append(at)
-        for run, value in zip(runs[1:], values, strict=True):
-            run.append(value)
-        for index in self._integers:
-            if NULL in runs[index]:
-                return None
-        starts = [bisect_right(times, at - window) for window in self._windows]
-        found = [
-            float(n - starts[window]) if reduce is None else reduce(runs[index][starts[window] :])
-            for window, index, reduce in self._quick
-        ]
-        seq += 1
-        packed = HEAD.pack(LAYOUT, mark, n, 0, first, seq, at)
-        state.put(b"".join([packed, *[run.tobytes() for run in runs]]))
-        return found, seq, False
 
 
 def aggregate(op: str, window: int, column: int | None, code: Column, scale: int) -> Aggregate:

@@ -22,8 +22,9 @@ from state.exact import exact_sum, pack_integer, unpack_integer
 from state.keyed import KeyedState
 from state.seen import without_ids
 
-LAYOUT = 1
-"""Version of the packed head; a fixture of every layout ever released stays in tests."""
+LAYOUT, RUNNING = 1, 2
+"""Versions of the packed head, that of `WindowLog` and that of `state.running`; a fixture of every
+layout ever released stays in tests."""
 
 OPEN_MAX = 128
 CHUNK_LENGTH = 64
@@ -39,6 +40,9 @@ NULL = -(1 << 63)
 
 HEAD = struct.Struct("<BIHIIQq")
 """Layout, mark of the columns, open entries, chunks, first chunk's number, seq, newest time."""
+LITTLE_HEAD = struct.Struct("<BIHHIQq")
+"""Of a head of layout `RUNNING`: layout, mark, entries, bytes until the first of them, first chunk,
+seq, newest time. The entries follow row after row."""
 _SUMMARY = struct.Struct("<qqI")  # first and last time, entries
 
 
@@ -135,7 +139,7 @@ class WindowLog:
             return view
         view = self._unpack(head, state, at)
         self._insert(view, values)
-        self._forget(view)
+        view.forget()
         if len(view.open.times) > OPEN_MAX:
             self._spill(view)
         state.put(self._pack(view))
@@ -149,8 +153,19 @@ class WindowLog:
         head = state.get()
         if head is None:
             return View(self, state, Log([], tuple([] for _ in self.columns)), [], 0, 0, at, at)
-        view = self._unpack(head, state, at)
+        view = self.opened(state, head, at)
         view.seq -= 1
+        return view
+
+    def opened(self, state: KeyedState, head: bytes, at: int) -> "View":
+        """Return what a head says to an event at a time that is not logged yet.
+
+        Raises
+        ------
+        StateError
+            The head is of a layout that this release does not read, or of other aggregates.
+        """
+        view = self._unpack(head, state, at)
         view.late = at < view.newest
         return view
 
@@ -174,16 +189,6 @@ class WindowLog:
         _insert_sorted(log, at, values)
         view.store(index, log)
 
-    def _forget(self, view: "View") -> None:
-        horizon = view.newest - self.retention
-        while view.chunks and view.chunks[0].last <= horizon:
-            view.state.drop_chunk(view.first_number)
-            view.chunks.pop(0)
-            view.first_number += 1
-        times = view.open.times
-        if not view.chunks and times and times[0] <= horizon:
-            view.open = _cut(view.open, bisect_right(times, horizon), len(times))
-
     def _spill(self, view: "View") -> None:
         view.chunks.append(Chunk(0, 0, 0, []))
         view.store(len(view.chunks) - 1, _cut(view.open, 0, CHUNK_LENGTH))
@@ -204,17 +209,26 @@ class WindowLog:
 
     def _unpack(self, head: bytes, state: KeyedState, at: int) -> "View":
         head = without_ids(head)
-        if head[0] != LAYOUT:
+        chunk_count = 0
+        if head[0] == LAYOUT:
+            _, mark, entries, chunk_count, first_number, seq, newest = HEAD.unpack_from(head)
+        elif head[0] == RUNNING:
+            _, mark, entries, skip, first_number, seq, newest = LITTLE_HEAD.unpack_from(head)
+        else:
             raise StateError(
-                f"the stored state has layout {head[0]}, this release reads {LAYOUT}: "
-                "run the release that wrote it, or start from an empty state"
+                f"the stored state has layout {head[0]}, this release reads {LAYOUT} and {RUNNING}"
+                ": run the release that wrote it, or start from an empty state"
             )
-        _, mark, entries, chunk_count, first_number, seq, newest = HEAD.unpack_from(head)
         if mark != self.mark:
             raise StateError(
                 f"the stored state is of other aggregates than '{self.meaning}': start from an "
                 "empty state folder, or go back to the pipeline file that wrote it"
             )
+        if head[0] == RUNNING:
+            rows = struct.iter_unpack("<q" + "".join(self.columns), head[LITTLE_HEAD.size + skip :])
+            times, *columns = map(list, zip(*rows, strict=True))
+            open_log = Log(times, tuple(columns))
+            return View(self, state, open_log, [], first_number, seq + 1, newest, at)
         open_log, offset = self.unpack_log(head, HEAD.size, entries)
         chunks = []
         for _ in range(chunk_count):
@@ -354,6 +368,17 @@ class View:
             edges.append(_between(self.open, low, high))
         run = self._runs[window] = whole, edges
         return run
+
+    def forget(self) -> None:
+        """Drop what no window of the key's newest event, or of a later one, can see."""
+        horizon = max(self.newest, self.at) - self.log.retention
+        while self.chunks and self.chunks[0].last <= horizon:
+            self.state.drop_chunk(self.first_number)
+            self.chunks.pop(0)
+            self.first_number += 1
+        times = self.open.times
+        if not self.chunks and times and times[0] <= horizon:
+            self.open = _cut(self.open, bisect_right(times, horizon), len(times))
 
     def load(self, index: int) -> Log:
         """Read a chunk of the key."""
