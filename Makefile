@@ -9,7 +9,7 @@ RATE ?= 500
 # Bytecode is worth half of the start: write it, whatever the shell says.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint docs setup clean
+.PHONY: demo test bench lint docs setup clean
 .DEFAULT_GOAL := help
 
 help:  ## show this
@@ -20,6 +20,9 @@ demo: $(VENV)/run.stamp $(if $(filter flink,$(ENGINE)),$(VENV)/flink.stamp)  ## 
 
 test: lint  ## lint, types, layers, and every test
 	@$(BIN)/python -m pytest
+
+bench: $(VENV)/flink.stamp  ## how fast, beside peers, about an hour: EVENTS=600000
+	@$(BIN)/python load-tests/bench.py $(if $(EVENTS),--events=$(EVENTS))
 
 lint: $(VENV)/dev.stamp  ## ruff, mypy, import-linter
 	@$(BIN)/ruff check .

@@ -1,0 +1,29 @@
+"""A standalone Flink cluster for one contestant: prints its address, runs until SIGTERM.
+
+python cluster.py FOLDER TASK_MANAGERS
+"""
+
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from pipelines.flink_cluster import FlinkCluster
+from pipelines.local import flink_jars
+
+
+def main() -> None:
+    """Start it, say where it is, wait."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    # The TaskManagers look for modules where this process does; this folder has none for them.
+    sys.path.pop(0)
+    folder, task_managers = Path(sys.argv[1]), int(sys.argv[2])
+    with FlinkCluster(folder, flink_jars(), task_managers) as cluster:
+        print(cluster.address, flush=True)
+        stop.wait()
+
+
+if __name__ == "__main__":
+    main()

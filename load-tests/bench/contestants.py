@@ -1,0 +1,242 @@
+"""Who takes part, and how each is started: in fresh processes, with fresh state and topics."""
+
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import decisions
+import yaml
+from processes import Failed, Process, cpu_s, peak_mb
+
+from pipelines.flink_rest import Rest, cause_of
+from pipelines.local import cache_folder
+from state.errors import VerdictError
+
+HERE = Path(__file__).parent
+STARTING_S = 180.0
+QUIX = HERE / "quix.txt"
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One of those that do the work.
+
+    Attributes
+    ----------
+    name
+        As in the results.
+    pipeline
+        The work: name of a pipeline file.
+    kind
+        What runs it: ``embedded``, ``flink``, ``loop``, ``batched`` or ``quix``.
+    task_managers
+        Of ``flink``: one a hop.
+    """
+
+    name: str
+    pipeline: str
+    kind: str
+    task_managers: int = 0
+
+    @property
+    def is_verdict(self) -> bool:
+        """Whether it is verdict, and not a peer."""
+        return self.kind in ("embedded", "flink")
+
+    @property
+    def decoder(self) -> Callable[[bytes], dict[str, Any]]:
+        """Decodes its decisions."""
+        return decisions.verdict_decoder() if self.is_verdict else decisions.flat_decoder()
+
+
+CONTESTANTS = {
+    contestant.name: contestant
+    for contestant in (
+        Contestant("embedded", "one-entity", "embedded"),
+        Contestant("flink", "one-entity", "flink", 1),
+        Contestant("loop", "one-entity", "loop"),
+        Contestant("quix", "one-entity", "quix"),
+        Contestant("embedded_two_hops", "two-entities", "embedded"),
+        Contestant("flink_two_hops", "two-entities", "flink", 2),
+        Contestant("loop_batched", "one-entity", "batched"),
+    )
+}
+"""Every contestant by its name, in the order of the first round."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a contestant works.
+
+    Attributes
+    ----------
+    folder
+        For state, logs and settings; empty at the start.
+    bootstrap
+        ``host:port`` of the broker.
+    events, decisions, dead_letters
+        Topics.
+    changes
+        Setting of the pipeline file, dotted -> value, that differs in this run.
+    """
+
+    folder: Path
+    bootstrap: str
+    events: str
+    decisions: str
+    dead_letters: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def topics(self) -> list[str]:
+        """The topics that it writes."""
+        return [self.decisions, self.dead_letters]
+
+
+class Running:
+    """A contestant at work."""
+
+    def __init__(self, contestant: Contestant, place: Place) -> None:
+        self.contestant = contestant
+        self.processes: list[Process] = []
+        self._cluster = ""
+        self.started = time.monotonic()
+        try:
+            if contestant.is_verdict:
+                self._start_verdict(place)
+            else:
+                self._start_peer(place)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _start_verdict(self, place: Place) -> None:
+        contestant = self.contestant
+        file = write_pipeline(contestant, place)
+        command = [str(Path(sys.executable).with_name("verdict")), "run", str(file)]
+        command += ["--job", "score", "--engine", contestant.kind]
+        command += ["--state", str(place.folder / "state")]
+        log = place.folder / f"{contestant.name}.log"
+        environment = {"VERDICT_BOOTSTRAP": place.bootstrap}
+        if contestant.kind == "embedded":
+            self.processes.append(Process(command, log, environment=environment))
+            return
+        script = [sys.executable, str(HERE / "cluster.py")]
+        cluster = Process(
+            [*script, str(place.folder), str(contestant.task_managers)],
+            place.folder / "cluster.log",
+            talks=True,
+        )
+        self.processes.append(cluster)
+        self._cluster = cluster.line()
+        submit = Process([*command, "--cluster", self._cluster], log, environment=environment)
+        try:
+            submit.wait(STARTING_S)
+        finally:
+            submit.stop()
+
+    def _start_peer(self, place: Place) -> None:
+        kind = self.contestant.kind
+        python = quix_python() if kind == "quix" else Path(sys.executable)
+        script = HERE / ("quix.py" if kind == "quix" else "loop.py")
+        command = [str(python), str(script), "--bootstrap", place.bootstrap]
+        command += ["--events", place.events, "--decisions", place.decisions]
+        command += ["--state", str(place.folder / "state")]
+        if kind == "batched":
+            command.append("--batched")
+        # Packages of this environment are not for the other one.
+        environment = {"PYTHONPATH": ""} if kind == "quix" else None
+        log = place.folder / f"{self.contestant.name}.log"
+        self.processes.append(Process(command, log, environment=environment))
+
+    def check(self) -> None:
+        """Raise `Failed` if it has ended."""
+        for process in self.processes:
+            process.check()
+
+    def failure(self, what: str) -> Failed:
+        """Make an error of it; of Flink with the cause that it knows."""
+        error = self.processes[0].failure(what)
+        if not self._cluster:
+            return error
+        rest = Rest(self._cluster)
+        with contextlib.suppress(VerdictError):
+            for job in rest.get("/jobs/overview")["jobs"]:
+                cause = cause_of(rest.failure(job["jid"]))
+                error = Failed(f"{error}\nFlink says {job['state']}: {cause}")
+        return error
+
+    def cpu_s(self) -> float:
+        """Return the CPU time that its processes have used, in seconds."""
+        return sum(cpu_s(process.pid) for process in self.processes)
+
+    def peak_mb(self) -> dict[str, float]:
+        """Return the peak resident memory of its processes, in MB.
+
+        Of Flink without the Python process that starts the JVMs and waits: it has no part in the
+        work.
+        """
+        found: dict[str, float] = {}
+        for process in self.processes:
+            found |= peak_mb(process.pid)
+        if self.contestant.kind == "flink":
+            found.pop("python", None)
+        return found
+
+    def stop(self) -> None:
+        """End all its processes."""
+        for process in self.processes:
+            process.stop()
+
+    def __enter__(self) -> "Running":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def write_pipeline(contestant: Contestant, place: Place) -> Path:
+    """Write the pipeline file with the topics of a place."""
+    spec = yaml.safe_load((HERE / f"{contestant.pipeline}.yaml").read_text("utf-8"))
+    spec["events"]["topic"] = place.events
+    spec["events"]["schema"] = str(HERE / spec["events"]["schema"])
+    spec["model"] = str(HERE / spec["model"])
+    spec["topics"] = {"decisions": place.decisions, "dead-letters": place.dead_letters}
+    for name, value in place.changes.items():
+        *parents, last = name.split(".")
+        part = spec
+        for parent in parents:
+            part = part.setdefault(parent, {})
+        part[last] = value
+    place.folder.mkdir(parents=True, exist_ok=True)
+    file = place.folder / "pipeline.yaml"
+    file.write_text(yaml.safe_dump(spec, sort_keys=False), "utf-8")
+    return file
+
+
+def quix_python() -> Path:
+    """Return the interpreter of Quix Streams' virtual environment in the cache folder; make it.
+
+    Raises
+    ------
+    Failed
+        Its packages cannot be installed.
+    """
+    folder = cache_folder() / "quix"
+    python, stamp = folder / "bin" / "python", folder / "quix.txt"
+    if not stamp.exists() or stamp.read_text() != QUIX.read_text():
+        pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", str(QUIX)]
+        for command in (
+            [sys.executable, "-m", "venv", "--clear", str(folder)],
+            [str(python), *pip],
+        ):
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode != 0:
+                raise Failed(f"Quix Streams cannot be installed into {folder}:\n{done.stderr}")
+        stamp.write_text(QUIX.read_text())
+    return python
