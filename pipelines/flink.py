@@ -9,6 +9,7 @@ import contextlib
 import json
 import logging
 import os
+import shutil
 import signal
 import threading
 import time
@@ -28,6 +29,16 @@ os.environ.setdefault("JAVA_HOME", str(java_home()))
 LOGGER = logging.getLogger(__name__)
 LOGGER.addHandler(logging.NullHandler())
 
+MAX_PARALLELISM = 128
+"""Number of key groups: part of the state's layout, so it never changes for a job."""
+EXACTLY_ONCE = "exactly-once"
+AT_LEAST_ONCE = "at-least-once"
+TRANSACTION_TIMEOUT_MS = 900_000
+"""Longest transaction: what a broker allows at most, unless it is told otherwise."""
+SHORT_LIVED_JAVA = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+"""For a JVM of seconds: neither the second compiler nor a parallel collector earns its keep."""
+SAVEPOINTS = "savepoints"
+"""Of a job's checkpoint folder."""
 LOOK_S = 0.1
 """Seconds between two looks whether a job has ended, or shall."""
 ASK_S = 2.0
@@ -52,8 +63,14 @@ class FlinkSettings:
         Settings of Kafka's Java clients, for sources and sinks alike.
     checkpoint_interval_ms
         Milliseconds between checkpoints; 0 for none.
+    delivery
+        ``exactly-once``: outputs in transactions, which a checkpoint commits; or
+        ``at-least-once``.
+    transaction_timeout_ms
+        Milliseconds after which the broker aborts a transaction that nobody commits: it bounds how
+        long a job may stand still after a crash and lose nothing.
     bounded
-        Read to where the topics end now, then finish. Neither checkpoints nor restarts.
+        Read to where the topics end now, then finish. No restarts, and no checkpoint is kept.
     start
         ``earliest``, or ``committed``: where the consumer group is, else the earliest record.
     restore
@@ -87,6 +104,8 @@ class FlinkSettings:
     jars: Sequence[Path] = ()
     client: Mapping[str, str] = field(default_factory=dict)
     checkpoint_interval_ms: int = 10_000
+    delivery: str = EXACTLY_ONCE
+    transaction_timeout_ms: int = TRANSACTION_TIMEOUT_MS
     bounded: bool = False
     start: str = "earliest"
     restore: Path | None = None
@@ -125,16 +144,31 @@ class FlinkSettings:
 
 
 def latest_checkpoint(checkpoint_folder: Path) -> Path | None:
-    """Return the newest complete checkpoint in a job's folder, for `FlinkSettings.restore`.
+    """Return the newest complete checkpoint or savepoint in a job's folder, to restore it from.
 
     Examples
     --------
     >>> latest_checkpoint(Path("/nowhere")) is None
     True
     """
-    found = checkpoint_folder.glob("*/chk-*/_metadata")
+    found = [
+        *checkpoint_folder.glob("*/chk-*/_metadata"),
+        # Older ones would give out again what was committed with the savepoint.
+        *checkpoint_folder.glob(f"{SAVEPOINTS}/*/_metadata"),
+    ]
     newest = max(found, key=lambda file: file.stat().st_mtime_ns, default=None)
     return None if newest is None else newest.parent
+
+
+def bounded_folder(checkpoint_folder: Path) -> Path:
+    """Return where a bounded run has its checkpoints, which no other run may start from.
+
+    Examples
+    --------
+    >>> bounded_folder(Path("/state/score-flink/checkpoints")).name
+    'checkpoints-bounded'
+    """
+    return checkpoint_folder.with_name(f"{checkpoint_folder.name}-bounded")
 
 
 def build(
@@ -196,8 +230,12 @@ def run(
         env = build(job, topics, settings)
         if ready is not None:
             ready()
-        if not asked.is_set():
-            _follow(env.execute_async(_name(job)), _name(job), settings, asked)
+        try:
+            if not asked.is_set():
+                _follow(env.execute_async(_name(job)), _name(job), settings, asked)
+        finally:
+            if settings.bounded:
+                shutil.rmtree(bounded_folder(settings.checkpoint_folder), ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -295,11 +333,66 @@ def submit(job: Job, cluster: str, topics: Mapping[str, str], settings: FlinkSet
     FlinkError
         The cluster does not answer, or refuses the job.
     """
+    with submitting(cluster, settings) as client:
+        return client.prepare(job, topics, settings)()
+
+
+class Submitter:
+    """Hands jobs to a cluster; `submitting` makes one."""
+
+    def __init__(self, cluster: str, jvm: Jvm) -> None:
+        self._cluster = cluster
+        self._jvm = jvm
+
+    def prepare(
+        self, job: Job, topics: Mapping[str, str], settings: FlinkSettings
+    ) -> Callable[..., str]:
+        """Build a job's program, which takes seconds, and return what submits it in no time.
+
+        Returns
+        -------
+        Callable[..., str]
+            ``submit(restore=None, allow_non_restored=False)``: from a checkpoint or savepoint
+            instead of ``settings.restore``; whether state that no operator of the job takes may be
+            left behind. It returns the job's id.
+        """
+        with _explained(job, self._jvm):
+            env = build(job, topics, settings, self._cluster)
+
+        def submit(restore: Path | None = None, allow_non_restored: bool = False) -> str:
+            with _explained(job, self._jvm):
+                if restore is not None:
+                    _restore_from(env, restore, allow_non_restored)
+                return str(env.execute_async(_name(job)).get_job_id())
+
+        return submit
+
+
+@contextlib.contextmanager
+def submitting(cluster: str, settings: FlinkSettings) -> Iterator[Submitter]:
+    """Have a JVM that can hand jobs to a cluster, as long as the context lasts.
+
+    Raises
+    ------
+    FlinkError
+        The cluster does not answer.
+    """
     Rest(cluster).get("/overview")
-    with _jvm(settings) as jvm, _explained(job, jvm):
+    settings = replace(settings, java_options=(*SHORT_LIVED_JAVA, *settings.java_options))
+    with _jvm(settings) as jvm:
         jvm.connect()
-        client = build(job, topics, settings, cluster).execute_async(_name(job))
-        return str(client.get_job_id())
+        yield Submitter(cluster, jvm)
+
+
+def _restore_from(env: Any, folder: Path, allow_non_restored: bool) -> None:
+    from pyflink.common import Configuration
+
+    found = Configuration()
+    found.set_string("execution.state-recovery.path", folder.absolute().as_uri())
+    found.set_string(
+        "execution.state-recovery.ignore-unclaimed-state", str(allow_non_restored).lower()
+    )
+    env.configure(found)
 
 
 def wait(cluster: str, job_id: str, *, stop: Stop | None = None) -> None:

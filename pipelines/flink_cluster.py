@@ -7,6 +7,7 @@ scripts ``jobmanager.sh`` and ``taskmanager.sh`` end up with; each is stopped by
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,11 +19,14 @@ import yaml
 
 from pipelines import resources
 from pipelines.errors import FlinkError
-from pipelines.flink_jvm import environment, free_port, java
+from pipelines.flink_jvm import environment, flink_home, free_port, java
 from pipelines.flink_rest import Rest
 
 JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
+APPLICATION = "org.apache.flink.container.entrypoint.StandaloneApplicationClusterEntryPoint"
+PYTHON_DRIVER = "org.apache.flink.client.python.PythonDriver"
 TASK_MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
+JOB_MANAGER_NAME = "jobmanager"
 STEP_S = 0.1
 STARTING_S = 120.0
 """How long the cluster may take to have all its slots; 15 s on two idle cores."""
@@ -42,6 +46,13 @@ class FlinkCluster:
         How many; a job with slot sharing groups needs one a hop, times its parallelism.
     python_path
         Folders with modules of the jobs, beside those of this process.
+    variables
+        Of the processes' environment, beside those of this process.
+    java_options
+        Further options of Java, for all processes.
+    application
+        Arguments of `pipelines.flink_main`, for application mode: the JobManager runs that one job,
+        and starts it again from its last checkpoint when it is itself started again.
 
     Examples
     --------
@@ -56,11 +67,17 @@ class FlinkCluster:
         task_managers: int = 1,
         *,
         python_path: Sequence[Path] = (),
+        variables: Mapping[str, str] | None = None,
+        java_options: Sequence[str] = (),
+        application: Sequence[str] = (),
     ) -> None:
         self.folder = folder.absolute()
         self._jars = jars
         self._count = task_managers
         self._python_path = python_path
+        self._variables = dict(variables or {})
+        self._java_options = java_options
+        self._application = application
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._settings: Any = None
         self._rest_port = 0
@@ -96,7 +113,7 @@ class FlinkCluster:
         (self.folder / "conf" / "config.yaml").write_text(text)
         self._settings = yaml.safe_load(text)
         try:
-            self._spawn("jobmanager", JOB_MANAGER, self._job_manager_memory())
+            self._spawn_job_manager()
             for _ in range(self._count):
                 self.add_task_manager()
             self._await_slots()
@@ -112,11 +129,16 @@ class FlinkCluster:
             f"taskmanager-{self._started}", TASK_MANAGER, self._task_manager_memory()
         )
 
-    def kill_task_manager(self, name: str) -> None:
-        """End a TaskManager with SIGKILL, as a crash would."""
+    def kill(self, name: str) -> None:
+        """End a process with SIGKILL, as a crash would."""
         process = self._processes.pop(name)
         process.kill()
         process.wait()
+
+    def restart_job_manager(self) -> None:
+        """Start the JobManager again, at its ports, and wait until it has all slots."""
+        self._spawn_job_manager()
+        self._await_slots()
 
     def _job_manager_memory(self) -> list[str]:
         memory = self._settings["jobmanager"]["memory"]
@@ -150,17 +172,45 @@ class FlinkCluster:
                 process.wait()
         self._processes.clear()
 
-    def _spawn(self, name: str, main: str, options: Sequence[str]) -> str:
+    def _spawn_job_manager(self) -> None:
+        if not self._application:
+            self._spawn(JOB_MANAGER_NAME, JOB_MANAGER, self._job_manager_memory())
+            return
+        program = [str(Path(__file__).with_name("flink_main.py")), *self._application]
+        self._spawn(
+            JOB_MANAGER_NAME,
+            APPLICATION,
+            self._job_manager_memory(),
+            ["--job-classname", PYTHON_DRIVER, "-pyclientexec", sys.executable, "-py", *program],
+        )
+
+    def _spawn(
+        self, name: str, main: str, options: Sequence[str], arguments: Sequence[str] = ()
+    ) -> str:
         conf, log = self.folder / "conf", self.folder / "log"
         log.mkdir(exist_ok=True)
         with (log / f"{name}.out").open("wb") as printed:
             self._processes[name] = subprocess.Popen(
                 [
-                    *java(main, self._jars, log / f"{name}.log", self.folder / "tmp", options),
+                    *java(
+                        main,
+                        self._jars,
+                        log / f"{name}.log",
+                        self.folder / "tmp",
+                        [*options, *self._java_options],
+                    ),
                     "--configDir",
                     str(conf),
+                    *arguments,
                 ],
-                env=environment(conf, self._python_path),
+                env={
+                    **environment(conf, self._python_path),
+                    # Else PyFlink's client starts Beam's worker pool.
+                    "_python_worker_execution_mode": "process",
+                    # Where the driver of a Python program looks for its own jar.
+                    "FLINK_OPT_DIR": str(flink_home() / "opt"),
+                    **self._variables,
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=printed,
                 stderr=subprocess.STDOUT,
@@ -176,7 +226,7 @@ class FlinkCluster:
                 if process.poll() is not None:
                     raise self._failure(f"{name} ended with exit code {process.returncode}")
             try:
-                if rest.get("/overview")["slots-total"] == self._count:
+                if rest.slots().total == len(self._processes) - 1:
                     return
             except FlinkError:
                 pass  # the JobManager is still starting

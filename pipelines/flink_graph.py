@@ -18,12 +18,10 @@ from pyflink.java_gateway import get_gateway
 from pyflink.table import StreamTableEnvironment
 
 from pipelines.errors import FlinkError
-from pipelines.flink import FlinkSettings
+from pipelines.flink import EXACTLY_ONCE, MAX_PARALLELISM, FlinkSettings, bounded_folder
 from pipelines.flink_hop import KeyedHop, PlainHop, emitted_type, record_type
-from pipelines.job import SOURCE_HEADER, Job
-
-MAX_PARALLELISM = 128
-"""Number of key groups: part of the state's layout, so it never changes for a job."""
+from pipelines.flink_uids import hop_uid, name_all, uid_prefix
+from pipelines.job import SOURCE_HEADER, Hop, Job
 
 # Bytes to text one to one: UTF-8 would fold all invalid keys into one. No key counts as b"".
 KEY = "DECODE(COALESCE(`k`, X''), 'ISO-8859-1')"
@@ -40,6 +38,12 @@ class Graph:
         missing = [stream for stream in (*job.inputs, *job.outputs) if stream not in topics]
         if missing:
             raise FlinkError(f"{job.pipeline}/{job.name}: no topic is named for {missing[0]!r}")
+        committed = settings.bounded or settings.checkpoint_interval_ms > 0
+        if settings.delivery == EXACTLY_ONCE and not committed:
+            raise FlinkError(
+                f"{job.pipeline}/{job.name}: a checkpoint commits the outputs, and "
+                "checkpoint_interval_ms is 0; take checkpoints, or deliver at-least-once"
+            )
         self.job, self.topics, self.settings = job, topics, settings
         configuration = Configuration()
         for name, value in configure(settings).items():
@@ -58,24 +62,28 @@ class Graph:
         # So that nothing in SQL depends on this machine's zone.
         self.tables.get_config().set("table.local-time-zone", "UTC")
         self._sinks = self.tables.create_statement_set()
-        self._build()
+        self.uids = self._build()
+        """Of every transformation."""
 
-    def _build(self) -> None:
+    def _build(self) -> list[str]:
         records = self._source()
+        hops: dict[int, str] = {}
         for index, hop in enumerate(self.job.hops):
             entering = self._stream(records, hop.keyed)
             function = (KeyedHop if hop.keyed else PlainHop)(self.job, index, self._input_topics())
-            name = f"{self.job.pipeline}/{self.job.name}/{hop.name}"
-            leaving = entering.process(function, output_type=emitted_type()).name(name).uid(name)
+            uid = hop_uid(self.job, hop.name)
+            leaving = entering.process(function, output_type=emitted_type()).name(uid).uid(uid)
+            hops[leaving._j_data_stream.getTransformation().getId()] = hop.name
             if self.settings.slot_groups:
                 leaving.slot_sharing_group(hop.name)
                 if index == 0:
                     _set_group_before(leaving, hop.name)
             view = f"hop_{index}"
             self.tables.create_temporary_view(view, leaving)
-            self._sink(view)
+            self._sink(view, hop)
             records = f"SELECT `src`, `k`, `v`, `part`, `off`, `ts` FROM {view} WHERE `out` = 0"
         self._sinks.attach_as_datastream()
+        return name_all(self.job, self.env._j_stream_execution_environment, hops)
 
     def _input_topics(self) -> tuple[str, ...]:
         return tuple(self.topics[stream] for stream in self.job.inputs)
@@ -124,7 +132,7 @@ class Graph:
         keyed_stream = pairs._j_data_stream.keyBy(functions.KeyByKeySelector(), key_type)
         return KeyedStream(keyed_stream, record_type(), pairs)
 
-    def _sink(self, view: str) -> None:
+    def _sink(self, view: str, hop: Hop) -> None:
         """Write what a hop emits to each output."""
         topics = " ".join(
             f"WHEN {number} THEN CAST({_quoted(topic + '/')} AS STRING)"
@@ -136,11 +144,8 @@ class Graph:
         header = f"MAP[{_quoted(SOURCE_HEADER)}, ENCODE({source}, 'UTF-8')]"
         for number, stream in enumerate(self.job.outputs, 1):
             table = f"{view}_output_{number}"
-            options = {
-                **self._client(),
-                "topic": self.topics[stream],
-                "sink.delivery-guarantee": "at-least-once",
-            }
+            topic = self.topics[stream]
+            options = {**self._client(), "topic": topic, **self._delivery(hop, topic)}
             self.tables.execute_sql(
                 f"CREATE TABLE {table} "
                 "(`k` BYTES, `v` BYTES, `headers` MAP<STRING, BYTES> METADATA) "
@@ -149,6 +154,21 @@ class Graph:
             self._sinks.add_insert_sql(
                 f"INSERT INTO {table} SELECT `k`, `v`, {header} FROM {view} WHERE `out` = {number}"
             )
+
+    def _delivery(self, hop: Hop, topic: str) -> dict[str, str]:
+        if self.settings.delivery != EXACTLY_ONCE:
+            return {"sink.delivery-guarantee": self.settings.delivery}
+        return {
+            "sink.delivery-guarantee": EXACTLY_ONCE,
+            # The topic, not the stream: a second run of the job, to topics of its own, would
+            # otherwise abort the first one's transactions.
+            "sink.transactional-id-prefix": f"{uid_prefix(self.job)}/{hop.name}/{topic}",
+            # A few ids that are used again, and lingering transactions found by asking the broker.
+            # INCREMENTING takes a new id with each checkpoint, which the broker remembers for a
+            # week, and a start without state tries all of them.
+            "sink.transaction-naming-strategy": "POOLING",
+            "properties.transaction.timeout.ms": str(self.settings.transaction_timeout_ms),
+        }
 
     def _client(self) -> dict[str, str]:
         client = {"acks": "all", "linger.ms": "0", **self.settings.client}
@@ -165,7 +185,13 @@ class Graph:
 
 def configure(settings: FlinkSettings) -> dict[str, str]:
     """Return Flink's own settings for a job."""
-    checkpoints = settings.checkpoint_interval_ms > 0 and not settings.bounded
+    # A transaction is committed by a checkpoint, so a bounded run takes them too; but nothing is to
+    # start from one: it has the offsets at which that run was to end.
+    transactions = settings.delivery == EXACTLY_ONCE
+    checkpoints = settings.checkpoint_interval_ms > 0 and (transactions or not settings.bounded)
+    folder, retention = settings.checkpoint_folder.absolute(), "RETAIN_ON_CANCELLATION"
+    if settings.bounded:
+        folder, retention = bounded_folder(folder), "NO_EXTERNALIZED_CHECKPOINTS"
     found = {
         "python.execution-mode": "thread",
         "python.executable": sys.executable,
@@ -174,12 +200,14 @@ def configure(settings: FlinkSettings) -> dict[str, str]:
         "python.fn-execution.memory.managed": "false",
         "parallelism.default": str(settings.parallelism),
         "pipeline.max-parallelism": str(MAX_PARALLELISM),
+        # Proves that `name_all` has forgotten none: state of an operator without uid is lost.
+        "pipeline.auto-generate-uids": "false",
         "pipeline.object-reuse": "true",
         "execution.buffer-timeout.interval": f"{settings.buffer_timeout_ms} ms",
         "state.backend.type": "rocksdb",
         "execution.checkpointing.incremental": "true",
-        "execution.checkpointing.dir": settings.checkpoint_folder.absolute().as_uri(),
-        "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+        "execution.checkpointing.dir": folder.as_uri(),
+        "execution.checkpointing.externalized-checkpoint-retention": retention,
         "taskmanager.memory.managed.size": f"{settings.managed_mb} mb",
         "jobmanager.bind-host": "127.0.0.1",
         "taskmanager.bind-host": "127.0.0.1",

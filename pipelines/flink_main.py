@@ -1,9 +1,10 @@
-"""What Flink executes where it starts the program itself: ``flink run``, or application mode.
+"""What Flink executes where it starts the program itself: application mode, or ``flink run``.
 
-    flink run -py pipelines/flink_main.py --pipeline pipeline.yaml --settings flink.json score
+    flink_main.py score --pipeline card-fraud/pipeline.yaml --state /shared/verdict
 
 The clients of Kafka are set as the pipeline file says, read here, so that secrets stay where the
-file has them.
+file has them. The job goes on from its last checkpoint, so a JobManager that is started again after
+a crash needs nobody.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pipelines.flink import FlinkSettings, build
+from pipelines.flink import FlinkSettings, build, latest_checkpoint
 from pipelines.job import Job
 
 
@@ -35,21 +36,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("job", help="a job of the pipeline, or module:function")
     parser.add_argument("--pipeline", type=Path, help="the pipeline file")
-    parser.add_argument("--settings", type=Path, required=True, help="FlinkSettings as JSON")
-    parser.add_argument("--topics", type=json.loads, help="stream -> topic, as JSON")
+    parser.add_argument("--state", type=Path, help="folder of the state, for settings.state")
+    parser.add_argument("--settings", type=Path, help="of module:function: FlinkSettings as JSON")
+    parser.add_argument("--topics", type=json.loads, help="of module:function: stream -> topic")
     asked = parser.parse_args(arguments)
-    settings = FlinkSettings.from_json(asked.settings.read_text())
     if asked.pipeline is None:
+        settings = FlinkSettings.from_json(asked.settings.read_text())
         job, topics = job_of(asked.job), asked.topics
     else:
-        from pipelines import jobs
-        from pipelines.kafka import clients
-        from pipelines.pipeline import load
+        from pipelines.flink_program import program
+        from pipelines.package import pack
+        from pipelines.pipeline import check_models, load
 
-        loaded = load(asked.pipeline)
-        job, topics = jobs.job(loaded, asked.job), asked.topics or loaded.topics
-        made = clients(loaded.spec.settings, loaded.path.parent)
-        settings = replace(settings, bootstrap=made.servers, client=made.java)
+        folder = asked.pipeline
+        loaded = load(folder / "pipeline.yaml" if folder.is_dir() else folder)
+        check_models(loaded)
+        state = asked.state or loaded.file(loaded.spec.settings.state)
+        made = program(loaded, asked.job, state, package=pack(loaded))
+        restore = latest_checkpoint(made.settings.checkpoint_folder)
+        job, topics, settings = made.job, made.topics, replace(made.settings, restore=restore)
     build(job, topics, settings).execute(f"{job.pipeline}/{job.name}")
 
 

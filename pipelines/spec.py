@@ -465,8 +465,8 @@ class Settings(Model):
     """Folder of the embedded engine's state and of Flink's checkpoints, relative to the pipeline
     file."""
     checkpoint_interval: Duration = 10_000
-    """How often Flink takes a checkpoint. With ``exactly-once`` it is how long a consumer that reads
-    committed waits for a record at most."""
+    """How often Flink takes a checkpoint. With ``exactly-once`` a consumer that reads committed
+    waits as long for a record at most."""
     delivery: Literal["exactly-once", "at-least-once"] = "exactly-once"
     """Of Flink's outputs. ``exactly-once``: in transactions, which a checkpoint commits. A consumer
     with ``isolation.level: read_committed`` sees each record once, up to a checkpoint interval

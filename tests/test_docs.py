@@ -42,6 +42,7 @@ NOT_RUN = {
         "verdict run examples/card-fraud --job watch",
         "verdict run examples/card-fraud --job score --engine flink",
         "verdict run examples/card-fraud --job score --engine flink --cluster 127.0.0.1:8081",
+        "verdict upgrade examples/card-fraud --job score --cluster 127.0.0.1:8081",
     ],
 }
 """What a comment ``not run here`` keeps from being run. Nothing else is left out."""

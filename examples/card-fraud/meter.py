@@ -153,6 +153,7 @@ def follow(bootstrap: str, stats: Stats, stop: threading.Event) -> None:
             "bootstrap.servers": bootstrap,
             "group.id": "demo-meter",
             "enable.auto.commit": False,
+            "isolation.level": "read_uncommitted",  # each decision as it is made
         }
     )
     consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING) for topic in streams])

@@ -56,6 +56,14 @@ class Count:
         yield Emit("seen", message.key, b"#%d %s %s" % (seen, message.value, where.encode()))
 
 
+class CountAndCopy(Count):
+    """Counts as before, and copies each event to an output that is new."""
+
+    def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
+        yield from super().__call__(message, state)
+        yield Emit("copies", message.key or b"", message.value or b"")
+
+
 class Fail:
     """Fails on the value ``fail``."""
 
@@ -91,3 +99,9 @@ def stray() -> Job:
 def counting() -> Job:
     """Make the trivial keyed job."""
     return Job("counting", "tests", ("events",), (Hop("count", True, Count),), ("seen",))
+
+
+def copying() -> Job:
+    """Make the same with an output more, which is not the last."""
+    hop = Hop("count", True, CountAndCopy)
+    return Job("counting", "tests", ("events",), (hop,), ("copies", "seen"))

@@ -5,97 +5,42 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from types import SimpleNamespace
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
 
 from operators.message import NEXT, Message
 from pipelines import flink_main
 from pipelines.errors import FlinkError
-from pipelines.flink import FlinkSettings, latest_checkpoint, run, submit, wait
+from pipelines.flink import (
+    SHORT_LIVED_JAVA,
+    FlinkSettings,
+    latest_checkpoint,
+    run,
+    submit,
+    wait,
+)
 from pipelines.flink_cluster import FlinkCluster
 from pipelines.flink_hop import NoState, PlainHop
-from pipelines.flink_jvm import environment, free_port, java
+from pipelines.flink_jvm import Jvm, environment, free_port, java
 from pipelines.flink_prepare import is_prepared, prepare
+from pipelines.flink_uids import name_all, stateful
 from pipelines.job import Job
-from pipelines.kafka import clients, create_topics
 from pipelines.local import LocalKafka, flink_jars
-from pipelines.spec import Settings
 from state.errors import StateError
 from state.keyed import MemoryState
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 import flink_jobs  # noqa: E402
+from flink_topics import DEADLINE_S, Out, Topics, lives, until  # noqa: E402
 
 # PyFlink's own, while it is imported.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-
-DEADLINE_S = 90.0
-"""Several times what a start takes on a busy machine."""
-
-
-class Out(NamedTuple):
-    """An output record, as it is compared."""
-
-    stream: str
-    key: bytes | None
-    value: bytes | None
-    source: bytes
-
-
-class Topics:
-    """A job's topics on a broker, under a prefix of their own."""
-
-    def __init__(self, kafka: LocalKafka, prefix: str, job: Job) -> None:
-        self.job = job
-        self.names = {stream: f"{prefix}-{stream}" for stream in (*job.inputs, *job.outputs)}
-        self._config = {"bootstrap.servers": kafka.bootstrap}
-        create_topics(clients(Settings(kafka=self._config)), list(self.names.values()))
-
-    def send(self, stream: str, records: Sequence[tuple[bytes | None, bytes | None]]) -> None:
-        producer = Producer(self._config)
-        for key, value in records:
-            producer.produce(self.names[stream], key=key, value=value)
-        assert producer.flush(30) == 0
-
-    def inputs(self) -> list[Message]:
-        """Read the inputs as the engine should."""
-        return [
-            Message(stream, key, value, self.names[stream], 0, offset, timestamp)
-            for stream in self.job.inputs
-            for offset, (key, value, _, timestamp) in enumerate(self._read(stream))
-        ]
-
-    def outputs(self) -> list[Out]:
-        found = []
-        for stream in self.job.outputs:
-            for key, value, headers, _ in self._read(stream):
-                assert [name for name, _ in headers] == ["source"]
-                found.append(Out(stream, key, value, headers[0][1]))
-        return found
-
-    def _read(self, stream: str) -> list[tuple[bytes, bytes, list[tuple[str, bytes]], int]]:
-        """Read what is in a topic now."""
-        consumer = Consumer({**self._config, "group.id": "test", "enable.auto.commit": False})
-        partition = TopicPartition(self.names[stream], 0, 0)
-        _, end = consumer.get_watermark_offsets(partition, timeout=10)
-        consumer.assign([partition])
-        found = []
-        while len(found) < end:
-            record = consumer.poll(10)
-            assert record is not None and record.error() is None
-            found.append(
-                (record.key(), record.value(), record.headers() or [], record.timestamp()[1])
-            )
-        consumer.close()
-        return found
 
 
 def expect(job: Job, messages: Sequence[Message]) -> list[Out]:
@@ -193,7 +138,7 @@ def test_standalone_cluster_makes_the_same_bytes(
         assert len(pids) == 4
 
     assert by_key(again.outputs()) == by_key(expect(three.job, three.inputs()))
-    assert not any(map(_lives, pids))
+    assert not any(map(lives, pids))
 
 
 def test_failing_operator_says_what_failed_and_where(
@@ -220,18 +165,18 @@ def test_stopped_job_goes_on_from_its_checkpoint_and_no_jvm_is_left(
     settings = replace(settings, bounded=False, checkpoint_interval_ms=100)
     topics.send("events", [(b"k", b"%d" % n) for n in range(5)])
     process = _start(topics, settings, tmp_path / "printed")
-    _until(lambda: len(topics.outputs()) == 5)
+    until(lambda: len(topics.outputs()) == 5)
     _await_checkpoint(settings.checkpoint_folder)
     java = _children(process.pid)
     process.send_signal(signal.SIGINT)
     assert process.wait(DEADLINE_S) == 0
-    assert not any(map(_lives, java))
+    assert not any(map(lives, java))
     assert (tmp_path / "printed").read_text() == ""
 
     topics.send("events", [(b"k", b"5")])
     restore = latest_checkpoint(settings.checkpoint_folder)
     process = _start(topics, replace(settings, restore=restore), tmp_path / "printed")
-    _until(lambda: len(topics.outputs()) == 6)
+    until(lambda: len(topics.outputs()) == 6)
     java += _children(process.pid)
     process.kill()
     process.wait()
@@ -239,7 +184,54 @@ def test_stopped_job_goes_on_from_its_checkpoint_and_no_jvm_is_left(
     counts = [(out.value or b"").split()[:2] for out in topics.outputs()]
     assert counts == [[b"#%d" % (n + 1), b"%d" % n] for n in range(6)]
     assert len(java) == 2
-    _until(lambda: not any(map(_lives, java)))
+    until(lambda: not any(map(lives, java)))
+
+
+def test_uids_come_from_the_job_and_stay_when_it_grows(settings: FlinkSettings) -> None:
+    job = flink_jobs.three_hops()
+    grown = replace(
+        job, inputs=("notes", *job.inputs, "more"), outputs=("first", *job.outputs, "last")
+    )
+    with Jvm(settings.folder, settings.jars, options=SHORT_LIVED_JAVA) as jvm:
+        jvm.connect()
+        from pipelines.flink_graph import Graph
+
+        def uids(job: Job) -> set[str]:
+            names = {stream: stream for stream in (*job.inputs, *job.outputs)}
+            graph = Graph(job, names, settings, None)
+            found = graph.env._j_stream_execution_environment.getTransformations()
+            assert [name for name in (t.getName() for t in found) if name not in graph.uids] == []
+            return set(graph.uids)
+
+        few, many = uids(job), uids(grown)
+    assert few < many
+    sinks = {f"{hop.name}/sink/{output}" for hop in job.hops for output in job.outputs}
+    roles = {"source/events", "source/labels", "parse", "first", "first/in/key", "second"}
+    assert {f"tests/three/{role}" for role in roles | sinks} < few
+    assert set(stateful(job)) == {
+        f"tests/three/{role}"
+        for role in {"source/events", "source/labels", "first", "second", *sinks}
+    }
+    assert set(stateful(job)) < few
+
+
+def test_what_is_planned_otherwise_than_known_is_refused() -> None:
+    class Node:
+        def __init__(self, number: int, name: str, *inputs: "Node") -> None:
+            self.getId, self.getName, self.getInputs = lambda: number, lambda: name, lambda: inputs
+
+        def setUid(self, _uid: str) -> None: ...
+
+        setName = setUid
+
+    hop = Node(1, "hop")
+    sink = Node(4, "hop_0_output_1[3]", Node(3, "Calc[3]", Node(2, "Calc[2]", hop)))
+    with pytest.raises(FlinkError, match=r"sink/seen/select would be the uid of both 'Calc\[3\]'"):
+        name_all(
+            flink_jobs.counting(),
+            SimpleNamespace(getTransformations=lambda: [hop, sink]),
+            {1: "count"},
+        )
 
 
 def test_cluster_that_is_not_there_is_told_at_once(settings: FlinkSettings) -> None:
@@ -325,23 +317,8 @@ def _await_checkpoint(folder: Path) -> None:
         seen.add(latest_checkpoint(folder))
         return len(seen) > 2
 
-    _until(two_more)
-
-
-def _until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(two_more)
 
 
 def _children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

@@ -1,0 +1,193 @@
+"""What is handed to Flink, made from a pipeline: a job, its topics and its settings."""
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from pipelines import jobs, transactions
+from pipelines.broker import topics_of
+from pipelines.errors import FlinkError
+from pipelines.flink import EXACTLY_ONCE, MAX_PARALLELISM, FlinkSettings
+from pipelines.flink_uids import stateful
+from pipelines.job import Job
+from pipelines.kafka import clients, require
+from pipelines.local import flink_jars
+from pipelines.package import Package, carried, read, save
+from pipelines.pipeline import Pipeline
+
+
+@dataclass(frozen=True)
+class Program:
+    """A job, and how it runs on Flink."""
+
+    job: Job
+    topics: Mapping[str, str]
+    settings: FlinkSettings
+
+    @property
+    def name(self) -> str:
+        """What Flink calls the job."""
+        return f"{self.job.pipeline}/{self.job.name}"
+
+    @property
+    def slots(self) -> int:
+        """How many slots of a standalone cluster it takes: one a hop and subtask."""
+        return len(self.job.hops) * self.settings.parallelism
+
+
+def home_of(pipeline: Pipeline, job: str, state: Path) -> Path:
+    """Return the folder of a job's checkpoints and logs.
+
+    Parameters
+    ----------
+    pipeline, job
+        The pipeline, and the job's name.
+    state
+        Folder of the state: ``settings.state``, or what ``--state`` says.
+    """
+    return state.absolute() / pipeline.spec.pipeline / f"{job}-flink"
+
+
+def program(
+    pipeline: Pipeline,
+    name: str,
+    state: Path,
+    *,
+    package: Package | None = None,
+    bounded: bool = False,
+    folder: Path | None = None,
+) -> Program:
+    """Make a pipeline's job ready for Flink, after a look at the broker.
+
+    Parameters
+    ----------
+    pipeline
+        The pipeline.
+    name
+        Of the job.
+    state
+        Folder of the state.
+    package
+        For a standalone cluster: the same pipeline, which the job is to carry.
+    bounded
+        Read to where the topics end now.
+    folder
+        That paths of ``settings.kafka`` are relative to; by default the pipeline file's.
+
+    Raises
+    ------
+    VerdictError
+        No broker answers, a topic is missing, or the broker allows no transactions as long as the
+        pipeline wants them.
+    """
+    spec = pipeline.spec.settings
+    job = jobs.job(pipeline, name)
+    made = clients(spec, folder or pipeline.path.parent)
+    topics = topics_of((*job.inputs, *job.outputs), pipeline.topics)
+    require(made, list(topics.values()))
+    home = home_of(pipeline, name, state)
+    settings = FlinkSettings(
+        bootstrap=made.servers,
+        folder=home,
+        checkpoint_folder=home / "checkpoints",
+        jars=flink_jars(),
+        client=made.java,
+        checkpoint_interval_ms=spec.checkpoint_interval,
+        delivery=spec.delivery,
+        bounded=bounded,
+        parallelism=spec.parallelism,
+    )
+    if spec.delivery == EXACTLY_ONCE:
+        timeout = transactions.check(made, spec.checkpoint_interval)
+        settings = replace(settings, transaction_timeout_ms=timeout)
+    if package is not None:
+        job = carried(job, pipeline, package)
+        settings = replace(settings, slot_groups=True)
+    return Program(job, topics, settings)
+
+
+RECORD = "submitted.json"
+PACKAGES = "packages"
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """What was submitted to a cluster, kept beside the job's checkpoints for the next upgrade.
+
+    Attributes
+    ----------
+    job
+        Its name in Flink.
+    job_id, cluster
+        Its id there, and the cluster's ``host:port``.
+    pipeline_file
+        Where the pipeline was packed from: secrets are read beside it.
+    package
+        The pipeline's sha256.
+    inputs
+        Stream -> topic.
+    stateful
+        Uids under which it keeps state.
+    parallelism, max_parallelism
+        Subtasks of each hop, and key groups.
+    """
+
+    job: str
+    job_id: str
+    cluster: str
+    pipeline_file: str
+    package: str
+    inputs: dict[str, str]
+    stateful: list[str]
+    parallelism: int
+    max_parallelism: int = MAX_PARALLELISM
+
+    def write(self, home: Path, package: Package) -> None:
+        """Keep this, and the package, in the job's folder, in place of what was there."""
+        save(package, home / PACKAGES)
+        text = json.dumps(asdict(self), indent=2) + "\n"
+        with tempfile.NamedTemporaryFile("w", dir=home, prefix=".partial-", delete=False) as part:
+            part.write(text)
+        Path(part.name).replace(home / RECORD)
+        for file in (home / PACKAGES).glob("*.package"):
+            if file.stem != self.package:
+                file.unlink()
+
+    @classmethod
+    def read(cls, home: Path) -> tuple["Submitted", Package]:
+        """Return what `write` kept.
+
+        Raises
+        ------
+        FlinkError
+            There is none, or it cannot be read.
+        """
+        file = home / RECORD
+        try:
+            found = cls(**json.loads(file.read_text("utf-8")))
+        except FileNotFoundError:
+            raise FlinkError(
+                f"there is no {file}: this state knows of no job that 'verdict run --cluster' "
+                "submitted; name by --state the folder that it was submitted with"
+            ) from None
+        except (OSError, ValueError, TypeError) as error:
+            raise FlinkError(f"{file}: cannot be read: {error}") from None
+        return found, read(home / PACKAGES / f"{found.package}.package")
+
+
+def submitted(
+    program: Program, pipeline_file: Path, package: Package, cluster: str, job_id: str
+) -> Submitted:
+    """Describe a program that a cluster has taken."""
+    return Submitted(
+        job=program.name,
+        job_id=job_id,
+        cluster=cluster,
+        pipeline_file=str(pipeline_file),
+        package=package.sha256,
+        inputs={stream: program.topics[stream] for stream in program.job.inputs},
+        stateful=stateful(program.job),
+        parallelism=program.settings.parallelism,
+    )

@@ -1,0 +1,328 @@
+"""Changes a job on a standalone cluster: savepoint, new job, and back if that does not come up."""
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines import jobs
+from pipelines.errors import FlinkError
+from pipelines.flink import MAX_PARALLELISM, SAVEPOINTS, Submitter, latest_checkpoint, submitting
+from pipelines.flink_program import Program, Submitted, home_of, program, submitted
+from pipelines.flink_rest import ENDED, LOOK_S, Rest, cause_of
+from pipelines.flink_uids import stateful
+from pipelines.package import pack, unpack
+from pipelines.pipeline import Pipeline, load
+from pipelines.probe import try_state
+from state.errors import StateError
+
+COME_UP_S = 120.0
+"""How long a job may take to run and to complete a checkpoint, unless told otherwise."""
+STOP_S = 600.0
+"""How long a savepoint may take."""
+FAILURES = 2
+"""So many failures before the first checkpoint, and a job has not come up. The first may be a
+TaskManager that still holds the former job."""
+Say = Callable[[str], object]
+
+
+class RolledBack(FlinkError):
+    """The new job did not come up; the old one runs again, from the savepoint.
+
+    Attributes
+    ----------
+    job_id
+        Of the old job now.
+    """
+
+    def __init__(self, message: str, job_id: str, details: str = "") -> None:
+        super().__init__(message, details)
+        self.job_id = job_id
+
+
+@dataclass(frozen=True)
+class Upgraded:
+    """What an upgrade did.
+
+    Attributes
+    ----------
+    job_id
+        Of the new job.
+    savepoint
+        Where it went on from.
+    down_s
+        Seconds from the old job's last record to the new one's first checkpoint.
+    """
+
+    job_id: str
+    savepoint: Path
+    down_s: float
+
+
+def submit(pipeline: Pipeline, name: str, state: Path, cluster: str, *, bounded: bool) -> str:
+    """Submit a pipeline's job to a cluster, packed, from its last checkpoint; return its id.
+
+    Raises
+    ------
+    FlinkError
+        It runs there already, or the cluster does not answer or take it.
+    """
+    package = pack(pipeline)
+    made = program(pipeline, name, state, package=package, bounded=bounded)
+    running = Rest(cluster).jobs(made.name)
+    if running:
+        raise FlinkError(
+            f"{made.name} runs on {cluster} already, as {', '.join(running)}; two would decide "
+            "everything twice: 'verdict upgrade' changes it"
+        )
+    restore = None if bounded else latest_checkpoint(made.settings.checkpoint_folder)
+    with submitting(cluster, made.settings) as client:
+        job_id = client.prepare(made.job, made.topics, made.settings)(restore)
+    if not bounded:
+        submitted(made, pipeline.path, package, cluster, job_id).write(
+            made.settings.folder, package
+        )
+    return job_id
+
+
+def upgrade(
+    pipeline: Pipeline,
+    name: str,
+    state: Path,
+    cluster: str,
+    *,
+    allow_non_restored: bool = False,
+    seconds: float = COME_UP_S,
+    say: Say = lambda _: None,
+) -> Upgraded:
+    """Let a pipeline's job on a cluster go on as the pipeline is now.
+
+    Nothing is stopped before all that can be checked is checked and the new program is built.
+
+    Parameters
+    ----------
+    pipeline, name
+        The pipeline as it shall be, and the job's name.
+    state
+        Folder of the state that the job was submitted with.
+    cluster
+        ``host:port`` of the JobManager's REST API.
+    allow_non_restored
+        Leave behind the state of hops and outputs that the new job does not have.
+    seconds
+        How long the new job may take to run and to complete a checkpoint.
+    say
+        Called with what is being done.
+
+    Raises
+    ------
+    RolledBack
+        The new job did not come up, the old one runs again.
+    FlinkError
+        The job does not run, the new one cannot take its state, or neither comes up again.
+    """
+    home = home_of(pipeline, name, state)
+    before, old_package = Submitted.read(home)
+    package = pack(pipeline)
+    new = program(pipeline, name, state, package=package)
+    former = load(unpack(old_package))
+    file = Path(before.pipeline_file)
+    old = program(former, name, state, package=old_package, folder=file.parent)
+    rest = Rest(cluster)
+    _is_running(rest, new.name, before)
+    faults = conflicts(before, former, new, pipeline, allow_non_restored)
+    if faults:
+        raise FlinkError(f"{new.name} goes on as it was:\n" + "\n".join(faults))
+    _has_slots(rest, old, new)
+    with submitting(cluster, new.settings) as client:
+        try:
+            done = exchange(
+                client,
+                rest,
+                before.job_id,
+                old,
+                new,
+                allow_non_restored=allow_non_restored,
+                seconds=seconds,
+                say=say,
+            )
+        except RolledBack as error:
+            submitted(old, file, old_package, cluster, error.job_id).write(home, old_package)
+            raise
+    submitted(new, pipeline.path, package, cluster, done.job_id).write(home, package)
+    return done
+
+
+def exchange(
+    client: Submitter,
+    rest: Rest,
+    running: str,
+    old: Program,
+    new: Program,
+    *,
+    allow_non_restored: bool = False,
+    seconds: float = COME_UP_S,
+    say: Say = lambda _: None,
+) -> Upgraded:
+    """Stop a job with a savepoint and start another from it; `upgrade` says the rest.
+
+    Parameters
+    ----------
+    running
+        Id of the old job.
+    """
+    say("building the new job, and the old one to go back to")
+    start = client.prepare(new.job, new.topics, new.settings)
+    start_old = client.prepare(old.job, old.topics, old.settings)
+    say(f"stopping {running} with a savepoint")
+    savepoint = rest.stop(running, old.settings.checkpoint_folder / SAVEPOINTS, STOP_S)
+    began = time.monotonic()
+    started: list[str] = []
+    try:
+        say(f"starting the new job from {savepoint}")
+        started.append(start(savepoint, allow_non_restored))
+        come_up(rest, started[0], seconds)
+    except FlinkError as error:
+        say(f"it does not come up; starting the old job from {savepoint}")
+        try:
+            for job_id in started:
+                _end(rest, job_id)
+            again = start_old(savepoint)
+            come_up(rest, again, seconds)
+        except FlinkError as second:
+            raise FlinkError(
+                f"{new.name} does not run: neither the new job came up ({error}) nor the old one "
+                f"({second}); mend the cause, then 'verdict run --cluster' with either pipeline "
+                f"file: it goes on from {savepoint}",
+                f"{error.details}\n{second.details}",
+            ) from None
+        raise RolledBack(
+            f"{new.name} runs as it did before, as {again}: the new job did not come up: {error}",
+            again,
+            error.details,
+        ) from None
+    return Upgraded(started[0], savepoint, time.monotonic() - began)
+
+
+def come_up(rest: Rest, job_id: str, seconds: float = COME_UP_S) -> None:
+    """Wait until a job runs with all its tasks, and has completed a checkpoint.
+
+    Raises
+    ------
+    FlinkError
+        It failed twice, ended, or the time is over.
+    """
+    deadline = time.monotonic() + seconds
+    asked = False
+    while True:
+        state, failures, tasks = rest.state(job_id), rest.failures(job_id), rest.tasks(job_id)
+        if state in ENDED or len(failures) >= FAILURES:
+            text = failures[0] if failures else ""
+            raise FlinkError(cause_of(text) if text else f"job {job_id} is {state}", text)
+        if state == "RUNNING" and set(tasks) == {"RUNNING"}:
+            if rest.checkpoints(job_id):
+                return
+            if not asked:
+                asked = True
+                with contextlib.suppress(FlinkError):  # another may be under way
+                    rest.checkpoint(job_id)
+        if time.monotonic() > deadline:
+            told = ", ".join(f"{count} {name.lower()}" for name, count in sorted(tasks.items()))
+            text = failures[0] if failures else ""
+            why = f": {cause_of(text)}" if text else ""
+            raise FlinkError(
+                f"after {seconds:g} s job {job_id} is {state}, its tasks {told}, and no checkpoint "
+                f"is complete{why}",
+                text,
+            )
+        time.sleep(LOOK_S)
+
+
+def conflicts(
+    before: Submitted,
+    former: Pipeline,
+    new: Program,
+    pipeline: Pipeline,
+    allow_non_restored: bool = False,
+) -> list[str]:
+    """List what keeps a program from going on from the state of what runs.
+
+    Parameters
+    ----------
+    before, former
+        What runs, and its pipeline.
+    new, pipeline
+        What shall run, and its pipeline.
+    allow_non_restored
+        Whether hops and outputs may go, and their state with them.
+    """
+    faults = []
+    if before.max_parallelism != MAX_PARALLELISM:
+        faults.append(
+            f"its state is in {before.max_parallelism} key groups, this release makes "
+            f"{MAX_PARALLELISM}: run the release that submitted it, or start anew"
+        )
+    gone = [uid for uid in before.stateful if uid not in stateful(new.job)]
+    if gone and not allow_non_restored:
+        faults.append(
+            f"{', '.join(gone)} would be gone, and what it remembers: put it back, or say "
+            "--allow-non-restored"
+        )
+    for stream, topic in before.inputs.items():
+        if new.topics.get(stream, topic) != topic:
+            faults.append(
+                f"{stream} would be read from '{new.topics[stream]}' at the offsets of '{topic}': "
+                "put the topic back, or start anew with an empty --state"
+            )
+    for entity in pipeline.entities:
+        if entity in former.entities and new.job.name == jobs.SCORE_JOB:
+            try:
+                try_state(former, pipeline, entity)
+            except StateError as error:
+                faults.append(f"entity '{entity}': {error}")
+    return faults
+
+
+def _is_running(rest: Rest, name: str, before: Submitted) -> None:
+    running = rest.jobs(name)
+    if not running:
+        raise FlinkError(
+            f"{name} does not run on {rest.address}; 'verdict run --cluster' starts it from its "
+            "last checkpoint"
+        )
+    if list(running) != [before.job_id]:
+        raise FlinkError(
+            f"{name} runs on {rest.address} as {', '.join(running)}, but this state knows it as "
+            f"{before.job_id}: name by --state the folder that it was submitted with"
+        )
+    if running[before.job_id] != "RUNNING":
+        text = rest.failure(before.job_id)
+        why = f": {cause_of(text)}" if text else ""
+        raise FlinkError(
+            f"{name} is {running[before.job_id]}, and so makes no savepoint{why}. Cancel it and "
+            "start the new one by 'verdict run --cluster': it goes on from the last checkpoint",
+            text,
+        )
+
+
+def _has_slots(rest: Rest, old: Program, new: Program) -> None:
+    slots = rest.slots()
+    if new.slots > slots.free + old.slots:
+        raise FlinkError(
+            f"{new.name} would need {new.slots} slots, one a hop and subtask; {rest.address} has "
+            f"{slots.free} free and {old.slots} of the job that runs: start "
+            f"{new.slots - slots.free - old.slots} more TaskManagers first"
+        )
+
+
+def _end(rest: Rest, job_id: str) -> None:
+    """Cancel a job, and wait for its end."""
+    if rest.state(job_id) not in ENDED:
+        with contextlib.suppress(FlinkError):  # it may end by itself in this very moment
+            rest.cancel(job_id)
+    deadline = time.monotonic() + COME_UP_S
+    while rest.state(job_id) not in ENDED:
+        if time.monotonic() > deadline:
+            raise FlinkError(f"job {job_id} on {rest.address} does not end; cancel it")
+        time.sleep(LOOK_S)

@@ -1,0 +1,45 @@
+"""An entity's windows, tried on events of nothing: how large is their state, who can read it?"""
+
+from collections import defaultdict
+from typing import Any
+
+from operators.decode import Event
+from operators.features import EntityFeatures
+from pipelines import jobs
+from pipelines.pipeline import Pipeline
+from state.keyed import MemoryState
+
+
+def windows(pipeline: Pipeline, entity: str) -> EntityFeatures:
+    """Make what the hop of an entity keeps its windows with."""
+    lateness = pipeline.spec.events.allowed_lateness
+    return EntityFeatures(jobs.windowed(pipeline, entity), pipeline.schema, lateness)
+
+
+def longest(pipeline: Pipeline, entity: str) -> int:
+    """Return the longest window of an entity in milliseconds; 0 where it has none."""
+    return max((feature.window for feature in jobs.windowed(pipeline, entity)), default=0)
+
+
+def written(pipeline: Pipeline, entity: str, events: int) -> MemoryState:
+    """Return the state of a key after some events, all in its longest window."""
+    compute, state = windows(pipeline, entity), MemoryState()
+    for number in range(events):
+        compute(_nothing(number * longest(pipeline, entity) // events), state)
+    return state
+
+
+def try_state(former: Pipeline, pipeline: Pipeline, entity: str) -> None:
+    """Let the windows of an entity read what a former pipeline's wrote.
+
+    Raises
+    ------
+    StateError
+        They refuse it.
+    """
+    windows(pipeline, entity)(_nothing(longest(former, entity)), written(former, entity, 1))
+
+
+def _nothing(at: int) -> Event:
+    fields: dict[str, Any] = defaultdict(lambda: None)
+    return Event("", at, (), fields, defaultdict(lambda: 1))

@@ -1,0 +1,339 @@
+"""A standalone cluster through its life: upgrades, rescaling, roll-back, crashes."""
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+
+from pipelines import flink_upgrade
+from pipelines.errors import FlinkError
+from pipelines.flink import SHORT_LIVED_JAVA, FlinkSettings, Submitter, submitting
+from pipelines.flink_cluster import JOB_MANAGER_NAME, FlinkCluster
+from pipelines.flink_prepare import prepare
+from pipelines.flink_program import Program
+from pipelines.flink_rest import Rest
+from pipelines.flink_upgrade import come_up, exchange
+from pipelines.kafka import clients, create_topics
+from pipelines.local import LocalKafka, flink_jars
+from pipelines.pipeline import Pipeline, load
+from pipelines.resources import path as resource
+from pipelines.streams import stream_decoder
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+import flink_jobs  # noqa: E402
+from flink_topics import COMMITTED, UNCOMMITTED, Reader, Topics, until  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlinkCluster]:
+    """Two slots; what TaskManagers unpack comes to lie in the folder's ``cache``."""
+    jars = flink_jars()
+    prepare(jars)
+    folder = tmp_path_factory.mktemp("cluster")
+    variables = {"VERDICT_CACHE": str(folder / "cache")}
+    with FlinkCluster(
+        folder,
+        jars,
+        2,
+        python_path=(HERE,),
+        variables=variables,
+        java_options=SHORT_LIVED_JAVA,
+    ) as running:
+        yield running
+
+
+@pytest.fixture
+def settings(kafka: LocalKafka, tmp_path: Path) -> FlinkSettings:
+    return FlinkSettings(
+        kafka.bootstrap,
+        tmp_path / "flink",
+        tmp_path / "checkpoints",
+        flink_jars(),
+        checkpoint_interval_ms=3_600_000,  # none but those that a test asks for
+        slot_groups=True,
+        python_path=(HERE,),
+    )
+
+
+@pytest.fixture
+def client(cluster: FlinkCluster, settings: FlinkSettings) -> Iterator[Submitter]:
+    with submitting(cluster.address, settings) as found:
+        yield found
+
+
+def counts(topics: Topics, isolation: str = COMMITTED) -> list[tuple[bytes, int, bytes]]:
+    """Read what `Count` put out: key, its number of the event, the event."""
+    found = []
+    for out in topics.outputs(isolation):
+        if out.stream == "seen":
+            number, value = (out.value or b"").split()[:2]
+            found.append((out.key or b"", int(number[1:]), value))
+    return found
+
+
+def test_savepoint_takes_an_output_more_and_another_parallelism(
+    kafka: LocalKafka, cluster: FlinkCluster, settings: FlinkSettings, client: Submitter
+) -> None:
+    topics = Topics(kafka, "exchanged", flink_jobs.copying(), partitions=2)
+    rest = Rest(cluster.address)
+    one = Program(flink_jobs.counting(), topics.names, settings)
+    two = Program(flink_jobs.copying(), topics.names, replace(settings, parallelism=2))
+    keys = [b"k%d" % number for number in range(8)]
+
+    def decided(rounds: int) -> None:
+        """Send an event more of each key: who reads committed waits for a checkpoint."""
+        before = counts(topics)
+        topics.send("events", [(key, b"%d" % rounds) for key in keys])
+        wanted = [(key, turn, b"%d" % turn) for key in keys for turn in range(1, rounds + 1)]
+        until(lambda: sorted(counts(topics, UNCOMMITTED)) == sorted(wanted))
+        assert counts(topics) == before
+        rest.checkpoint(job_id)
+        until(lambda: sorted(counts(topics)) == sorted(wanted))
+
+    job_id = client.prepare(one.job, one.topics, one.settings)()
+    come_up(rest, job_id)
+    decided(1)
+    job_id = exchange(client, rest, job_id, one, two).job_id
+    decided(2)
+    assert len(topics.read("copies", COMMITTED)) == len(keys)
+    assert rest.tasks(job_id)["RUNNING"] > len(rest.get(f"/jobs/{job_id}")["vertices"])
+    job_id = exchange(client, rest, job_id, two, replace(two, settings=settings)).job_id
+    decided(3)
+    assert len(topics.read("copies", COMMITTED)) == 2 * len(keys)
+    rest.cancel(job_id)
+
+
+TEXT = """
+pipeline: cards
+events:
+  topic: cards-events
+  format: json
+  schema: event.avsc
+  id: id
+  time: time
+  keyed_by: card
+entities: {card: card_id}
+features:
+  amount: amount
+  card_count_1h: {count: "*", over: 30d, by: card}
+model: model
+decide:
+  thresholds: [{at: 0.0, action: review}]
+topics: {decisions: cards-decisions, dead-letters: cards-dead-letters}
+settings:
+  checkpoint_interval: 300ms
+"""
+UNSTARTABLE = """
+import sys
+
+# PyFlink's bridge, which there is in a TaskManager alone.
+if "pemja" in sys.modules:
+    raise ImportError("this feature was meant not to load in a worker")
+
+
+def one(event):
+    return 1.0
+"""
+
+
+class Cards:
+    """A pipeline of one hop, and what it decided."""
+
+    def __init__(self, kafka: LocalKafka, folder: Path, topics: str = "cards") -> None:
+        self.kafka, self.folder, self.state = kafka, folder, folder.parent / "state"
+        self.topics = topics
+        shutil.copytree(resource("init"), folder)
+        config = {"bootstrap.servers": kafka.bootstrap}
+        self._producer = Producer({**config, "log_level": 0, "partitioner": "murmur2_random"})
+        self.write("pipeline: cards", "pipeline: cards")
+        self._decode = stream_decoder("decisions", self.load().spec.settings)
+        made = clients(self.load().spec.settings)
+        create_topics(made, [f"{topics}-events"], partitions=2)
+        names = ("others", "decisions", "dead-letters")
+        create_topics(made, [f"{topics}-{name}" for name in names])
+        self.sent: list[str] = []
+        self._readers: dict[str, Reader] = {}
+
+    def write(self, old: str, new: str) -> None:
+        """Write the pipeline file with a change."""
+        assert old in TEXT
+        text = TEXT.replace(old, new).replace("cards-", f"{self.topics}-")
+        text += f"  kafka: {{bootstrap.servers: '{self.kafka.bootstrap}'}}"
+        (self.folder / "pipeline.yaml").write_text(text)
+
+    def load(self) -> Pipeline:
+        return load(self.folder / "pipeline.yaml")
+
+    def send(self, count: int) -> None:
+        """Send events of three cards."""
+        for _ in range(count):
+            number = len(self.sent)
+            card = f"card{number % 3}"
+            event = {"id": f"e{number}", "time": 1_700_000_000_000 + number, "card_id": card}
+            self._producer.produce(
+                f"{self.topics}-events", json.dumps({**event, "amount": 12.5}), card.encode()
+            )
+            self.sent.append(card)
+        assert self._producer.flush(30) == 0
+
+    def decisions(self, isolation: str = COMMITTED) -> list[Any]:
+        reader = self._readers.get(isolation)
+        if reader is None:
+            reader = Reader(self.kafka.bootstrap, f"{self.topics}-decisions", isolation)
+            self._readers[isolation] = reader
+        return [self._decode(record.value) for record in reader.read()]
+
+    def settle(self) -> list[Any]:
+        """Wait until all is decided, each event once, and nothing was forgotten meanwhile."""
+        until(lambda: len(self.decisions()) >= len(self.sent))
+        found = sorted(self.decisions(), key=lambda decision: int(decision["event_id"][1:]))
+        assert [decision["event_id"] for decision in found] == [
+            f"e{number}" for number in range(len(self.sent))
+        ]
+        seqs = [decision["hops"][0]["hop_seq"] for decision in found]
+        assert seqs == [self.sent[: i + 1].count(card) for i, card in enumerate(self.sent)]
+        return found
+
+
+@pytest.fixture(scope="module")
+def cards(kafka: LocalKafka, tmp_path_factory: pytest.TempPathFactory) -> Cards:
+    return Cards(kafka, tmp_path_factory.mktemp("cards") / "pipeline")
+
+
+def test_pipeline_is_changed_while_it_decides(cards: Cards, cluster: FlinkCluster) -> None:
+    def change(**options: Any) -> flink_upgrade.Upgraded:
+        return flink_upgrade.upgrade(cards.load(), "score", cards.state, cluster.address, **options)
+
+    flink_upgrade.submit(cards.load(), "score", cards.state, cluster.address, bounded=False)
+    with pytest.raises(FlinkError, match=f"^cards/score runs on {cluster.address} already"):
+        flink_upgrade.submit(cards.load(), "score", cards.state, cluster.address, bounded=False)
+    cards.send(10)
+    assert {decision["action"] for decision in cards.settle()} == {"review"}
+
+    cards.write("at: 0.0", "at: 2.0")
+    done = change()
+    cards.send(10)
+    assert [decision["action"] for decision in cards.settle()] == ["review"] * 10 + ["approve"] * 10
+    assert done.savepoint.parent == cards.state / "cards/score-flink/checkpoints/savepoints"
+
+    shutil.copytree(cards.folder / "model", cards.folder / "other")
+    card = cards.folder / "other" / "model.yaml"
+    card.write_text(card.read_text().replace("version: '1'", "version: '2'"))
+    cards.write("model: model", "model: other")
+    change()
+    cards.send(10)
+    versions = [decision["model"]["version"] for decision in cards.settle()]
+    assert versions == ["1"] * 20 + ["2"] * 10
+
+
+def test_upgrade_that_cannot_keep_the_state_is_refused_and_stops_nothing(
+    cards: Cards, cluster: FlinkCluster
+) -> None:
+    rest = Rest(cluster.address)
+    running = rest.jobs("cards/score")
+    for old, new, said in (
+        ("topic: cards-events", "topic: cards-others", "events would be read from 'cards-others'"),
+        ('count: "*"', "mean: amount", "entity 'card': the stored state is of other aggregates"),
+        ("settings:", "settings:\n  parallelism: 3", "would need 3 slots, .* has 1 free and 1 of"),
+        ("pipeline: cards", "pipeline: others", "this state knows of no job"),
+    ):
+        text = (cards.folder / "pipeline.yaml").read_text()
+        cards.write(old, new)
+        with pytest.raises(FlinkError, match=said):
+            flink_upgrade.upgrade(cards.load(), "score", cards.state, cluster.address)
+        (cards.folder / "pipeline.yaml").write_text(text)
+    assert rest.jobs("cards/score") == running
+
+
+def test_command_goes_back_to_a_job_that_comes_up(cards: Cards, cluster: FlinkCluster) -> None:
+    (cards.folder / "mine.py").write_text(UNSTARTABLE)
+    cards.write("model: model", '  mine: {python: "mine.py:one", reads: [amount]}\nmodel: model')
+    command = ["upgrade", str(cards.folder), "--cluster", cluster.address, "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.cli", *command, "--state", str(cards.state)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    said = json.loads(done.stdout)
+    assert "this feature was meant not to load in a worker" in said["rolled_back"]
+    assert list(Rest(cluster.address).jobs("cards/score")) == [said["id"]]
+    cards.send(10)
+    assert cards.settle()[-1]["model"]["version"] == "2"
+
+
+def test_nothing_is_lost_and_nothing_committed_twice_when_processes_die(
+    cards: Cards, cluster: FlinkCluster
+) -> None:
+    stop = threading.Event()
+
+    def play() -> None:
+        while not stop.wait(0.02):
+            cards.send(5)
+
+    player = threading.Thread(target=play)
+    player.start()
+    try:
+        until(lambda: len(cards.decisions()) > 100)
+        for name in [name for name in cluster.pids if name != JOB_MANAGER_NAME]:
+            cluster.kill(name)
+        cluster.add_task_manager()
+        decided = len(cards.decisions())
+        until(lambda: len(cards.decisions()) > decided)
+
+        cluster.kill(JOB_MANAGER_NAME)
+        cluster.restart_job_manager()
+        cards.write("model: model", "model: other")
+        flink_upgrade.submit(cards.load(), "score", cards.state, cluster.address, bounded=False)
+        decided = len(cards.decisions())
+        until(lambda: len(cards.decisions()) > decided)
+    finally:
+        stop.set()
+        player.join()
+    cards.settle()
+    hot = [decision["event_id"] for decision in cards.decisions(UNCOMMITTED)]
+    assert set(hot) == {f"e{number}" for number in range(len(cards.sent))}
+    assert len(hot) > len(cards.sent)
+
+
+def test_worker_needs_nothing_of_the_pipeline_but_what_the_job_carries(
+    cards: Cards, cluster: FlinkCluster
+) -> None:
+    shutil.rmtree(cards.folder)
+    for name in cluster.pids:
+        if name != JOB_MANAGER_NAME:
+            cluster.kill(name)
+    shutil.rmtree(cluster.folder / "cache")
+    cluster.add_task_manager()
+    cards.send(10)
+    cards.settle()
+    assert list((cluster.folder / "cache" / "pipelines").glob("*/pipeline.yaml"))
+
+
+def test_application_mode_goes_on_by_itself_when_the_job_manager_comes_again(
+    kafka: LocalKafka, tmp_path: Path
+) -> None:
+    cards = Cards(kafka, tmp_path / "pipeline", "application")
+    asked = ["score", "--pipeline", str(cards.folder), "--state", str(cards.state)]
+    with FlinkCluster(
+        tmp_path / "cluster", flink_jars(), java_options=SHORT_LIVED_JAVA, application=asked
+    ) as cluster:
+        cards.send(10)
+        cards.settle()
+        cluster.kill(JOB_MANAGER_NAME)
+        cards.send(10)
+        cluster.restart_job_manager()
+        cards.settle()
+        assert len(cards.decisions(UNCOMMITTED)) >= 20

@@ -1,0 +1,124 @@
+"""A pipeline as one value: what is in it, and that it makes the same operators elsewhere."""
+
+import pickle
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from operators.message import Message
+from pipelines import jobs
+from pipelines.errors import SpecError
+from pipelines.package import Package, carried, pack, read, save, unpack
+from pipelines.pipeline import load
+from state.keyed import MemoryState
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples" / "card-fraud"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A copy of the example, whose models lie elsewhere and one feature is Python's."""
+    home = tmp_path / "home"
+    home.mkdir()
+    for name in ("pipeline.yaml", "transaction.avsc"):
+        shutil.copy(EXAMPLE / name, home)
+    shutil.copytree(EXAMPLE / "models", tmp_path / "elsewhere" / "models")
+    (tmp_path / "elsewhere" / "mine.py").write_text("def double(event):\n    return 2.0\n")
+    text = (home / "pipeline.yaml").read_text()
+    text = text.replace("models/challenger", str(tmp_path / "elsewhere" / "models" / "challenger"))
+    text = text.replace("models/champion", "../elsewhere/models/champion")
+    text = text.replace(
+        "features:\n",
+        'features:\n  doubled: {python: "../elsewhere/mine.py:double", reads: [amount]}\n',
+        1,
+    )
+    (home / "pipeline.yaml").write_text(text)
+    return home
+
+
+def files(folder: Path) -> set[str]:
+    return {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_it_works_with_the_original_gone(home: Path, tmp_path: Path) -> None:
+    package = pack(load(home / "pipeline.yaml"))
+    assert pack(load(home / "pipeline.yaml")) == package
+    shutil.rmtree(home)
+    shutil.rmtree(tmp_path / "elsewhere")
+
+    unpacked = load(unpack(package, tmp_path / "cache"))
+    assert unpacked.path == tmp_path / "cache" / "pipelines" / package.sha256 / "pipeline.yaml"
+    assert {"outside/0/champion/model.onnx", "outside/1/challenger/model.yaml"} <= files(
+        unpacked.path.parent
+    )
+    for name in ("score", "shadow"):
+        for hop in jobs.job(unpacked, name).hops:
+            hop.operator()
+    assert list((tmp_path / "cache" / "pipelines").iterdir()) == [unpacked.path.parent]
+
+
+def test_nothing_is_rewritten_where_all_lies_in_one_folder() -> None:
+    package = pack(load(EXAMPLE / "pipeline.yaml"))
+    assert (EXAMPLE / "pipeline.yaml").read_bytes() in package.archive()
+    assert len(package.data) < 200_000
+
+
+def test_factories_carry_it(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VERDICT_CACHE", str(tmp_path / "cache"))
+    pipeline = load(home / "pipeline.yaml")
+    job = carried(jobs.score(pipeline), pipeline, pack(pipeline))
+    assert [hop.name for hop in job.hops] == [hop.name for hop in jobs.score(pipeline).hops]
+    sent = pickle.dumps(job)
+    shutil.rmtree(home)
+
+    operator = pickle.loads(sent).hops[0].operator()
+    emits = list(operator(Message("events", b"k", b"garbage", "t", 0, 0, 0), MemoryState()))
+    assert [emit.output for emit in emits] == ["dead-letters"]
+
+
+def test_another_factory_is_refused(home: Path) -> None:
+    pipeline = load(home / "pipeline.yaml")
+    job = jobs.score(pipeline)
+    hop = replace(job.hops[0], operator=MemoryState)  # type: ignore[arg-type]
+    with pytest.raises(SpecError, match="hop 'customer' of job 'score' does not take"):
+        carried(replace(job, hops=(hop,)), pipeline, pack(pipeline))
+
+
+def test_a_damaged_folder_is_made_anew(home: Path, tmp_path: Path) -> None:
+    package = pack(load(home / "pipeline.yaml"))
+    file = unpack(package, tmp_path)
+    made = file.parent.stat().st_ino
+    assert unpack(package, tmp_path).parent.stat().st_ino == made
+    text = file.read_bytes()
+    file.write_bytes(b"pipeline: half")
+    assert unpack(package, tmp_path) == file
+    assert file.read_bytes() == text
+
+
+def test_a_damaged_package_is_refused(home: Path, tmp_path: Path) -> None:
+    package = pack(load(home / "pipeline.yaml"))
+    file = save(package, tmp_path)
+    assert read(file) == package
+    for data in (b"", b"x", package.data[:-9]):
+        with pytest.raises(SpecError, match=f"the package {package.sha256} is damaged"):
+            unpack(Package(package.sha256, data), tmp_path)
+    with pytest.raises(SpecError, match="is damaged: it has"):
+        Package("0" * 64, package.data).archive()
+
+
+def test_workers_that_unpack_at_once_do_not_disturb_each_other(home: Path, tmp_path: Path) -> None:
+    package = pack(load(home / "pipeline.yaml"))
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: unpack(package, tmp_path).read_bytes(), range(8)))
+    assert len(set(found)) == 1
+    assert [entry.name for entry in (tmp_path / "pipelines").iterdir()] == [package.sha256]
+
+
+def test_too_much_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.package.MOST_BYTES", 1000)
+    with pytest.raises(SpecError, match="MiB compressed, a Flink job carries"):
+        pack(load(home / "pipeline.yaml"))

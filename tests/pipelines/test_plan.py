@@ -1,0 +1,69 @@
+"""The plan, beside what the operators really write."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from pipelines.cli import app
+from pipelines.errors import SpecError
+from pipelines.pipeline import load
+from pipelines.plan import SLOT_EVENTS_S, decision_bytes, event_bytes, plan, state_bytes
+
+ROOT = Path(__file__).parents[2]
+CARD_FRAUD = ROOT / "examples" / "card-fraud"
+KEYS = {"customer": 50_000, "terminal": 10_000}
+
+
+def test_state_grows_with_the_log() -> None:
+    pipeline = load(CARD_FRAUD / "pipeline.yaml")
+    sizes = [state_bytes(pipeline, "customer", events) for events in (1, 128, 2048, 4096)]
+    assert sizes == sorted(sizes)
+    # Extrapolated beyond 2,048: as much again.
+    assert sizes[3] - sizes[2] == pytest.approx(sizes[2], rel=0.05)
+    columns = 2  # its time, the amount
+    assert sizes[1] == pytest.approx(128 * 8 * columns, rel=0.1)
+
+
+def test_records_are_about_as_large_as_real_ones() -> None:
+    pipeline = load(CARD_FRAUD / "pipeline.yaml")
+    assert 400 < decision_bytes(pipeline) < 800  # 574 on average, read from a topic
+    assert 40 < event_bytes(pipeline) < 120  # 53
+    assert event_bytes(load(ROOT / "pipelines/resources/init/pipeline.yaml")) > 60
+
+
+def test_more_events_want_more_slots_and_more_state() -> None:
+    pipeline = load(CARD_FRAUD / "pipeline.yaml")
+    small, large = plan(pipeline, 100, KEYS), plan(pipeline, 3 * SLOT_EVENTS_S, KEYS)
+    assert (small.parallelism, small.slots) == (1, 2)
+    assert (large.parallelism, large.slots) == (3, 6)
+    assert large.in_bytes_s == pytest.approx(180 * small.in_bytes_s, rel=0.01)
+    assert large.state_mb > 100 * small.state_mb
+    assert plan(pipeline, 100, KEYS, 10).state_mb < small.state_mb
+    assert small.checkpoint_mb <= small.state_mb
+    parts = small.task_heap_mb + small.task_off_heap_mb + small.managed_mb + small.network_mb
+    assert small.process_mb > parts
+
+
+def test_command_prints_it() -> None:
+    asked = ["plan", str(CARD_FRAUD), "--rate", "500", "--entities", "50000"]
+    shown = CliRunner().invoke(app, [*asked, "--entities", "terminal=10000"])
+    assert shown.exit_code == 0, shown.output
+    assert "slots                 2: a TaskManager each" in shown.output
+    found = json.loads(CliRunner().invoke(app, [*asked, "--json"]).stdout)
+    assert found["entities"]["terminal"]["keys"] == 50_000
+
+
+@pytest.mark.parametrize("given", ["many", "0", "shop=3", "=5x"])
+def test_entities_are_numbers(given: str) -> None:
+    asked = ["plan", str(CARD_FRAUD), "--rate", "5", "--entities", given]
+    result = CliRunner().invoke(app, asked)
+    assert isinstance(result.exception, SpecError)
+    assert f"--entities {given}: write N, or customer=N, terminal=N" in str(result.exception)
+
+
+def test_each_entity_has_a_number() -> None:
+    asked = ["plan", str(CARD_FRAUD), "--rate", "5", "--entities", "customer=5"]
+    result = CliRunner().invoke(app, asked)
+    assert "does not say how many keys 'terminal' has" in str(result.exception)
