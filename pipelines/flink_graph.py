@@ -9,7 +9,7 @@ that no operator has inputs of two slot sharing groups.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pyflink.common import Configuration, Types
@@ -21,12 +21,15 @@ from pipelines.errors import FlinkError
 from pipelines.flink import EXACTLY_ONCE, MAX_PARALLELISM, FlinkSettings, bounded_folder
 from pipelines.flink_hop import KeyedHop, PlainHop, emitted_type, record_type
 from pipelines.flink_uids import hop_uid, name_all, uid_prefix
-from pipelines.job import SOURCE_HEADER, Hop, Job
+from pipelines.job import MAX_CARRIED, SOURCE_HEADER, Hop, Job
 
 # Bytes to text one to one: UTF-8 would fold all invalid keys into one. No key counts as b"".
 KEY = "DECODE(COALESCE(`k`, X''), 'ISO-8859-1')"
 # Of a TIMESTAMP_LTZ, milliseconds since the epoch; SQL has no function for it.
 MILLIS = "EXTRACT(EPOCH FROM `ts`) * 1000 + EXTRACT(MILLISECOND FROM `ts`)"
+PROMETHEUS = "org.apache.flink.metrics.prometheus.PrometheusReporterFactory"
+ABSENT = "-"
+"""Stands for a header that a record does not have: nothing that Base64 has."""
 
 
 class Graph:
@@ -70,7 +73,9 @@ class Graph:
         hops: dict[int, str] = {}
         for index, hop in enumerate(self.job.hops):
             entering = self._stream(records, hop.keyed)
-            function = (KeyedHop if hop.keyed else PlainHop)(self.job, index, self._input_topics())
+            function = (KeyedHop if hop.keyed else PlainHop)(
+                self.job, index, self._input_topics(), self.settings.metrics
+            )
             uid = hop_uid(self.job, hop.name)
             leaving = entering.process(function, output_type=emitted_type()).name(uid).uid(uid)
             hops[leaving._j_data_stream.getTransformation().getId()] = hop.name
@@ -81,7 +86,7 @@ class Graph:
             view = f"hop_{index}"
             self.tables.create_temporary_view(view, leaving)
             self._sink(view, hop)
-            records = f"SELECT `src`, `k`, `v`, `part`, `off`, `ts` FROM {view} WHERE `out` = 0"
+            records = f"SELECT {RECORD} FROM {view} WHERE `out` = 0"
         self._sinks.attach_as_datastream()
         return name_all(self.job, self.env._j_stream_execution_environment, hops)
 
@@ -109,22 +114,23 @@ class Graph:
                 f"CREATE TABLE {table} (`k` BYTES, `v` BYTES, "
                 "`part` INT METADATA FROM 'partition' VIRTUAL, "
                 "`off` BIGINT METADATA FROM 'offset' VIRTUAL, "
-                "`ts` TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL"
+                "`ts` TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL, "
+                "`headers` MAP<STRING, BYTES> METADATA VIRTUAL"
                 f") WITH ({_options(options)})"
             )
             queries.append(
-                f"SELECT {number} AS `src`, `k`, `v`, `part`, `off`, {MILLIS} AS `ts` FROM {table}"
+                f"SELECT {number} AS `src`, `k`, `v`, `part`, `off`, {MILLIS} AS `ts`, "
+                f"{_packed(self.job.carry)} AS `hdr` FROM {table}"
             )
         return " UNION ALL ".join(queries)
 
     def _stream(self, records: str, keyed: bool) -> Any:
-        row = "`src`, `k`, `v`, `part`, `off`, `ts`"
         if not keyed:
-            table = self.tables.sql_query(f"SELECT {row} FROM ({records})")
+            table = self.tables.sql_query(f"SELECT {RECORD} FROM ({records})")
             return self.tables.to_append_stream(table, record_type())
         # Java's own convention, (key, record), which the selector and Python's operator share.
         pairs = self.tables.to_append_stream(
-            self.tables.sql_query(f"SELECT {KEY} AS `key`, ROW({row}) AS `r` FROM ({records})"),
+            self.tables.sql_query(f"SELECT {KEY} AS `key`, ROW({RECORD}) AS `r` FROM ({records})"),
             Types.ROW([Types.STRING(), record_type()]),
         )
         functions = get_gateway().jvm.org.apache.flink.streaming.api.functions.python
@@ -141,7 +147,15 @@ class Graph:
         source = (
             f"CASE `src` {topics} END || CAST(`part` AS STRING) || '/' || CAST(`off` AS STRING)"
         )
-        header = f"MAP[{_quoted(SOURCE_HEADER)}, ENCODE({source}, 'UTF-8')]"
+        headers = [f"{_quoted(SOURCE_HEADER)}, ENCODE({source}, 'UTF-8')"]
+        header = f"MAP[{headers[0]}]"
+        if self.job.carry:
+            headers += [
+                f"{_quoted(name)}, {_unpacked(number)}"
+                for number, name in enumerate(self.job.carry)
+            ]
+            # A header without a value is left out by the sink.
+            header = f"CASE WHEN `hdr` IS NULL THEN {header} ELSE MAP[{', '.join(headers)}] END"
         for number, stream in enumerate(self.job.outputs, 1):
             table = f"{view}_output_{number}"
             topic = self.topics[stream]
@@ -171,7 +185,7 @@ class Graph:
         }
 
     def _client(self) -> dict[str, str]:
-        client = {"acks": "all", "linger.ms": "0", **self.settings.client}
+        client = {"acks": "all", "linger.ms": "1", **self.settings.client}
         return {
             "connector": "kafka",
             "key.format": "raw",
@@ -181,6 +195,35 @@ class Graph:
             **{f"properties.{name}": value for name, value in client.items()},
             "properties.bootstrap.servers": self.settings.bootstrap,
         }
+
+
+RECORD = "`src`, `k`, `v`, `part`, `off`, `ts`, `hdr`"
+"""The columns of `record_type`."""
+
+
+def _packed(carry: Sequence[str]) -> str:
+    """Return SQL for the headers to carry as one text, or NULL where a record has none of them.
+
+    As text that Python hands through unread: most records have none, and a NULL costs nothing. To
+    TO_BASE64 all is text, so each value's bytes are first taken one to one for characters.
+    """
+    if not carry:
+        return "CAST(NULL AS STRING)"
+    values = [f"DECODE(`headers`[{_quoted(name)}], 'ISO-8859-1')" for name in carry]
+    size = " + ".join(f"COALESCE(CHAR_LENGTH({value}), 0)" for value in values)
+    text = " || ',' || ".join(f"COALESCE(TO_BASE64({value}), '{ABSENT}')" for value in values)
+    none = ",".join(ABSENT for _ in values)
+    return (
+        "CASE WHEN CARDINALITY(`headers`) = 0 THEN CAST(NULL AS STRING) "
+        f"WHEN {size} > {MAX_CARRIED} THEN CAST(NULL AS STRING) "
+        f"ELSE NULLIF({text}, '{none}') END"
+    )
+
+
+def _unpacked(number: int) -> str:
+    """Return SQL for the bytes of one of the headers that `_packed` put together, or NULL."""
+    value = f"NULLIF(SPLIT_INDEX(`hdr`, ',', {number}), '{ABSENT}')"
+    return f"ENCODE(FROM_BASE64({value}), 'ISO-8859-1')"
 
 
 def configure(settings: FlinkSettings) -> dict[str, str]:
@@ -216,6 +259,9 @@ def configure(settings: FlinkSettings) -> dict[str, str]:
         "rest.port": str(settings.web_port),
         **_restarts(0 if settings.bounded and settings.restarts is None else settings.restarts),
     }
+    if settings.flink_metrics:
+        found["metrics.reporter.prom.factory.class"] = PROMETHEUS
+        found["metrics.reporter.prom.port"] = settings.flink_metrics
     if checkpoints:
         found["execution.checkpointing.interval"] = f"{settings.checkpoint_interval_ms} ms"
     if settings.restore is not None:

@@ -152,7 +152,9 @@ has ``fetch.min.bytes``, and from send to receive took 0.4 ms in the median with
 PRODUCER: Mapping[str, str] = {
     "acks": "all",
     "enable.idempotence": "true",
-    "linger.ms": "0",  # 5 in both clients
+    # 5 in both clients. With 0 each decision is a request of its own, and the broker's time is
+    # taken from the job: on 2 cores it made 4,600 decisions a second, with 1 it made 6,100.
+    "linger.ms": "1",
     "partitioner": "murmur2_random",
 }
 """Defaults of producers."""

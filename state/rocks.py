@@ -1,5 +1,6 @@
 """Keyed state in RocksDB: the embedded engine's store."""
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -59,6 +60,8 @@ class RocksStore:
                 ) from None
             raise StateError(f"the state in {folder} cannot be opened: {error}") from None
         self._dirty: dict[bytes, bytes | None] = {}
+        self._folder = folder
+        self._failed = False
 
     def keyed(self, hop: str, key: bytes = b"") -> "RocksState":
         """Return a view of one hop's keys; set its ``key`` before each use."""
@@ -89,13 +92,22 @@ class RocksStore:
                 batch.put(key, value)
         for name, value in meta.items():
             batch.put(META + name.encode(), value)
-        self._db.write(batch)
+        try:
+            self._db.write(batch)
+        except Exception as error:  # a full disk, mostly
+            self._failed = True
+            raise StateError(
+                f"the state in {self._folder} cannot be written: {error}; make room and start "
+                "again: what was not committed is done again"
+            ) from None
         self._dirty.clear()
 
     def close(self) -> None:
         """Let go of the folder; what was not committed is dropped."""
         self._dirty.clear()
-        self._db.close()
+        # What could not be written cannot be closed either, and has been said.
+        with contextlib.suppress(Exception) if self._failed else contextlib.nullcontext():
+            self._db.close()
 
 
 class RocksState:
@@ -107,6 +119,11 @@ class RocksState:
         self._chunk = CHUNK + hop.encode() + b"\0"
         self._cache = HeadCache()
         self.key = key
+
+    @property
+    def cache(self) -> HeadCache:
+        """The heads in memory."""
+        return self._cache
 
     def get(self) -> bytes | None:
         head = self._cache.get(self.key)

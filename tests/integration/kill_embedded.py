@@ -1,0 +1,94 @@
+"""Runs the score job on the embedded engine, and kills it at random points.
+
+    python kill_embedded.py '{"pipeline": …, "bootstrap": …, "state": …, "times": 20, "seed": 1}'
+
+Each run is a fork of this process, which has imported everything: it reads within milliseconds.
+Prints how many of them were killed before they had read to the end of the topic.
+"""
+
+import json
+import os
+import random
+import resource
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipelines import jobs
+from pipelines.broker import KafkaBroker, topics_of
+from pipelines.embedded import run_kafka
+from pipelines.kafka import clients
+from pipelines.pipeline import load
+from pipelines.spec import Settings
+
+
+def run(asked: dict[str, Any], stop: threading.Event, begun: int) -> None:
+    """Run the job to the end of its topic; close ``begun`` when it is about to read."""
+    if asked.get("file_size"):  # no file may grow beyond it: what a full disk does to a writer
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (asked["file_size"], asked["file_size"]))
+    job = jobs.score(load(Path(asked["pipeline"])))
+    made = clients(Settings(kafka={"bootstrap.servers": asked["bootstrap"]}))
+    topics = asked["topics"]
+
+    def broker(offsets: Mapping[str, int]) -> KafkaBroker:
+        inputs, outputs = topics_of(job.inputs, topics), topics_of(job.outputs, topics)
+        opened = KafkaBroker(made, inputs, outputs, offsets)
+        os.close(begun)
+        return opened
+
+    run_kafka(
+        job,
+        broker,
+        Path(asked["state"]),
+        stop=stop,
+        bounded=True,
+    )
+
+
+def forked(asked: dict[str, Any]) -> int:
+    """Start a run, and return its process's id once it is about to read, or has ended.
+
+    It ends with code 0, or 1 and what it raised.
+    """
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(writing)
+        os.read(reading, 1)  # returns when the other end is closed
+        os.close(reading)
+        return pid
+    try:
+        os.close(reading)
+        stop = threading.Event()
+        signal.signal(signal.SIGTERM, lambda *_: stop.set())
+        run(asked, stop, writing)
+        os._exit(0)
+    except BaseException as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        os._exit(1)
+
+
+def main() -> None:
+    """Kill run after run, and let the last one go to the end."""
+    asked = json.loads(sys.argv[1])
+    random_source = random.Random(asked["seed"])
+    number = getattr(signal, asked.get("signal", "SIGKILL"))
+    killed = 0
+    for _ in range(asked["times"]):
+        pid = forked(asked)
+        time.sleep(random_source.uniform(*asked["between"]))
+        os.kill(pid, number)
+        _, status = os.waitpid(pid, 0)
+        killed += os.WIFSIGNALED(status) or number != signal.SIGKILL
+    _, status = os.waitpid(forked(asked), 0)
+    print(killed)
+    sys.exit(os.waitstatus_to_exitcode(status))
+
+
+if __name__ == "__main__":
+    main()
