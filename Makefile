@@ -4,25 +4,28 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ENGINE ?= flink
 SECONDS ?= 60
-RATE ?= 500
+MINUTES ?= 60
 
 # Bytecode is worth half of the start: write it, whatever the shell says.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test bench lint docs setup clean
+.PHONY: demo test bench chaos lint docs setup clean
 .DEFAULT_GOAL := help
 
 help:  ## show this
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-6s %s\n", $$1, $$2}' Makefile
 
 demo: $(VENV)/run.stamp $(if $(filter flink,$(ENGINE)),$(VENV)/flink.stamp)  ## card payments decided live: SECONDS=60 RATE=500 ENGINE=flink|embedded
-	@$(BIN)/python examples/card-fraud/demo.py --engine=$(ENGINE) --seconds=$(SECONDS) --rate=$(RATE)
+	@$(BIN)/python examples/card-fraud/demo.py --engine=$(ENGINE) --seconds=$(SECONDS) --rate=$(or $(RATE),500)
 
 test: lint  ## lint, types, layers, and every test
 	@$(BIN)/python -m pytest
 
 bench: $(VENV)/flink.stamp  ## how fast, beside peers, about an hour: EVENTS=600000
 	@$(BIN)/python load-tests/bench.py $(if $(EVENTS),--events=$(EVENTS))
+
+chaos: $(VENV)/flink.stamp  ## kill -9 for an hour: MINUTES=60 RATE=2000 ENGINE=flink|embedded
+	@$(BIN)/python load-tests/chaos/main.py --engine=$(ENGINE) --minutes=$(MINUTES) --rate=$(or $(RATE),2000) --record=load-tests/RESULTS.md
 
 lint: $(VENV)/dev.stamp  ## ruff, mypy, import-linter
 	@$(BIN)/ruff check .

@@ -38,6 +38,7 @@ from operators import bundle as bundles
 from operators.message import Message
 from pipelines import jobs
 from pipelines.embedded import run_kafka
+from pipelines.metrics import Endpoint
 from pipelines.pipeline import Pipeline, load
 from pipelines.spec import Settings
 from pipelines.streams import DECISIONS, EVENTS, definition, stream_decoder
@@ -107,8 +108,8 @@ def messages(count: int) -> list[Message]:
     ]
 
 
-def run(pipeline: Pipeline, made: Sequence[Message]) -> Memory:
-    """Run the score job over events in memory."""
+def run(pipeline: Pipeline, made: Sequence[Message], metrics: Endpoint | None = None) -> Memory:
+    """Run the score job over events in memory, and show its metrics somewhere or nowhere."""
     broker = Memory(made)
     with tempfile.TemporaryDirectory() as folder:
         run_kafka(
@@ -117,6 +118,7 @@ def run(pipeline: Pipeline, made: Sequence[Message]) -> Memory:
             Path(folder),
             stop=threading.Event(),
             bounded=True,
+            metrics=metrics,
         )
     return broker
 
@@ -262,12 +264,13 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=60_000)
     parser.add_argument("--spy", action="store_true", help="sample it with py-spy, too")
     parser.add_argument("--json", action="store_true", help="print the parts as JSON")
+    parser.add_argument("--metrics", action="store_true", help="count and time, and serve it")
     parser.add_argument("--only-run", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     pipeline = load(HERE / "bench" / f"{asked.pipeline}.yaml")
     made = messages(asked.events)
     commit = Timed(RocksStore, "commit")
-    broker = run(pipeline, made)
+    broker = run(pipeline, made, Endpoint("127.0.0.1", 0, 0) if asked.metrics else None)
     if asked.only_run:
         return
     total, clock = per_event(broker, asked.events)

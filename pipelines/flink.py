@@ -79,7 +79,7 @@ class FlinkSettings:
         Consumer group; ``<pipeline>.<job>`` if None.
     restarts
         How often a failing job is started again before it is given up, with pauses from 1 s
-        doubling to 30 s; the count is forgotten after 10 minutes without failure. 0 gives up at
+        doubling to 5 s; the count is forgotten after 10 minutes without failure. 0 gives up at
         once, None never.
     parallelism
         Subtasks of each operator.
@@ -90,6 +90,12 @@ class FlinkSettings:
         How long a record may wait for others on its way between hops; 0 sends each at once.
     heap_mb, managed_mb
         Megabytes of the mini cluster's Java heap, and of RocksDB's cache and write buffers.
+    metrics
+        ``host:first-last``: where each process shows what its hops count and time, at the first
+        port that is free; None counts and times nothing.
+    flink_metrics
+        Ports, ``first-last``, of the mini cluster's own metrics, at all addresses of the machine;
+        empty for none.
     web_port
         Of the mini cluster's REST API and web interface, on 127.0.0.1; 0 takes a free one.
     java_options
@@ -116,6 +122,8 @@ class FlinkSettings:
     buffer_timeout_ms: int = 0
     heap_mb: int = 1024
     managed_mb: int = 256
+    metrics: str | None = None
+    flink_metrics: str = ""
     web_port: int = 0
     java_options: Sequence[str] = ()
     python_path: Sequence[Path] = ()
