@@ -23,7 +23,7 @@ import re
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -55,8 +55,9 @@ ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "card-fraud"
 SOURCES = 5_000
 """Real events that the mutated ones are made of."""
-REUSED = 0.03
-"""Share of the events that are another once more."""
+RETRIED, REUSED, RECENT = 0.02, 0.02, 100
+"""Share of the events that are one of their pipeline's last so many once more; share of those that
+are made of one's record."""
 START, STEP, JITTER = 1_767_600_000_000, 1_000, 3_600_000
 """Milliseconds: when the first event is, how far the others lie apart, and how far out of order."""
 WHOLE = 0.15
@@ -281,9 +282,13 @@ def lanes(folder: Path) -> list[Lane]:
     in_json = {"format": "json", "schema": "nullable.avsc"}
     large = {"fields": {"amount": {"max": 1e5}}}
     return [
-        Lane(pipeline("avro", {"keyed_by": "customer"}), avro, partial(broken_avro, avro)),
         Lane(
-            pipeline("confluent", {"format": "confluent", "dedupe": "1d"}),
+            pipeline("avro", {"keyed_by": "customer", "max_ahead": "30d"}),
+            avro,
+            partial(broken_avro, avro),
+        ),
+        Lane(
+            pipeline("confluent", {"format": "confluent", "dedupe": "1d", "max_ahead": "30d"}),
             confluent,
             partial(broken_avro, confluent),
         ),
@@ -310,6 +315,7 @@ class Events:
         bodies = [module.encode(each) for each in islice(module.transactions(world), SOURCES)]
         records = [fastavro.schemaless_reader(io.BytesIO(body), raw, None) for body in bodies]
         self._records = records
+        self._recent: dict[str, deque[tuple[dict[str, Any], Message]]] = {}
         self._lanes = [(lane, [lane.encode(record) for record in records]) for lane in made]
 
     def batch(self, number: int, most: int) -> tuple[Lane, list[Message]]:
@@ -321,10 +327,14 @@ class Events:
 
     def _message(self, lane: Lane, bodies: Sequence[bytes], number: int) -> Message:
         rng = self._rng
+        recent = self._recent.setdefault(lane.pipeline.spec.pipeline, deque(maxlen=RECENT))
+        if recent and rng.random() < RETRIED:
+            return rng.choice(recent)[1]._replace(offset=number)
         record = dict(rng.choice(self._records))
-        if rng.random() > REUSED:
-            record["transaction_id"] = f"t{number}"
-            record["event_time"] = START + number * STEP + rng.randrange(JITTER)
+        record["transaction_id"] = f"t{number}"
+        record["event_time"] = START + number * STEP + rng.randrange(JITTER)
+        if recent and rng.random() < REUSED:
+            record = rng.choice(recent)[0]
         value = lane.encode(record)
         made: bytes | None = value
         way = rng.random()
@@ -342,7 +352,9 @@ class Events:
         stamp = record["event_time"] + rng.choice((0, 0, 5, 1_000, 86_400_000))
         if rng.random() < 0.03:
             stamp = rng.choice((-1, 0, 1, 2**62))
-        return Message(EVENTS, key, made, "fuzz", 0, number, stamp)
+        message = Message(EVENTS, key, made, "fuzz", 0, number, stamp)
+        recent.append((record, message))
+        return message
 
 
 # Checking what comes out

@@ -7,6 +7,25 @@ from typing import Any
 from operators.message import Emit
 from operators.records import AMOUNT_SCALE, COMPARISON, Encode, amount_bytes
 
+MAX_CURRENCIES, MAX_CODE = 300, 16
+"""Most currencies that amounts are added up in, and most characters of one; ISO 4217 has 180, of
+three letters. Without a limit, a producer of garbage makes records that Kafka does not take."""
+
+
+def add_amount(amounts: dict[str, int], currency: str, amount: int) -> None:
+    """Add an amount to those of its currency; one currency too many is left out.
+
+    >>> amounts = {"EUR": 5}
+    >>> add_amount(amounts, "EUR", 2)
+    >>> add_amount(amounts, "E" * 17, 2)
+    >>> amounts
+    {'EUR': 7}
+    """
+    if currency in amounts:
+        amounts[currency] += amount
+    elif len(amounts) < MAX_CURRENCIES and len(currency) <= MAX_CODE:
+        amounts[currency] = amount
+
 
 class Comparisons:
     """Keeps the running totals of each challenger.
@@ -51,7 +70,7 @@ class Comparisons:
                 total[0] += seen
                 count += seen
                 for currency, amount in amounts.items():
-                    total[1][currency] = total[1].get(currency, 0) + amount
+                    add_amount(total[1], currency, amount)
         total = sum(pair[0] for pair in pairs.values())
         matrix = [(*json.loads(pair), *cell) for pair, cell in sorted(pairs.items())]
         agreed = sum(seen for champion, challenger, seen, _ in matrix if champion == challenger)

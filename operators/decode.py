@@ -15,7 +15,7 @@ import fastavro
 
 from operators.errors import BadRecord
 from operators.expressions import Kind
-from operators.schema import MICROS, Field, Schema, mismatch
+from operators.schema import MICROS, Field, Schema, mismatch, unbounded
 
 CONFLUENT_MAGIC = 0
 CONFLUENT_HEADER = 5  # the magic byte, then the schema's id as a big-endian 32-bit integer
@@ -87,7 +87,7 @@ def confluent_decoder(schema: Schema, writer_schema: WriterSchema) -> Decode:
                 raise BadRecord(
                     "decode", "unknown-schema", f"unknown schema id {schema_id}"
                 ) from None
-            wrong = mismatch(writer, schema)
+            wrong = mismatch(writer, schema) or unbounded(writer)
             if wrong is not None:
                 raise BadRecord("decode", "schema-mismatch", f"schema id {schema_id}: {wrong}")
             reader = readers[schema_id] = _avro_reader(writer, schema.raw)
@@ -132,6 +132,10 @@ def json_decoder() -> Decode:
             record = json.loads(value, parse_float=Decimal, parse_constant=_no_constant)
         except (ValueError, RecursionError) as error:
             raise BadRecord("decode", "not-json", f"not JSON: {error}") from None
+        except ArithmeticError:  # of a Decimal
+            raise BadRecord(
+                "decode", "not-json", "not JSON: a number has an exponent of too many digits"
+            ) from None
         if not isinstance(record, dict):
             raise BadRecord(
                 "decode", "not-a-record", f"a JSON object is wanted, not {type(record).__name__}"

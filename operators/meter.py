@@ -72,9 +72,9 @@ class Meter:
         self._at = self.clock()
         return True
 
-    def lap(self, stage: str) -> None:
-        """End a stage of an event that is timed."""
+    def lap(self, stage: str, events: int = 1) -> None:
+        """End a stage of an event that is timed, or of several, of which it is one's share."""
         assert self.clock is not None
         now = self.clock()
-        self.stages[stage].observe(now - self._at)
+        self.stages[stage].observe((now - self._at) // events)
         self._at = now

@@ -18,9 +18,12 @@ DRIFT = "drift"
 COMPARISON = "comparison"
 
 MAX_RAW = 65_536
-"""Raw bytes kept in a dead letter: with the rest of it far below Kafka's 1 MB for a request."""
+"""Raw bytes kept of a dead letter's key, and of its value."""
 MAX_REASON = 1_000
 """Characters of a reason: a decoder's message may quote the record."""
+MAX_LETTER = 212_992
+"""Bytes that a dead letter takes at most: 208 KiB, far below Kafka's 1 MiB for a request. Its Kafka
+key is counted in, and 8 KiB for headers."""
 ID_BYTES = 16
 """Of a decision's id; twice as many hexadecimal digits."""
 AMOUNT_SCALE = 6
@@ -226,7 +229,8 @@ def dead_letter(
     key, value
         Raw, as they came from the topic.
     """
-    reason = str(error)
+    # A function of one's own may raise with a lone surrogate in its text, which has no bytes.
+    reason = str(error).encode("utf-8", "backslashreplace").decode()
     return {
         "pipeline": pipeline,
         "job": job,

@@ -11,7 +11,7 @@ from itertools import compress
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from operators.bundle import Bundle, Scored
+from operators.bundle import Bundle, Card, Scored
 from operators.decide import SCORE, Decide, Verdict
 from operators.decode import Decode, Event, Extract
 from operators.errors import BadRecord
@@ -38,6 +38,14 @@ is ever kept for, so there is no hot key of the missing."""
 JOB = "score"
 FEATURES = "features"
 """The output of a job that stops short of the model: what a model is trained on."""
+
+MAX_NAME = 1_024
+"""Most bytes of an event's id, and of each of its keys: they stand in every output."""
+MAX_TEXT = 65_536
+"""Most bytes of an event's texts that the pipeline reads, together: the decision repeats those that
+rules read, and must not outgrow what Kafka takes."""
+SHORT = MAX_NAME // 2
+"""A record of so few bytes holds no text too large, even if it is JSON in UTF-16."""
 
 SECONDS_BEFORE, NEAR_S = 100_000_000_000, 10 * 366 * 86_400
 """A time below the first (of March 1973, in milliseconds) that is within ten years of its record's
@@ -119,6 +127,8 @@ class Intake:
                 raise BadRecord("decode", "tombstone", TOMBSTONE)
             raise BadRecord("decode", "empty", "the record's value is empty")
         event = self._extract(self._decode(value))
+        if len(value) > SHORT:
+            _check_sizes(event)
         if self._keyed and message.key != (event.keys[0] or "").encode():
             raise BadRecord(
                 "validate",
@@ -153,6 +163,32 @@ class Intake:
                 "time-in-seconds",
                 f"the event's time, {time}, is in seconds: verdict reads milliseconds",
             )
+
+
+def _check_sizes(event: Event) -> None:
+    """Refuse an event whose decision Kafka might not take: the stream would end there."""
+    for number, name in enumerate((event.id, *event.keys)):
+        size = 0 if name is None else len(name.encode())
+        if size > MAX_NAME:
+            what = f"key {number}" if number else "id"
+            raise BadRecord(
+                "validate",
+                "too-large",
+                f"the event's {what} has {size:,} bytes; {MAX_NAME:,} at most: mend the producer",
+            )
+    texts = {path: len(value.encode()) for path, value in event.fields.items() if _is_text(value)}
+    if sum(texts.values()) > MAX_TEXT:
+        longest = max(texts, key=texts.__getitem__)
+        raise BadRecord(
+            "validate",
+            "too-large",
+            f"field '{longest}' has {texts[longest]:,} bytes; the texts that the pipeline reads "
+            f"may have {MAX_TEXT:,} together: mend the producer",
+        )
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
 class Finish:
@@ -211,11 +247,16 @@ class Finish:
 
     def many(self, carries: Sequence[Carry], meter: Meter) -> list[bytes | BadRecord]:
         """Do the same for many at once; an error stands in the place of what it kept from being."""
+        timed = bool(carries) and meter.start()
         for carry in carries:
             carry.features.extend(self._formulas(carry.event.fields))
+        if timed:
+            meter.lap("formulas", len(carries))
         known = [self._is_scored(carry) for carry in carries]
         rows = [self._inputs(carry.features) for carry in compress(carries, known)]
         scores = iter(self._bundle.many(rows))
+        if timed:
+            meter.lap("score", len(rows) or 1)
         found: list[bytes | BadRecord] = []
         for carry, is_scored in zip(carries, known, strict=True):
             score = next(scores) if is_scored else None
@@ -223,10 +264,16 @@ class Finish:
                 found.append(score)
                 continue
             try:
-                found.append(self._concluded(carry, score, meter, False))
+                found.append(self._concluded(carry, score, meter, timed))
             except BadRecord as error:
                 found.append(error)
+            timed = False  # one stands for all of them
         return found
+
+    @property
+    def card(self) -> Card:
+        """What the model says of itself."""
+        return self._bundle.card
 
     @property
     def batches(self) -> bool:
@@ -397,6 +444,8 @@ class EntityHop:
         self._finish = finish
         self._dead = DeadLetters(pipeline, encode_dead, self.meter)
         self._seen = seen
+        self.models = (finish.card,) if isinstance(finish, Finish) else ()
+        """What the models that it asks say of themselves."""
         self.defers = False
 
     def defer(self) -> bool:

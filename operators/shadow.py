@@ -7,6 +7,7 @@ from operators.bundle import Bundle
 from operators.decide import SCORE, Decide
 from operators.errors import BadRecord
 from operators.message import Emit, Message
+from operators.meter import Meter
 from operators.records import (
     DEAD_LETTERS,
     SHADOW_SCORES,
@@ -47,6 +48,9 @@ class Shadow:
         encode: Encode,
         encode_dead: Encode,
     ) -> None:
+        self.meter = Meter()
+        self.models = tuple(bundle.card for bundle in challengers)
+        """What the models that it asks say of themselves."""
         self._pipeline = pipeline
         self._challengers = challengers
         self._decide = decide
@@ -110,5 +114,6 @@ class Shadow:
         return Emit(SHADOW_SCORES, message.key or b"", self._encode(record))
 
     def _dead(self, message: Message, error: BadRecord) -> Emit:
+        self.meter.counts[DEAD_LETTERS, error.stage, error.kind] += 1
         letter = dead_letter(self._pipeline, JOB, message, error, message.key, message.value)
         return Emit(DEAD_LETTERS, letter["key"] or b"", self._encode_dead(letter))

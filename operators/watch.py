@@ -15,9 +15,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from operators.compare import add_amount
 from operators.errors import BadRecord
 from operators.histogram import bin_of
 from operators.message import NEXT, Emit, Message
+from operators.meter import Meter
 from operators.records import (
     DEAD_LETTERS,
     DECISIONS,
@@ -81,6 +83,7 @@ class Split:
         decode_shadow: Decode,
         encode_dead: Encode,
     ) -> None:
+        self.meter = Meter()
         self._pipeline = pipeline
         self._names = [name for name in names if name != SCORE]
         self._decoders = {DECISIONS: decode_decision, SHADOW_SCORES: decode_shadow}
@@ -93,6 +96,7 @@ class Split:
                 raise BadRecord("decode", "tombstone", TOMBSTONE)
             record = self._decoders[message.stream](message.value)
         except BadRecord as error:
+            self.meter.counts[DEAD_LETTERS, error.stage, error.kind] += 1
             letter = dead_letter(self._pipeline, JOB, message, error, message.key, message.value)
             return (Emit(DEAD_LETTERS, letter["key"] or b"", self._encode_dead(letter)),)
         number = bucket(record["event_id"])
@@ -216,8 +220,7 @@ class Bucket:
         pair = summary["pairs"].setdefault(json.dumps(record["actions"]), [0, {}])
         pair[0] += 1
         if record["amount"] is not None and record["currency"] is not None:
-            currency = record["currency"]
-            pair[1][currency] = pair[1].get(currency, 0) + record["amount"]
+            add_amount(pair[1], record["currency"], record["amount"])
         state.put(json.dumps(summary).encode())
         return out
 

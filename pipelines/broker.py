@@ -1,21 +1,20 @@
 """Kafka as the embedded engine sees it: records in at known offsets, records out, acknowledged."""
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka import KafkaError as ClientError
 
-from operators.message import Message
+from operators.message import Headers, Message
 from pipelines.embedded import Output
 from pipelines.errors import KafkaError
-from pipelines.job import SOURCE_HEADER
+from pipelines.job import MAX_CARRIED, SOURCE_HEADER
 from pipelines.kafka import Clients, require
 
 FLUSH_S = 60.0
 """How long outputs may stay unacknowledged before the run gives up; the client retries."""
-LINGER_MS = 0.5
-"""How long an output waits for others to go with it: without, each is a request of its own."""
 
 
 class KafkaBroker:
@@ -32,6 +31,8 @@ class KafkaBroker:
         Stream -> topic.
     offsets
         ``topic/partition`` -> next offset; partitions that are not named start at their beginning.
+    carry
+        Names of headers that go from a record to what comes of it.
 
     Raises
     ------
@@ -45,15 +46,16 @@ class KafkaBroker:
         inputs: Mapping[str, str],
         outputs: Mapping[str, str],
         offsets: Mapping[str, int],
+        carry: Sequence[str] = (),
     ) -> None:
         partitions = require(clients, [*inputs.values(), *outputs.values()])
         self._streams = {topic: stream for stream, topic in inputs.items()}
         self._outputs = outputs
+        self._carry = tuple(carry)
         self._failure: ClientError | None = None
-        linger = max(LINGER_MS, float(clients.producer["linger.ms"]))
         # A call of Python's for each record that arrived would cost as much as to send one.
         sparing = {"delivery.report.only.error": True, "on_delivery": self._delivered}
-        self._producer = Producer({**clients.producer, "linger.ms": linger, **sparing})
+        self._producer = Producer({**clients.producer, **sparing})
         # Offsets alone do not tell where a topic ends: a transaction's marker has one, too.
         ours = {"group.id": "verdict-embedded", "enable.partition.eof": True}
         self._consumer = Consumer({**clients.consumer, **ours})
@@ -63,7 +65,12 @@ class KafkaBroker:
             for partition in range(partitions[topic])
         ]
         self._ends: dict[str, int] = {}
-        self._read_out: set[str] = set()
+        self._read_out: dict[str, int] = {}
+        """Partition -> where it ended when it was read to its end: past a transaction's marker."""
+        self._settled: dict[str, int] = {}
+        """The same of those whose records the engine has decided."""
+        self._closing = threading.Lock()
+        self._closed = False
         self._check(offsets)
         self._consumer.assign(self._assigned)
 
@@ -79,6 +86,7 @@ class KafkaBroker:
 
     def poll(self, most: int, timeout: float) -> list[Message]:
         """Return the records that wait, in each partition's order; wait for the first of them."""
+        self._settled = dict(self._read_out)
         first = self._consumer.poll(timeout)
         if first is None:
             return []
@@ -91,7 +99,7 @@ class KafkaBroker:
             return True
         if error.code() != ClientError._PARTITION_EOF:
             raise KafkaError(f"reading {record.topic()}: {error.str()}")
-        self._read_out.add(_name(record.topic(), record.partition()))
+        self._read_out[_name(record.topic(), record.partition())] = record.offset()
         return False
 
     def _message(self, record: Any) -> Message:
@@ -104,7 +112,19 @@ class KafkaBroker:
             record.partition(),
             record.offset(),
             record.timestamp()[1],
+            self._carried(record) if self._carry else (),
         )
+
+    def _carried(self, record: Any) -> Headers:
+        """Select the headers to carry, in the order of their names; the last of a name counts."""
+        headers = record.headers()
+        if headers is None:
+            return ()
+        given = dict(headers)
+        found = [(name, given[name]) for name in self._carry if given.get(name) is not None]
+        if sum([len(value) for _, value in found]) > MAX_CARRIED:
+            return ()
+        return tuple(found)
 
     def send(self, output: Output) -> None:
         """Hand a record to the producer; `flush` says whether it arrived."""
@@ -117,7 +137,7 @@ class KafkaBroker:
                     topic,
                     key=output.key,
                     value=output.value,
-                    headers=[(SOURCE_HEADER, source)],
+                    headers=[(SOURCE_HEADER, source), *cause.carried],
                 )
                 return
             except BufferError:  # the producer's queue is full: wait for acknowledgements
@@ -155,6 +175,23 @@ class KafkaBroker:
             for partition, end in self._ends.items()
         )
 
+    def lags(self, offsets: Mapping[str, int]) -> dict[tuple[str, int], int]:
+        """Return how many records of each partition lie past an offset, without asking the broker.
+
+        The client knows it from the last records it fetched; a partition of which it has heard
+        nothing yet is left out. May be called from any thread.
+        """
+        found = {}
+        with self._closing:
+            for assigned in () if self._closed else self._assigned:
+                low, high = self._consumer.get_watermark_offsets(assigned, cached=True)
+                if high < 0:
+                    continue
+                name = _name(assigned.topic, assigned.partition)
+                at = max(low, offsets.get(name, 0), self._settled.get(name, 0))
+                found[assigned.topic, assigned.partition] = max(0, high - at)
+        return found
+
     def _watermarks(self, partition: TopicPartition) -> tuple[int, int]:
         try:
             low, high = self._consumer.get_watermark_offsets(partition, timeout=10)
@@ -164,6 +201,8 @@ class KafkaBroker:
 
     def close(self) -> None:
         """Leave the broker."""
+        with self._closing:
+            self._closed = True
         self._consumer.close()
 
 

@@ -2,11 +2,10 @@
 
 import contextlib
 import json
-import logging
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from pipelines import jobs
+from pipelines import jobs, logs
 from pipelines.errors import FlinkError, SpecError
 from pipelines.job import Job
 from pipelines.pipeline import Pipeline, check_models, load
@@ -240,6 +239,7 @@ def _run_kafka(
     from pipelines.broker import KafkaBroker, topics_of
     from pipelines.embedded import run_kafka
     from pipelines.kafka import clients
+    from pipelines.metrics import Endpoint
 
     job = jobs.job(loaded, name)
     settings = clients(loaded.spec.settings, loaded.path.parent)
@@ -247,13 +247,17 @@ def _run_kafka(
         settings = replace(settings, consumer={**BEHIND, **settings.consumer})
     inputs, outputs = topics_of(job.inputs, loaded.topics), topics_of(job.outputs, loaded.topics)
     kept = folder / loaded.spec.pipeline / name
-    read = run_kafka(
-        job,
-        lambda offsets: KafkaBroker(settings, inputs, outputs, offsets),
-        kept,
-        stop=stop,
-        bounded=bounded,
-    )
+    asked = loaded.spec.settings.metrics
+    metrics = None if asked is None else Endpoint.parse(f"{asked.host}:{asked.ports}")
+    with contextlib.ExitStack() as running:
+
+        def opened(offsets: Mapping[str, int]) -> KafkaBroker:
+            broker = KafkaBroker(settings, inputs, outputs, offsets, job.carry)
+            # What goes wrong from now on is for whoever reads the logs; until now it was a start.
+            running.enter_context(logs.to_stderr(loaded.spec.pipeline, name))
+            return broker
+
+        read = run_kafka(job, opened, kept, stop=stop, bounded=bounded, metrics=metrics)
     if as_json:
         print(json.dumps({"job": name, "records": read}))
         return
@@ -275,14 +279,14 @@ def _run_flink(
         out.print(f"{loaded.spec.pipeline}/{name} runs on {cluster} as {job_id}")
         return
     made = program(loaded, name, folder, bounded=bounded)
-    # Normal operation logs nothing; a job that Flink starts again says so.
-    logging.getLogger(flink.__name__).addHandler(logging.StreamHandler())
     settings = replace(
         made.settings,
         restore=None if bounded else flink.latest_checkpoint(made.settings.checkpoint_folder),
         java_options=MINI_CLUSTER_JAVA,
     )
-    flink.run(made.job, made.topics, settings)
+    # Normal operation logs nothing; a job that Flink starts again says so.
+    with logs.to_stderr(loaded.spec.pipeline, name):
+        flink.run(made.job, made.topics, settings)
 
 
 def _stop_on_signals() -> threading.Event:
@@ -347,6 +351,181 @@ def topics_create(
         return
     for name in names:
         out.print(f"  {name}: {'created' if name in made else 'there already'}")
+
+
+dlq_app = typer.Typer(no_args_is_help=True, help="List, show and replay a pipeline's dead letters.")
+app.add_typer(dlq_app, name="dlq")
+
+
+class Stage(StrEnum):
+    """Where a record failed."""
+
+    DECODE = "decode"
+    VALIDATE = "validate"
+    FEATURES = "features"
+    SCORE = "score"
+
+
+OfStage = Annotated[Stage | None, typer.Option("--stage", help="Only those of this stage.")]
+OfKind = Annotated[
+    str | None, typer.Option("--kind", help="Only those of this kind, such as not-avro.")
+]
+Since = Annotated[
+    str | None, typer.Option("--since", help="Only those written within this time: 90s, 1h, 7d.")
+]
+LettersFrom = Annotated[
+    Path | None, typer.Option("--from", help="Folder of the outputs of a run from files.")
+]
+
+
+def _asked(stage: Stage | None, kind: str | None, since: str | None, places: list[str]) -> Any:
+    from pipelines.dlq import Asked, ago, coordinates
+    from pipelines.spec import milliseconds
+
+    try:
+        after = None if since is None else ago(milliseconds(since))
+    except ValueError as error:
+        raise SpecError([f"--since: {error}"]) from None
+    originals = frozenset(map(coordinates, places)) if places else None
+    return Asked(None if stage is None else stage.value, kind, after, originals)
+
+
+def _strange(where: str) -> None:
+    text = f"{where} is no dead letter of this release; left out"
+    err.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+def _letters_folder(loaded: Pipeline, given: Path | None) -> Path | None:
+    return Path("out") if given is None and loaded.spec.events.files is not None else given
+
+
+@dlq_app.command("list")
+def dlq_list(
+    pipeline: PipelineFile,
+    stage: OfStage = None,
+    kind: OfKind = None,
+    since: Since = None,
+    last: Annotated[int | None, typer.Option("-n", min=1, help="Only the newest so many.")] = None,
+    counts: Annotated[
+        bool, typer.Option("--summary", help="Count them by stage, kind and job.")
+    ] = False,
+    source: LettersFrom = None,
+    as_json: AsJson = False,
+) -> None:
+    """List dead letters: when, the place of the original, job, stage and kind, the reason.
+
+    Next: `verdict dlq show PIPELINE TOPIC/PARTITION/OFFSET`; when the cause is mended,
+    `verdict dlq replay PIPELINE`.
+    """
+    from pipelines import dlq
+
+    loaded = load(_file(pipeline))
+    asked = _asked(stage, kind, since, [])
+    found = dlq.letters(loaded, asked, _letters_folder(loaded, source), _strange)
+    if last is not None:
+        found = iter(dlq.newest(found, last))
+    if counts:
+        tallies = dlq.summary(found)
+        if as_json:
+            print(json.dumps([tally.as_json() for tally in tallies]))
+            return
+        for text in dlq.table(tallies):
+            out.print(text)
+        return
+    shown = False
+    for letter in found:
+        shown = True
+        if as_json:
+            print(json.dumps(letter.as_json(raw=False)), flush=True)
+        else:
+            out.print(dlq.line(letter))
+    if not shown and not as_json:
+        err.print("No dead letter fits.", style="dim")
+
+
+@dlq_app.command("show")
+def dlq_show(
+    pipeline: PipelineFile,
+    place: Annotated[
+        str, typer.Argument(metavar="TOPIC/PARTITION/OFFSET", help="Of the original.")
+    ],
+    source: LettersFrom = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show all of a record's dead letters, its bytes, and whether the original is still there.
+
+    Next: mend the cause, then `verdict dlq replay PIPELINE TOPIC/PARTITION/OFFSET`.
+    """
+    from pipelines import dlq
+
+    loaded = load(_file(pipeline))
+    folder = _letters_folder(loaded, source)
+    asked = _asked(None, None, None, [place])
+    # One a job and kind: after a crash of Flink the same may stand twice.
+    found = {(each.job, each.kind): each for each in dlq.letters(loaded, asked, folder, _strange)}
+    if not found:
+        raise SpecError([f"no dead letter is of {place}; 'verdict dlq list' shows what there is"])
+    for letter in found.values():
+        state = None if folder is not None else dlq.look(loaded, letter)
+        if as_json:
+            print(json.dumps({**letter.as_json(), "original": state}))
+            continue
+        for text in dlq.described(letter, state):
+            out.print(text)
+
+
+@dlq_app.command("replay")
+def dlq_replay(
+    pipeline: PipelineFile,
+    places: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="TOPIC/PARTITION/OFFSET", help="Of the originals."),
+    ] = None,
+    stage: OfStage = None,
+    kind: OfKind = None,
+    since: Since = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and do all but send.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Send the originals of dead letters to the events topic again, when the cause is mended.
+
+    Next: `verdict tail PIPELINE decisions`. Another run replays the same letters again: name those
+    that came since, with `--since`.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from pipelines import dlq
+
+    loaded = load(_file(pipeline))
+    asked = _asked(stage, kind, since, places or [])
+    columns = (TextColumn("letters"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    quiet = as_json or not err.is_terminal
+
+    def say(what: str, done: bool) -> None:
+        if not as_json and (dry_run or not done):
+            (out if dry_run else err).print(what, markup=False, highlight=False, soft_wrap=True)
+
+    with (
+        Progress(*columns, console=err, transient=True, disable=quiet) as progress,
+        dlq.Replay(loaded, dry=dry_run, say=say) as replay,
+    ):
+        task = progress.add_task("", total=None)
+
+        def show(done: int, of: int) -> None:
+            progress.update(task, completed=done, total=of)
+
+        found = dlq.letters(loaded, asked, None, _strange, show)
+        try:
+            replay.run(found, asked.originals or ())
+        finally:
+            progress.stop()
+            if as_json:
+                print(json.dumps({**replay.did.as_json(), "dry_run": dry_run}))
+            else:
+                for text in dlq.told(replay.did, dry_run):
+                    out.print(text)
 
 
 class Stream(StrEnum):
@@ -537,6 +716,10 @@ def guarded(command: Callable[[], Any]) -> int:
     """
     try:
         command()
+    except logs.Logged:
+        if verbose:
+            err.print_exception()
+        return 1
     except VerdictError as error:
         if verbose:
             err.print_exception()

@@ -8,6 +8,7 @@ same state, make the same bytes.
 
 import contextlib
 import json
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -15,12 +16,16 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from operators.message import NEXT, Emit, Message
+from operators.records import DEAD_LETTERS
 from operators.schema import Schema
 from operators.score import Deferred
+from pipelines.errors import OperatorError, RegistryError, told
 from pipelines.files import AvroFile, read_events
 from pipelines.garbage import spared
 from pipelines.job import Job, Stop
+from pipelines.metrics import Endpoint, HopMeter, RunMeter, hop_labels, serve
 from pipelines.streams import EVENTS, definition
+from state.errors import VerdictError
 from state.rocks import RocksStore
 
 BATCH = 500
@@ -34,6 +39,10 @@ SCORED = 256
 """Most of them that are scored at once, and are on their way before the following ones are."""
 POLL_S = 0.1
 """How long to wait for a record before looking whether to stop."""
+AGAIN_S = 1.0
+"""How long to wait before a schema registry that was away is asked again."""
+
+LOGGER = logging.getLogger(__name__)
 
 
 class Output(NamedTuple):
@@ -57,11 +66,39 @@ class Deferring(Protocol):
 
 
 class Runner:
-    """Runs one job over a store: a message in, its outputs out."""
+    """Runs one job over a store: a message in, its outputs out.
 
-    def __init__(self, job: Job, store: RocksStore) -> None:
+    Parameters
+    ----------
+    job
+        The job.
+    store
+        Of its state.
+    metered
+        Count and time each hop, for ``meters`` to show.
+
+    Attributes
+    ----------
+    taken, blocked
+        How many of its messages the last call of `many` ran; and why not the others, if the schema
+        registry is away.
+    """
+
+    def __init__(self, job: Job, store: RocksStore, metered: bool = False) -> None:
         self.job = job
+        self.taken = 0
+        self.blocked: RegistryError | None = None
         self._hops = [(hop.operator(), store.keyed(f"{job.name}/{hop.name}")) for hop in job.hops]
+        self.meters: list[HopMeter] = []
+        self._held: list[int] = []
+        """Nanoseconds that each event took until its decision was left to `settle`."""
+        if metered:
+            for hop, (operator, state) in zip(job.hops, self._hops, strict=True):
+                cache = state.cache if hop.keyed else None
+                labels, last = hop_labels(job, hop.name), hop is job.hops[-1]
+                self.meters.append(HopMeter(labels, last, operator, cache))
+            # In its place, so that whoever counts nothing pays nothing.
+            self._run = self._run_metered  # type: ignore[method-assign]
 
     def __call__(self, message: Message) -> list[Output]:
         """Run one message through the hops."""
@@ -69,35 +106,93 @@ class Runner:
         self._run(0, message, outputs)
         return outputs
 
-    def many(self, messages: Iterable[Message]) -> list[Output]:
+    def many(self, messages: Sequence[Message]) -> list[Output]:
         """Run messages through the hops, one at a time; a last hop may score them all at once."""
         outputs: list[Output] = []
         last = self._hops[-1][0]
-        if not isinstance(last, Deferring) or not last.defer():
+        defers = isinstance(last, Deferring) and last.defer()
+        self.taken, self.blocked = 0, None
+        try:
             for message in messages:
                 self._run(0, message, outputs)
+                self.taken += 1
+        except RegistryError as error:
+            # To decode is the first thing that is done with a message: no state knows of it yet.
+            self.blocked = error
+        if not defers:
             return outputs
-        for message in messages:
-            self._run(0, message, outputs)
+        assert isinstance(last, Deferring)
         places = [i for i, output in enumerate(outputs) if isinstance(output.value, Deferred)]
-        settled = last.settle([outputs[place].value for place in places])
+        settled = self._settled(last, [outputs[place].value for place in places])
         for place, emit in zip(places, settled, strict=True):
             outputs[place] = Output(*emit, outputs[place].cause)
         last.defers = False
         return outputs
 
+    def _settled(self, last: Deferring, deferred: Sequence[Deferred]) -> list[Emit]:
+        began = time.perf_counter_ns()
+        try:
+            settled = last.settle(deferred)
+        except VerdictError:
+            raise
+        except Exception as error:
+            messages = [each.message for each in (deferred[0], deferred[-1])]
+            raise self._failed(len(self._hops) - 1, error, *messages) from error
+        if self._held:
+            each = (time.perf_counter_ns() - began) // len(self._held)
+            self.meters[-1].times += [before + each for before in self._held]
+            self._held.clear()
+        return settled
+
     def _run(self, index: int, message: Message, outputs: list[Output]) -> None:
         operator, state = self._hops[index]
         state.key = message.key or b""
-        for output, key, value in operator(message, state):
+        try:
+            for output, key, value in operator(message, state):
+                if output == NEXT:
+                    stream, _, _, topic, partition, offset, timestamp, carried = message
+                    following = Message(
+                        stream, key, value, topic, partition, offset, timestamp, carried
+                    )
+                    self._run(index + 1, following, outputs)
+                else:
+                    outputs.append(Output(output, key, value, message))
+        except VerdictError:
+            raise
+        except Exception as error:
+            raise self._failed(index, error, message) from error
+
+    def _run_metered(self, index: int, message: Message, outputs: list[Output]) -> None:
+        operator, state = self._hops[index]
+        state.key = message.key or b""
+        began = time.perf_counter_ns()
+        try:
+            emits = tuple(operator(message, state))  # a generator works only now
+        except VerdictError:
+            raise
+        except Exception as error:
+            raise self._failed(index, error, message) from error
+        took = time.perf_counter_ns() - began
+        if emits and type(emits[0].value) is Deferred:
+            self._held.append(took)
+        else:
+            self.meters[index].times.append(took)
+        for output, key, value in emits:
             if output == NEXT:
                 stream, _, _, topic, partition, offset, timestamp, carried = message
                 following = Message(
                     stream, key, value, topic, partition, offset, timestamp, carried
                 )
-                self._run(index + 1, following, outputs)
+                self._run_metered(index + 1, following, outputs)
             else:
                 outputs.append(Output(output, key, value, message))
+
+    def _failed(self, index: int, error: Exception, *messages: Message) -> OperatorError:
+        """Say which hop failed, and on what: one record, or one of those from the first to last."""
+        job = self.job
+        where = " to ".join(f"{m.topic}/{m.partition}/{m.offset}" for m in messages)
+        hop = f"{job.pipeline}/{job.name}/{job.hops[index].name}"
+        return OperatorError(f"{hop} failed on {where}: {told(error)}; 'verdict -v' shows it")
 
 
 def run_files(
@@ -232,6 +327,7 @@ def run_kafka(
     stop: Stop,
     bounded: bool = False,
     commit_s: float = COMMIT_S,
+    metrics: Endpoint | None = None,
 ) -> int:
     """Run a job from Kafka to Kafka, until told to stop.
 
@@ -249,6 +345,8 @@ def run_kafka(
         End where the topics end now.
     commit_s
         Seconds between two commits, while records come.
+    metrics
+        Where to show what is counted and timed; None counts and times nothing.
 
     Returns
     -------
@@ -258,14 +356,43 @@ def run_kafka(
     store = RocksStore(state)
     try:
         offsets: dict[str, int] = json.loads(store.meta("offsets") or b"{}")
-        runner = Runner(job, store)
+        runner = Runner(job, store, metrics is not None)
         broker = broker_from(offsets)
+        meter: RunMeter | None = None
+        served: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
+        if metrics is not None:
+            meter = RunMeter(job, runner.meters, offsets, broker)
+            served = contextlib.closing(serve(metrics, meter))
 
         def commit() -> None:
+            began = time.perf_counter_ns()
             broker.flush()
             store.commit({"offsets": json.dumps(offsets).encode()})
+            if meter is not None:
+                meter.committed(time.perf_counter_ns() - began)
 
-        with contextlib.closing(broker), spared():
+        def send(outputs: Sequence[Output]) -> None:
+            for output in outputs:
+                broker.send(output)
+            if meter is not None:
+                now = time.time_ns() // 1_000_000
+                meter.sent(
+                    [
+                        now - cause.timestamp
+                        for stream, _, _, cause in outputs
+                        if stream != DEAD_LETTERS and cause.timestamp >= 0
+                    ]
+                )
+
+        def note(decided: Sequence[Message]) -> None:
+            newest = {(message.topic, message.partition): message for message in decided}
+            for (topic, partition), message in newest.items():
+                offsets[f"{topic}/{partition}"] = message.offset + 1
+            if meter is not None:
+                meter.decided(newest.values())
+
+        patience = _Patience(stop)
+        with contextlib.closing(broker), served, spared():
             read = 0
             open_since: float | None = None
             while not stop.is_set():
@@ -276,19 +403,53 @@ def run_kafka(
                     open_since = None
                 batch = broker.poll(POLL_MOST, POLL_S)
                 if not batch:
+                    if meter is not None:
+                        meter.idle()
                     continue
                 open_since = open_since or time.monotonic()
-                for start in range(0, len(batch), SCORED):
-                    for output in runner.many(batch[start : start + SCORED]):
-                        broker.send(output)
-                for message in batch:
-                    offsets[f"{message.topic}/{message.partition}"] = message.offset + 1
-                read += len(batch)
+                if meter is not None:
+                    meter.batch = batch
+                done = 0
+                while done < len(batch):
+                    send(runner.many(batch[done : done + SCORED]))
+                    done += runner.taken
+                    if runner.blocked is not None:
+                        note(batch[:done])
+                        commit()
+                    if not patience(runner.blocked):
+                        break
+                note(batch[:done])
+                read += done
             if open_since is not None:
                 commit()
             return read
     finally:
         store.close()
+
+
+class _Patience:
+    """Waits while a schema registry is away; says so once, and once that it is back."""
+
+    def __init__(self, stop: Stop) -> None:
+        self._stop = stop
+        self._since: float | None = None
+
+    def __call__(self, blocked: RegistryError | None) -> bool:
+        """Wait a little if something is away; return False if told to stop."""
+        now = time.monotonic()
+        if blocked is None:
+            if self._since is not None:
+                LOGGER.warning("The schema is there, after %.0f s; going on.", now - self._since)
+                self._since = None
+            return True
+        if self._since is None:
+            self._since = now
+            LOGGER.warning("%s\nWaiting, and asking again; nothing is lost.", blocked)
+        while time.monotonic() < now + AGAIN_S:
+            if self._stop.is_set():
+                return False
+            time.sleep(POLL_S)
+        return True
 
 
 def paced(rate: float, after: int = 0) -> Callable[[int], int]:

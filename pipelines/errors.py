@@ -1,6 +1,8 @@
 """What the pipelines layer refuses, a class a cause."""
 
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 from state.errors import VerdictError
 
@@ -41,3 +43,33 @@ class FileError(VerdictError):
 
 class RegistryError(VerdictError):
     """Schemas cannot be had or kept just now: nothing is lost by waiting and trying again."""
+
+
+class OperatorError(VerdictError):
+    """An operator failed as none should on a record: it, or a function of one's own, is wrong."""
+
+
+def told(error: BaseException) -> str:
+    """Say an error without quoting the record: it goes to logs, which must not hold a key or value.
+
+    Ours say nothing of a record's. Of another one the text is left out, and its place is named.
+
+    Examples
+    --------
+    >>> told(KafkaError("no broker answers"))
+    'KafkaError: no broker answers'
+    >>> told(KeyError("card-4711"))
+    'KeyError; its text may quote the record and is left out'
+    """
+    kind = type(error).__name__
+    if isinstance(error, VerdictError):
+        return f"{kind}: {error}"
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{kind}{where}; its text may quote the record and is left out"
+
+
+def frames(error: BaseException) -> list[str]:
+    """List where an error comes from, innermost first."""
+    found = traceback.extract_tb(error.__traceback__)
+    return [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in reversed(found)]

@@ -50,6 +50,8 @@ class FlinkCluster:
         Of the processes' environment, beside those of this process.
     java_options
         Further options of Java, for all processes.
+    metrics_ports
+        Of Flink's own metrics, ``first-last``, at all addresses of the machine; none if empty.
     application
         Arguments of `pipelines.flink_main`, for application mode: the JobManager runs that one job,
         and starts it again from its last checkpoint when it is itself started again.
@@ -69,6 +71,7 @@ class FlinkCluster:
         python_path: Sequence[Path] = (),
         variables: Mapping[str, str] | None = None,
         java_options: Sequence[str] = (),
+        metrics_ports: str = "",
         application: Sequence[str] = (),
     ) -> None:
         self.folder = folder.absolute()
@@ -77,6 +80,7 @@ class FlinkCluster:
         self._python_path = python_path
         self._variables = dict(variables or {})
         self._java_options = java_options
+        self._metrics_ports = metrics_ports
         self._application = application
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._settings: Any = None
@@ -108,10 +112,15 @@ class FlinkCluster:
         (self.folder / "conf").mkdir(parents=True, exist_ok=True)
         (self.folder / "tmp").mkdir(exist_ok=True)
         text = template.substitute(
-            rpc_port=rpc_port, rest_port=self._rest_port, tmp=self.folder / "tmp"
+            rpc_port=rpc_port,
+            rest_port=self._rest_port,
+            tmp=self.folder / "tmp",
+            metrics_ports=self._metrics_ports,
         )
-        (self.folder / "conf" / "config.yaml").write_text(text)
         self._settings = yaml.safe_load(text)
+        if not self._metrics_ports:
+            del self._settings["metrics"]
+        (self.folder / "conf" / "config.yaml").write_text(yaml.safe_dump(self._settings))
         try:
             self._spawn_job_manager()
             for _ in range(self._count):

@@ -170,12 +170,14 @@ def classpath(jars: Sequence[Path]) -> str:
     every start; once `pipelines.flink_prepare` has unpacked it, it is a jar like the others.
     """
     home = flink_home()
+    # Last, so that the prepared cache fits. A mini cluster looks for reporters nowhere else.
+    reporter = (home / "plugins" / "metrics-prometheus").glob("*.jar")
     found = [*sorted((home / "lib").glob("*.jar")), *(home / "opt").glob("flink-python-*.jar")]
     planner = prepared_folder(jars) / PLANNER
     if planner.exists():
         found = [jar for jar in found if not jar.name.startswith("flink-table-planner-loader")]
         found.append(planner)
-    return os.pathsep.join(map(str, [*found, *jars]))
+    return os.pathsep.join(map(str, [*found, *jars, *reporter]))
 
 
 def prepared_options(jars: Sequence[Path]) -> list[str]:

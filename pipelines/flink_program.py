@@ -99,6 +99,12 @@ def program(
         bounded=bounded,
         parallelism=spec.parallelism,
     )
+    if spec.metrics is not None:
+        settings = replace(
+            settings,
+            metrics=f"{spec.metrics.host}:{spec.metrics.ports}",
+            flink_metrics=spec.metrics.flink_ports or "",
+        )
     if spec.delivery == EXACTLY_ONCE:
         timeout = transactions.check(made, spec.checkpoint_interval)
         settings = replace(settings, transaction_timeout_ms=timeout)

@@ -8,6 +8,9 @@ from operators.message import Operator
 
 SOURCE_HEADER = "source"
 """Header of every output record: ``topic/partition/offset`` of the input record behind it."""
+MAX_CARRIED = 8_192
+"""Bytes of all carried headers' values together: of a record with more, none is carried. An output
+must not outgrow Kafka's request by what others put into headers."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Job:
     inputs: tuple[str, ...]
     hops: tuple[Hop, ...]
     outputs: tuple[str, ...]
+    carry: tuple[str, ...] = ()
+    """Names of headers that go from an input record to what comes of it, if it has them."""
 
 
 class Stop(Protocol):

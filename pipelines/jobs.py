@@ -45,6 +45,8 @@ from pipelines.streams import EVENTS, stream_decoder, stream_encoder, stream_pre
 from state.seen import SeenState
 
 SCORE_JOB, SHADOW_JOB, WATCH_JOB = "score", "shadow", "watch"
+TRACE = ("traceparent", "tracestate")
+"""Headers of W3C's Trace Context."""
 
 
 def score(pipeline: Pipeline) -> Job:
@@ -65,15 +67,23 @@ def _entity_job(pipeline: Pipeline, name: str, output: str) -> Job:
     if not pipeline.keyed:
         from_files = pipeline.spec.events.files is not None
         hops.insert(0, Hop(DECODE_HOP, False, partial(_decode_hop, pipeline.path, from_files)))
-    return Job(name, pipeline.spec.pipeline, (EVENTS,), tuple(hops), (output, DEAD_LETTERS))
+    return Job(
+        name,
+        pipeline.spec.pipeline,
+        (EVENTS,),
+        tuple(hops),
+        (output, DEAD_LETTERS),
+        tuple(pipeline.spec.events.carry),
+    )
 
 
 def shadow(pipeline: Pipeline) -> Job:
     """Decisions -> every challenger -> shadow scores."""
     hop = Hop("challengers", False, partial(_shadow_hop, pipeline.path))
-    return Job(
-        SHADOW_JOB, pipeline.spec.pipeline, (DECISIONS,), (hop,), (SHADOW_SCORES, DEAD_LETTERS)
-    )
+    # A shadow score is of the event's trace, but no answer to whoever asked for the decision.
+    carry = tuple(name for name in pipeline.spec.events.carry if name in TRACE)
+    outputs = (SHADOW_SCORES, DEAD_LETTERS)
+    return Job(SHADOW_JOB, pipeline.spec.pipeline, (DECISIONS,), (hop,), outputs, carry)
 
 
 def watch(pipeline: Pipeline) -> Job:

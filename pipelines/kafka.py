@@ -20,6 +20,7 @@ from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka import KafkaError as Code
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from operators.records import MAX_LETTER
 from pipelines.errors import KafkaError
 from pipelines.kafka_settings import ALIASES, CONSUMER, JAVA, OURS, PRODUCER, SETTINGS
 from pipelines.spec import FromEnvironment, FromFile, Settings
@@ -47,6 +48,9 @@ LOGIN_MODULES = {
 }
 JAVA_FOREVER = 2**31 - 1
 """Milliseconds that stand for librdkafka's 0, no limit."""
+
+SMALLEST_REQUEST = 262_144
+"""Least that ``message.max.bytes`` may be: a dead letter that is refused would end the stream."""
 
 SERVERS = re.compile(r"[^,\s]+:\d+(\s*,\s*[^,\s]+:\d+)*")
 NUMBERS = re.compile(r".*\.(ms|k?bytes|size|connection)|retries|compression\.level")
@@ -373,6 +377,11 @@ def _check_together(given: Mapping[str, str]) -> None:
                 f"has no effect while 'security.protocol' is {protocol}; "
                 f"write {PROTOCOLS[layer]} there",
             )
+    if int(given.get("message.max.bytes", SMALLEST_REQUEST)) < SMALLEST_REQUEST:
+        raise _wrong(
+            "message.max.bytes",
+            f"a dead letter may take {MAX_LETTER:,} bytes; write {SMALLEST_REQUEST} at least",
+        )
     for pair in TOGETHER:
         for one, other in (pair, pair[::-1]):
             there = next((name for name in one if name in given), None)

@@ -69,6 +69,24 @@ Topic = Annotated[
 ]
 """What Kafka takes as a topic's name."""
 
+HeaderName = Annotated[
+    str, _fits(r"(?!source$)[!-~]{1,100}", "at most 100 letters, digits and signs; not 'source'")
+]
+"""Name of a Kafka header."""
+
+
+def _ports(value: Any) -> Any:
+    """Read one port, or the first and last of several."""
+    match = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", str(value))
+    first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if not 0 < first <= last < 65_536:
+        raise ValueError(f"'{value}' is no range of ports; write the first and last: 9400-9409")
+    return str(value)
+
+
+Ports = Annotated[str, BeforeValidator(_ports)]
+"""A port, or a range: ``9400-9409``."""
+
 Function = Annotated[str, _fits(r"[^:]+\.py:[A-Za-z_]\w*", "file.py:function")]
 """A function in a Python file."""
 
@@ -155,10 +173,21 @@ class Events(Model):
     """For how long, of event time, the first entity's hop remembers an event's id. A producer's
     retry within it changes no state, and its decision is flagged ``repeated``; the same id with
     another body is a dead letter. It costs 24 bytes of state an event of that time."""
+    carry: list[HeaderName] = ["traceparent", "tracestate", "correlation-id", "reply-topic"]
+    """Names of Kafka headers that go from the event to its decision or dead letter, as they are.
+    The last of several with one name counts. Where their values have more than 8,192 bytes
+    together, none is carried."""
     fields: dict[str, FieldCheck] = {}
     """Path -> what is plausible."""
     amount: Money | None = None
     """The amount an event is about."""
+
+    @model_validator(mode="after")
+    def _each_header_once(self) -> "Events":
+        for index, name in enumerate(self.carry):
+            if name in self.carry[:index]:
+                raise Fault(("carry", index), f"the header '{name}' stands twice")
+        return self
 
     @model_validator(mode="after")
     def _one_source(self) -> "Events":
@@ -449,6 +478,22 @@ ClientSetting = Annotated[
 ]
 
 
+class Metrics(Model):
+    """Where the processes of a job show what they count and time, for Prometheus to ask: at
+    ``http://HOST:PORT/metrics``.
+
+    Example: ``metrics: {ports: 9400-9409}``; ``metrics: {}`` is the same.
+    """
+
+    host: str = "127.0.0.1"
+    """Address to listen at; ``0.0.0.0`` for every one of the machine."""
+    ports: Ports = "9400-9409"
+    """A process takes the first of them that is free."""
+    flink_ports: Ports | None = None
+    """Of Flink's own metrics, on a mini cluster. Flink listens at every address of the machine, and
+    can not be told otherwise. A standalone cluster has them in its configuration."""
+
+
 class Settings(Model):
     """Where the pipeline runs."""
 
@@ -473,6 +518,8 @@ class Settings(Model):
     later; one with ``read_uncommitted`` sees it in milliseconds, and after a crash some again.
     ``at-least-once``: no transactions; after a crash every consumer sees some again. The embedded
     engine always delivers at least once."""
+    metrics: Metrics | None = None
+    """Where metrics are shown. Without it no port is opened, and nothing is counted or timed."""
     parallelism: int = Field(default=1, ge=1, le=128)
     """Flink subtasks of each hop. On a standalone cluster a job needs a slot for each subtask of
     each hop; more than the input topic has partitions are of use to later hops alone."""

@@ -13,6 +13,9 @@ from pipelines.pipeline import Pipeline
 from pipelines.streams import stream_decoder
 
 POLL_S = 0.2
+MARKERS = 100
+"""Offsets before the wanted ones that are looked at, for the markers of transactions: Flink writes
+one to a partition with each checkpoint."""
 
 
 def newest(
@@ -66,11 +69,13 @@ def _from_topic(
     consumer = Consumer({**settings.consumer, **ours, "enable.partition.eof": True})
     try:
         starts, ends = [], {}
+        # What lies before the end of each partition: the markers of transactions have offsets, too.
+        kept: dict[int, deque[bytes]] = {}
         for partition in range(partitions):
             low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
-            starts.append(TopicPartition(topic, partition, max(low, high - last)))
-            if high > low and last:
-                ends[partition] = high
+            starts.append(TopicPartition(topic, partition, max(low, high - last - MARKERS)))
+            if high > low:
+                ends[partition], kept[partition] = high, deque(maxlen=last)
         consumer.assign(starts)
         while follow or ends:
             record = consumer.poll(POLL_S)
@@ -80,10 +85,17 @@ def _from_topic(
                 # The last offset may be a transaction's marker, which is no record.
                 if record.error().code() == KafkaError._PARTITION_EOF:
                     ends.pop(record.partition(), None)
+                    for value in kept.pop(record.partition(), ()):
+                        yield plain(decode(value))
                 continue
-            yield plain(decode(record.value()))
-            if record.offset() + 1 >= ends.get(record.partition(), 0):
-                ends.pop(record.partition(), None)
+            if record.partition() not in kept:
+                yield plain(decode(record.value()))
+                continue
+            kept[record.partition()].append(record.value())
+            if record.offset() + 1 >= ends[record.partition()]:
+                ends.pop(record.partition())
+                for value in kept.pop(record.partition()):
+                    yield plain(decode(value))
     finally:
         consumer.close()
 

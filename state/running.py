@@ -109,7 +109,7 @@ class Running:
                 return None
         if head is None:
             return self._put(state, b"", 0, 0, at, at, *self._nothing(at), values)
-        if head[0] != RUNNING:
+        if head[0] != RUNNING or len(head) < self._head.size:  # or of fewer windows
             return self._made_again(state, head, at, values)
         fields = self._head.unpack_from(head)
         _, mark, n, skip, first, seq, newest, asked, oldest = fields[:9]

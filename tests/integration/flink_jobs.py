@@ -1,6 +1,7 @@
 """Small real jobs for the tests of the Flink engine; workers import this module by its name."""
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 from operators.message import NEXT, Emit, Message
 from pipelines.job import Hop, Job
@@ -73,6 +74,18 @@ class Fail:
         yield Emit("seen", message.key or b"", message.value or b"")
 
 
+class FailOnce:
+    """Fails on the third record that this interpreter sees, and never again."""
+
+    seen: ClassVar[int] = 0
+
+    def __call__(self, message: Message, _state: KeyedState) -> Iterable[Emit]:
+        FailOnce.seen += 1
+        if FailOnce.seen == 3:
+            raise ValueError("this is meant to happen once")
+        yield Emit("seen", message.key or b"", message.value or b"")
+
+
 class Stray:
     """Emits to an output that the job does not have."""
 
@@ -89,6 +102,11 @@ def three_hops() -> Job:
 def failing() -> Job:
     """Make a job whose operator fails on one record."""
     return Job("failing", "tests", ("events",), (Hop("fail", True, Fail),), ("seen",))
+
+
+def failing_once() -> Job:
+    """Make a job that Flink has to start twice."""
+    return Job("once", "tests", ("events",), (Hop("once", True, FailOnce),), ("seen",))
 
 
 def stray() -> Job:

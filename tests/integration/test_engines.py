@@ -28,6 +28,28 @@ from pipelines.streams import EVENTS
 ROOT = Path(__file__).parents[2]
 RUN_FLINK = Path(__file__).with_name("run_flink.py")
 EVENT_COUNT = 2_500  # four days, so that windows of a day close
+HEADERS: list[list[tuple[str, bytes | None]]] = [
+    [],
+    [("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")],
+    [("other", b"1"), ("source", b"theirs"), ("reply-topic", b"a"), ("correlation-id", b"-,-")],
+    [("tracestate", bytes(range(256))), ("traceparent", b"1"), ("traceparent", b"2")],
+    [("correlation-id", b""), ("reply-topic", None), ("tracestate", None)],
+    [("reply-topic", b"x" * 8_000), ("tracestate", b"\xff" * 192)],
+    [("reply-topic", b"x" * 8_000), ("tracestate", b"\xff" * 193)],
+    [("traceparent", b"1"), ("traceparent", None), ("reply-topic", "für".encode())],
+]
+"""Those of the events, by turns: opaque bytes, several of a name, none, just too many or not."""
+CARRIED = [
+    [],
+    HEADERS[1],
+    [("correlation-id", b"-,-"), ("reply-topic", b"a")],
+    [("traceparent", b"2"), ("tracestate", bytes(range(256)))],
+    [("correlation-id", b"")],
+    HEADERS[5][::-1],
+    [],
+    [HEADERS[7][2]],
+]
+"""What becomes of them."""
 BROKEN = 0.02
 DEADLINE_S = 120
 
@@ -53,7 +75,7 @@ def run_embedded(stage: Stage, job: Job) -> None:
     run_kafka(
         job,
         lambda offsets: KafkaBroker(
-            stage.clients, topics_of(job.inputs, stage.topics), written, offsets
+            stage.clients, topics_of(job.inputs, stage.topics), written, offsets, job.carry
         ),
         stage.folder / f"embedded-{job.name}",
         stop=threading.Event(),
@@ -61,8 +83,11 @@ def run_embedded(stage: Stage, job: Job) -> None:
     )
 
 
-def read(stage: Stage, topic: str) -> list[tuple[str, bytes | None, bytes | None]]:
-    """Read a topic whole: source header, key and value, in the order of the sources.
+Headers = list[tuple[str, bytes]]
+
+
+def read(stage: Stage, topic: str) -> list[tuple[str, bytes | None, bytes | None, Headers]]:
+    """Read a topic whole: source, key, value and all headers, in the order of the sources.
 
     What several operators put out of different records may overtake each other.
     """
@@ -76,11 +101,12 @@ def read(stage: Stage, topic: str) -> list[tuple[str, bytes | None, bytes | None
         if record.error() is not None:
             assert record.error().code() == KafkaError._PARTITION_EOF
             break
-        source = dict(record.headers())["source"].decode()
-        records.append((source, record.key(), record.value()))
+        headers = record.headers()
+        assert headers[0][0] == "source"
+        records.append((headers[0][1].decode(), record.key(), record.value(), headers))
     consumer.close()
 
-    def place(record: tuple[str, bytes | None, bytes | None]) -> tuple[str, int, int]:
+    def place(record: tuple[str, bytes | None, bytes | None, Headers]) -> tuple[str, int, int]:
         topic, partition, offset = record[0].rsplit("/", 2)
         return topic, int(partition), int(offset)
 
@@ -110,8 +136,10 @@ def stage(
     stage = Stage(pipeline, made, topics, folder)
     producer = Producer(made.producer)
     world = generator.World(days=None, seed=3, broken=BROKEN)
-    for transaction in islice(generator.transactions(world), EVENT_COUNT):
-        producer.produce(topics[EVENTS], generator.encode(transaction), transaction.key)
+    for number, transaction in enumerate(islice(generator.transactions(world), EVENT_COUNT)):
+        headers = HEADERS[number % len(HEADERS)]
+        value = generator.encode(transaction)
+        producer.produce(topics[EVENTS], value, transaction.key, headers=headers)
     producer.produce(topics[EVENTS], None, b"tombstone")
     producer.produce(topics[EVENTS], b"", None)
     assert producer.flush(30) == 0
@@ -151,10 +179,26 @@ def assert_same_bytes(stage: Stage, name: str, written: dict[str, str]) -> None:
         ours, theirs = read(stage, stage.written(name, stream)), read(stage, topic)
         assert theirs == ours, stream
         counts[stream] = len(ours)
+        if name != jobs.WATCH_JOB and stream != DEAD_LETTERS:
+            assert_carried(theirs, name)
     if name == jobs.SCORE_JOB:
         assert sum(counts.values()) == EVENT_COUNT + 2
         assert counts[DEAD_LETTERS] > BROKEN / 2 * EVENT_COUNT
     assert all(count for stream, count in counts.items() if stream != DEAD_LETTERS)
+
+
+def assert_carried(
+    records: list[tuple[str, bytes | None, bytes | None, Headers]], name: str
+) -> None:
+    """Each record has those headers of its event that its job carries, and no other."""
+    if name == jobs.SCORE_JOB:
+        for source, *_, headers in records:
+            number = int(source.rpartition("/")[2])
+            wanted = CARRIED[number % len(HEADERS)] if number < EVENT_COUNT else []
+            assert headers[1:] == wanted, source
+    names = {each for *_, headers in records for each, _ in headers[1:]}
+    both = {"traceparent", "tracestate"}
+    assert names == (both if name == jobs.SHADOW_JOB else both | {"correlation-id", "reply-topic"})
 
 
 # Only the score job depends on whether the topic's key is the entity's.

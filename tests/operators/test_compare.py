@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from operators.compare import Comparisons
+from operators.compare import MAX_CODE, MAX_CURRENCIES, Comparisons
 from operators.records import COMPARISON, Decode, Encode
 
 Add = Callable[..., dict[str, Any]]
@@ -103,3 +103,14 @@ def test_actions_of_any_name(add: Add) -> None:
         {"champion": 'say "no"', "challenger": "å, ö", "count": 1, "amounts": {}}
     ]
     assert record["agreement"] == 0.0
+
+
+def test_a_producer_of_garbage_currencies_makes_no_record_that_kafka_refuses(add: Add) -> None:
+    garbage = {f"{number:x}": 1 for number in range(20_000)} | {"E" * (MAX_CODE + 1): 1}
+    for start in (60, 120):
+        record = add(start, part({("approve", "approve"): (2, {"EUR": 5, **garbage})}, 0.0))
+    (cell,) = record["actions"]
+    assert cell["count"] == 4
+    assert len(cell["amounts"]) == MAX_CURRENCIES
+    assert cell["amounts"]["EUR"] == 10
+    assert max(map(len, cell["amounts"])) <= MAX_CODE

@@ -287,6 +287,8 @@ def test_json_of_the_wrong_kind(changes: dict[str, str], message: str) -> None:
         (b"[1]", "a JSON object is wanted, not list"),
         (b"\xff\xff", "not JSON"),
         (b'{"id": "e1"} x', "not JSON"),
+        (b'{"id": "e1", "x": -1e99999999999999999999}', "an exponent of too many digits"),
+        (b'{"id": "e1", "x": %s}' % (b"1" * 5_000), "not JSON: Exceeds the limit"),
     ],
 )
 def test_what_is_no_json_object(value: bytes, message: str) -> None:
@@ -367,6 +369,19 @@ def test_an_older_writers_events_resolve() -> None:
         event = EXTRACT(decode(confluent(record, 9, writer)))
         assert (event.fields["count"], event.fields["limit"]) == (7, None)
     assert asked == [9]  # once an id
+
+
+def test_a_writer_whose_events_could_end_the_process() -> None:
+    """Deep enough they overflow the stack; an array of nothing fills the memory."""
+    node = {"type": "record", "name": "N", "fields": [{"name": "n", "type": ["null", "N"]}]}
+    nothing = {"type": "array", "items": "null"}
+    for number, kind in enumerate((node, nothing)):
+        fields = [{"name": "more", "type": kind}]
+        writer = fastavro.parse_schema({"type": "record", "name": f"W{number}", "fields": fields})
+        decode = confluent_decoder(SCHEMA, {2: writer}.__getitem__)
+        with pytest.raises(BadRecord, match="schema id 2: ") as refused:
+            decode(b"\0\0\0\0\2" + b"\2" * 100_000)
+        assert refused.value.kind == "schema-mismatch"
 
 
 def test_a_writer_that_does_not_resolve() -> None:

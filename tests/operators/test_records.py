@@ -1,6 +1,7 @@
 """The records that verdict puts out."""
 
 import hashlib
+from collections.abc import Callable
 from decimal import Decimal
 
 import fastavro
@@ -12,8 +13,11 @@ from operators.errors import BadRecord
 from operators.message import Message
 from operators.records import (
     AMOUNT_SCALE,
+    MAX_LETTER,
     MAX_RAW,
     MAX_REASON,
+    Decode,
+    Encode,
     amount_bytes,
     dead_letter,
     decision_id,
@@ -98,3 +102,33 @@ def test_a_tombstone_is_not_an_empty_value(value: bytes | None, size: int) -> No
     letter = dead_letter("p", "score", MESSAGE, BadRecord("decode", "empty", "why"), None, value)
     assert (letter["key"], letter["value"], letter["value_size"]) == (None, value, size)
     assert (letter["value_sha256"] is None) is (value is None)
+
+
+SIZES = st.sampled_from([0, 1, MAX_RAW - 1, MAX_RAW, MAX_RAW + 1, 1_000_000])
+NAMES = st.text(st.characters(codec="utf-8"), max_size=249)
+
+
+@given(
+    sizes=st.tuples(SIZES, SIZES),
+    reason=st.text(st.characters(exclude_categories=()), min_size=1),
+    times=st.sampled_from([1, 50, 5_000]),
+    names=st.tuples(NAMES, NAMES),
+    numbers=st.tuples(st.integers(-(2**63), 2**63 - 1), st.integers(0, 2**63 - 1)),
+)
+def test_no_dead_letter_outgrows_what_kafka_takes(
+    encode: Callable[[str], Encode],
+    decode: Callable[[str], Decode],
+    sizes: tuple[int, int],
+    reason: str,
+    times: int,
+    names: tuple[str, str],
+    numbers: tuple[int, int],
+) -> None:
+    """Whatever its record was: lone surrogates in the reason too, which have no bytes."""
+    key, value = (b"\xff" * size for size in sizes)
+    message = MESSAGE._replace(topic=names[0], timestamp=numbers[0], offset=numbers[1])
+    error = BadRecord("features", "function-error", reason * times)
+    letter = dead_letter(names[1], "score", message, error, key, value)
+    encoded = encode("dead-letter")(letter)
+    assert len(encoded) + len(letter["key"]) <= MAX_LETTER - 8_192
+    assert decode("dead-letter")(encoded) == letter

@@ -18,6 +18,10 @@ def record(*fields: dict[str, Any], name: str = "T") -> dict[str, Any]:
     return {"type": "record", "name": name, "fields": list(fields)}
 
 
+def array(items: Any) -> dict[str, Any]:
+    return {"type": "array", "items": items}
+
+
 def leaf(kind: Any) -> Field | None:
     """The one leaf of a schema with one field."""
     return parse(record({"name": "f", "type": kind})).fields.get("f")
@@ -27,6 +31,12 @@ DECIMAL = {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2
 FIXED = {**DECIMAL, "type": "fixed", "name": "Money", "size": 8}
 MILLIS = {"type": "long", "logicalType": "timestamp-millis"}
 MICROS = {"type": "long", "logicalType": "timestamp-micros"}
+NOTHING = {"type": "fixed", "name": "Nothing", "size": 0}
+EMPTY = {
+    "type": "record",
+    "name": "Empty",
+    "fields": [{"name": "n", "type": "null"}, {"name": "f", "type": NOTHING}],
+}
 ENUM = {"type": "enum", "name": "E", "symbols": ["A"]}
 
 
@@ -154,11 +164,25 @@ def test_a_writer_in_micros_does_not_pass_for_one_in_millis() -> None:
             record({"name": "f", "type": {**DECIMAL, "precision": 19}}),
             "field 'f': decimal precision 19 does not fit 64 bits; use 18 digits at most",
         ),
+        (record({"name": "f", "type": ["null", "T"]}), "record 'T' is within itself"),
+        (record({"name": "f", "type": {"type": "map", "values": "T"}}), "'T' is within itself"),
+        (record({"name": "f", "type": {"type": "array", "items": "null"}}), "without bytes"),
+        (
+            record({"name": "e", "type": EMPTY}, {"name": "f", "type": array("Empty")}),
+            "an array of items without bytes: a few bytes of it could take the process down",
+        ),
     ],
 )
 def test_refused(definition: Any, message: str) -> None:
     with pytest.raises(SchemaError, match=message):
         parse(definition)
+
+
+def test_what_has_bytes_may_be_repeated() -> None:
+    twice = record({"name": "a", "type": array(["null", ENUM])}, {"name": "b", "type": array("E")})
+    inner = record({"name": "n", "type": "int"}, name="y.T")
+    parse(record({"name": "f", "type": inner}, {"name": "g", "type": array("y.T")}, name="x.T"))
+    parse(twice)
 
 
 JSON = st.recursive(

@@ -33,6 +33,8 @@ from operators.schema import parse
 from operators.score import (
     ABSENT,
     FEATURES,
+    MAX_NAME,
+    MAX_TEXT,
     PRESENT,
     DecodeHop,
     Deferred,
@@ -357,6 +359,13 @@ def test_an_implausible_field_is_a_review(run: Callable[..., Any]) -> None:
 
 # Dead letters
 
+
+def utf16(**changes: Any) -> Message:
+    """Write an event as JSON in UTF-16, whose text takes more bytes in UTF-8."""
+    text = json.dumps({**EVENT, **changes}, ensure_ascii=False, separators=(",", ":"))
+    return raw(text.encode("utf-16-le"))
+
+
 DEAD = [
     ("decode", "tombstone", raw(None), "a tombstone: the record has a key and no value"),
     ("decode", "empty", raw(b""), "the record's value is empty"),
@@ -395,6 +404,11 @@ DEAD = [
         "the event's time, 1700000000, is in",
     ),
     ("score", "not-finite", message(speed=1e300), "model regression put out"),
+    ("validate", "too-large", message(id="é" * 513), "the event's id has 1,026 bytes; 1,024 at"),
+    ("validate", "too-large", message(card="c" * 1_025), "the event's key 1 has 1,025 bytes"),
+    ("validate", "too-large", message(terminal="t" * 9_999), "the event's key 2 has 9,999 bytes"),
+    ("validate", "too-large", message(currency="€" * 30_000), "field 'currency' has 90,000 bytes"),
+    ("validate", "too-large", utf16(id="\u20ac" * 342), "the event's id has 1,026 bytes"),
 ]
 
 
@@ -419,7 +433,7 @@ def test_a_dead_letter_has_the_raw_record_and_where_it_was(
         "offset": 42,
         "timestamp": 1_700_000_000_000,
         "key": bad.key,
-        "value": value,
+        "value": value and value[:MAX_RAW],
         "value_size": -1 if value is None else len(value),
         "value_sha256": None if value is None else hashlib.sha256(value).hexdigest(),
     }
@@ -452,6 +466,16 @@ def test_dead_letters_before_the_first_hop_touch_no_state_and_later_ones_are_cou
     assert put(message(1))[1]["features"]["card_count"] == 1.0
     assert put(message(2, speed=None))[0] == DEAD_LETTERS
     assert put(message(3))[1]["features"]["card_count"] == 3.0
+
+
+def test_no_decision_outgrows_what_kafka_takes(
+    job: Callable[..., list[Operator]], chain: Callable[..., Any]
+) -> None:
+    longest = {"id": "i" * MAX_NAME, "card": "c" * MAX_NAME, "terminal": "t" * MAX_NAME}
+    for currency in ("€" * (MAX_TEXT // 3), "x" * MAX_TEXT):
+        (emit,) = chain(job)(message(**longest, currency=currency, padding="p" * 900_000))
+        assert emit.output == DECISIONS
+        assert len(emit.value) + len(emit.key) < 2 * MAX_TEXT + 5 * MAX_NAME < 200_000
 
 
 def test_the_stream_goes_on_when_sums_overflow(run: Callable[..., Any]) -> None:

@@ -286,3 +286,63 @@ def test_shadow_and_watch_run_behind_score(
         f"behind-decisions/0/{number}" for number in range(decided)
     ]
     assert read(stage.clients, "behind-comparison")
+
+
+def test_lag_is_known_without_asking_and_a_transaction_s_marker_is_none(
+    on_kafka: Callable[..., Any], paid: Paid, tmp_path: Path
+) -> None:
+    stage = on_kafka(tmp_path, "lagging")
+    topic = stage.pipeline.topics[EVENTS]
+    broker = KafkaBroker(stage.clients, {EVENTS: topic}, {}, {})
+    assert broker.lags({}) == {}  # nothing was heard yet
+    producer = Producer({**stage.clients.producer, "transactional.id": "lagging"})
+    producer.init_transactions(20)
+    producer.begin_transaction()
+    for key, value in paid.messages[:7]:
+        producer.produce(topic, value, key)
+    producer.commit_transaction(20)
+    offsets: dict[str, int] = {}
+    found: list[Message] = []
+    deadline = time.monotonic() + DEADLINE_S
+    while not found and time.monotonic() < deadline:
+        found = broker.poll(4, 0.1)
+    assert broker.lags(offsets) == {(topic, 0): 8}
+    while len(found) < 7 and time.monotonic() < deadline:
+        found += broker.poll(4, 0.1)
+    offsets[f"{topic}/0"] = 6
+    assert broker.lags(offsets)[topic, 0] == 2
+    offsets[f"{topic}/0"] = 7
+    while broker.lags(offsets)[topic, 0] and time.monotonic() < deadline:
+        assert broker.poll(4, 0.1) == []
+    assert broker.lags(offsets) == {(topic, 0): 0}
+    broker.close()
+    assert broker.lags(offsets) == {}
+
+
+def test_headers_that_are_not_listed_are_not_carried(
+    on_kafka: Callable[..., Any], tmp_path: Path
+) -> None:
+    stage = on_kafka(tmp_path, "headers")
+    topic = stage.pipeline.topics[EVENTS]
+    producer = Producer(stage.clients.producer)
+    given = [
+        [("a", b"1"), ("b", b"\xff\0"), ("c", b"3"), ("a", b"2")],
+        [("a", b"x" * 8_192)],
+        [("a", b"x" * 8_193)],
+        [("b", None), ("a", b"")],
+        None,
+    ]
+    for headers in given:
+        producer.produce(topic, b"", headers=headers)
+    assert producer.flush(20) == 0
+    found: dict[tuple[str, ...], list[Any]] = {}
+    deadline = time.monotonic() + DEADLINE_S
+    for carry in ((), ("b", "a")):
+        broker = KafkaBroker(stage.clients, {EVENTS: topic}, {}, {}, carry)
+        taken = found[carry] = []
+        while len(taken) < len(given) and time.monotonic() < deadline:
+            taken += [message.carried for message in broker.poll(9, 0.1)]
+        broker.close()
+    assert found[()] == [()] * len(given)
+    big = (("a", b"x" * 8_192),)
+    assert found["b", "a"] == [(("b", b"\xff\0"), ("a", b"2")), big, (), (("a", b""),), ()]

@@ -375,6 +375,10 @@ def test_java_gets_what_librdkafka_means() -> None:
         ({"linger.ms": 0.5}, "settings.kafka.linger.ms: '0.5' is not a whole number"),
         ({"linger.ms": "5 s"}, "'5 s' is not a whole number"),
         ({"linger.ms": 10**9}, "settings.kafka.linger.ms: librdkafka refuses '1000000000': .*0.."),
+        (
+            {"message.max.bytes": 262_143},
+            "dead letter may take 212,992 bytes; write 262144 at least",
+        ),
         ({"check.crcs": "perhaps"}, "settings.kafka.check.crcs: librdkafka refuses 'perhaps'"),
         ({"isolation.level": "x"}, "settings.kafka.isolation.level: librdkafka refuses 'x'"),
         ({"compression.codec": "rar"}, "settings.kafka.compression.type: librdkafka refuses"),

@@ -20,6 +20,7 @@ from pipelines.spec import (
     FieldCheck,
     FromEnvironment,
     FromFile,
+    Metrics,
     Models,
     Money,
     PythonFeature,
@@ -211,3 +212,26 @@ def test_a_secret_comes_from_a_file(tmp_path: Path) -> None:
     assert FromFile(file=tmp_path / "secret").value().get_secret_value() == "hunter2"
     with pytest.raises(ValueError, match=r"cannot read the secret .*No such file"):
         FromFile(file=tmp_path / "none").value()
+
+
+def test_metrics_are_off_unless_asked_for() -> None:
+    assert Settings().metrics is None
+    assert Settings(metrics={}).metrics == Metrics(host="127.0.0.1", ports="9400-9409")
+    assert Metrics(ports=9400).ports == "9400"
+
+
+@pytest.mark.parametrize("ports", ["", "0", "9409-9400", "9400-", "65536", "1-2-3", True, None])
+def test_what_is_no_range_of_ports_is_refused(ports: Any) -> None:
+    with pytest.raises(ValidationError, match="is no range of ports; write the first and last"):
+        Metrics(ports=ports)
+
+
+def test_headers_to_carry() -> None:
+    events: dict[str, Any] = dict(EVENTS)
+    assert Events(**events).carry == ["traceparent", "tracestate", "correlation-id", "reply-topic"]
+    assert Events(**events, carry=[]).carry == []
+    with pytest.raises(ValidationError, match="the header 'b' stands twice"):
+        Events(**events, carry=["b", "a", "b"])
+    for name in ("source", "", "two words", "für"):
+        with pytest.raises(ValidationError, match="will not do; write at most 100 letters"):
+            Events(**events, carry=[name])

@@ -438,6 +438,21 @@ def test_layout_2_is_read() -> None:
     assert (view.entries(60_000), view.part(0, 60_000).total) == (15, 139_500)
 
 
+def test_other_aggregates_are_refused_and_other_windows_are_not() -> None:
+    def asked(*windows: int) -> list[Asked]:
+        return [Asked("sum", window, 0) for window in windows]
+
+    state = MemoryState()
+    Aggregates(asked(10), "q", [0], 1_000, "amount").update(state, 0, [7])
+    assert Aggregates(asked(10, 20, 30, 40), "q", [0], 1_000, "amount").update(state, 1, [1]) == (
+        [8.0] * 4,
+        2,
+        False,
+    )
+    with pytest.raises(StateError, match="of other aggregates"):
+        Aggregates(asked(*range(1, 9)), "q", [0], 1_000, "items").update(state, 2, [1])
+
+
 def test_the_sums_are_made_again_after_what_goes_another_way() -> None:
     asked = [Asked("sum", 100, 0), Asked("count", 100, None)]
     aggregates, state = Aggregates(asked, "q", [0], 200), MemoryState()

@@ -1,0 +1,326 @@
+"""Metrics: a page says what was counted, one server does for a process, and nobody waits for it."""
+
+import logging
+import socket
+import threading
+import time
+import urllib.request
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from operators.message import NEXT, Emit, Message
+from operators.meter import BOUNDS_NS, Meter
+from pipelines import metrics
+from pipelines.embedded import Output, run_kafka
+from pipelines.errors import OperatorError
+from pipelines.job import Hop, Job
+from pipelines.metrics import AGE_BOUNDS_MS, Endpoint, HopMeter, RunMeter, hop_labels, serve
+from state.cache import HeadCache
+from state.keyed import KeyedState
+
+DOCS = Path(__file__).parents[2] / "docs" / "operations.md"
+ANY = Endpoint("127.0.0.1", 0, 0)
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def scrape(port: int | None) -> Samples:
+    """Read a page as Prometheus does; it would refuse one with a sample twice."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
+        text = page.read().decode()
+    found: Samples = {}
+    for family in text_string_to_metric_families(text):
+        assert family.name.startswith("verdict_"), family.name
+        for sample in family.samples:
+            key = (sample.name, frozenset(sample.labels.items()))
+            assert key not in found
+            found[key] = sample.value
+    return found
+
+
+def value(samples: Samples, name: str, /, **labels: str) -> float:
+    """Return the one sample of a name that has these labels, and perhaps others."""
+    wanted = set(labels.items())
+    (found,) = [v for (each, has), v in samples.items() if each == name and wanted <= has]
+    return found
+
+
+class Card(SimpleNamespace):
+    name, version, sha256 = "m", "3", "ab"
+
+
+class Half:
+    """Passes on every other record, and is an operator with all that one can have."""
+
+    def __init__(self) -> None:
+        self.meter = Meter()
+        self.models = (Card(),)
+
+    def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
+        state.put(state.get() or b"1")
+        if self.meter.start():
+            self.meter.lap("decode")
+        if message.offset % 2:
+            self.meter.counts["dead-letters", "decode", "not-avro"] += 1
+            yield Emit("dead-letters", b"", b"")
+        else:
+            yield Emit(NEXT, b"k", message.value)
+
+
+class Last:
+    """Decides, and has nothing to show."""
+
+    def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
+        if message.value == b"fail":
+            raise KeyError("card-4711")
+        return (Emit("decisions", b"", b""),)
+
+
+JOB = Job(
+    "score",
+    "p",
+    ("events",),
+    (Hop("first", True, Half), Hop("last", False, Last)),
+    ("decisions", "dead-letters"),
+)
+
+
+class Topic:
+    """A broker in memory that lags; ``asked`` is called with each poll."""
+
+    def __init__(self, messages: list[Message], asked: Any = None) -> None:
+        self.left, self.asked, self.sent = messages, asked, 0
+        self.end = len(messages)
+
+    def poll(self, most: int, timeout: float) -> list[Message]:
+        if self.asked is not None:
+            self.asked()
+        taken, self.left = self.left[:4], self.left[4:]
+        return taken
+
+    def send(self, output: Output) -> None:
+        self.sent += 1
+
+    def flush(self) -> None: ...
+
+    def at_end(self, offsets: Mapping[str, int]) -> bool:
+        return not self.left
+
+    def lags(self, offsets: Mapping[str, int]) -> dict[tuple[str, int], int]:
+        return {("t", 0): self.end - offsets.get("t/0", 0)}
+
+    def close(self) -> None: ...
+
+
+def messages(count: int, timestamp: int, value: bytes = b"v") -> list[Message]:
+    return [Message("events", b"k", value, "t", 0, n, timestamp) for n in range(count)]
+
+
+def test_a_run_shows_what_it_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pages: list[Samples] = []
+    ports: list[int | None] = []
+
+    def serve_here(where: Endpoint, source: Any) -> metrics.Served:
+        served = serve(where, source)
+        ports.append(served.port)
+        return served
+
+    monkeypatch.setattr("pipelines.embedded.serve", serve_here)
+    now = int(time.time() * 1000)
+    topic = Topic(messages(10, now - 1_500), lambda: pages.append(scrape(ports[0])))
+    run_kafka(
+        JOB,
+        lambda _: topic,
+        tmp_path,
+        stop=threading.Event(),
+        bounded=True,
+        commit_s=0,
+        metrics=ANY,
+    )
+    assert [value(page, "verdict_events_total", hop="first") for page in pages] == [0, 4, 8]
+    assert [value(page, "verdict_consumer_lag_records", topic="t") for page in pages] == [10, 6, 2]
+    page = pages[-1]
+    of = {"pipeline": "p", "job": "score"}
+    assert value(page, "verdict_events_total", hop="last", subtask="0", **of) == 4
+    assert value(page, "verdict_hop_seconds_count", hop="first", **of) == 8
+    assert value(page, "verdict_hop_seconds_bucket", hop="first", le="+Inf") == 8
+    assert value(page, "verdict_dead_letters_total", stage="decode", kind="not-avro") == 4
+    assert value(page, "verdict_stage_seconds_count", stage="decode", hop="first") == 1
+    assert value(page, "verdict_state_cache_hits_total", hop="first") == 7
+    assert value(page, "verdict_state_cache_misses_total", hop="first") == 1
+    assert value(page, "verdict_model_info", name="m", version="3", sha256="ab", hop="first") == 1
+    assert value(page, "verdict_commit_seconds_count", **of) == 2
+    assert value(page, "verdict_process_resident_memory_bytes") > 1e6
+    # Dead letters have no latency, and the first hop no end.
+    assert value(page, "verdict_end_to_end_seconds_count", hop="last") == 4
+    assert value(page, "verdict_end_to_end_seconds_bucket", le="1.0") == 0
+    assert 6 <= value(page, "verdict_end_to_end_seconds_sum") < 60
+    assert value(page, "verdict_end_to_end_seconds_bucket", le="3600.0") == 4
+    with pytest.raises(OSError):
+        scrape(ports[0])
+
+
+def test_without_metrics_nothing_is_timed(tmp_path: Path) -> None:
+    made: list[Half] = []
+
+    def half() -> Half:
+        made.append(Half())
+        return made[0]
+
+    job = Job("score", "p", ("events",), (Hop("first", True, half), JOB.hops[1]), JOB.outputs)
+    topic = Topic(messages(3, 5))
+    run_kafka(job, lambda _: topic, tmp_path, stop=threading.Event(), bounded=True)
+    assert topic.sent == 3
+    assert made[0].meter.clock is None and not made[0].meter.stages
+
+
+@pytest.mark.parametrize("where", [None, ANY])
+def test_an_operator_that_fails_is_named_with_coordinates_alone(
+    where: Endpoint | None, tmp_path: Path
+) -> None:
+    topic = Topic(messages(1, 5, b"fail"))
+    with pytest.raises(OperatorError) as caught:
+        run_kafka(JOB, lambda _: topic, tmp_path, stop=threading.Event(), metrics=where)
+    said = str(caught.value)
+    assert said.startswith("p/score/last failed on t/0/0: KeyError at test_metrics.py:")
+    assert "4711" not in said
+    assert isinstance(caught.value.__cause__, KeyError)
+
+
+def meter(hop: str = "last", subtask: int = 0) -> HopMeter:
+    return HopMeter(hop_labels(JOB, hop, subtask), hop == "last", Half(), HeadCache())
+
+
+def test_hops_of_a_process_share_a_server_that_ends_with_the_last_of_them() -> None:
+    one, two = serve(ANY, meter("first")), serve(ANY, meter("last"))
+    assert one.port == two.port
+    assert sum(name == "verdict_events_total" for name, _ in scrape(one.port)) == 2
+    one.close()
+    one.close()
+    assert sum(name == "verdict_events_total" for name, _ in scrape(two.port)) == 1
+    two.close()
+    with pytest.raises(OSError):
+        scrape(two.port)
+    again = serve(ANY, meter())
+    assert scrape(again.port)
+    again.close()
+
+
+def test_a_hop_that_comes_again_takes_the_place_of_one_that_was_never_closed() -> None:
+    lost, found = meter(), meter()
+    lost.took(5)
+    old, new = serve(ANY, lost), serve(ANY, found)
+    assert value(scrape(new.port), "verdict_events_total") == 0
+    old.close()
+    assert value(scrape(new.port), "verdict_events_total") == 0
+    new.close()
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        yield other.getsockname()[1]
+
+
+def test_the_first_free_port_of_the_range_is_taken(taken: int) -> None:
+    served = serve(Endpoint("127.0.0.1", taken, min(taken + 20, 65_535)), meter())
+    assert served.port is not None and served.port > taken
+    assert scrape(served.port)
+    served.close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "203.0.113.1", "no.such.host.invalid"])
+def test_where_no_port_is_to_be_had_it_goes_on_and_says_so(
+    host: str, taken: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        served = serve(Endpoint(host, taken, taken), meter())
+    assert served.port is None
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"no metrics are served at {host}:{taken}-{taken}: ")
+    served.close()
+
+
+def test_the_oldest_undecided_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1_000.0
+    monkeypatch.setattr("pipelines.metrics.time.time", lambda: now)
+    offsets: dict[str, int] = {}
+    topic = Topic([])
+    run = RunMeter(JOB, [meter()], offsets, topic)
+
+    def age() -> float:
+        page = metrics.Page()
+        run.show(page)
+        (family,) = [each for each in page.families() if each.name.endswith("undecided_seconds")]
+        return float(family.samples[0].value)
+
+    assert age() == 0
+    # What waits is known to be there, but not since when: no longer than the run.
+    topic.end, now = 3, 1_010.0
+    assert age() == 10
+    run.batch = messages(2, 400_000)
+    assert age() == 610
+    # The third is not older than the second.
+    offsets["t/0"] = 2
+    run.decided(run.batch[-1:])
+    assert age() == 10
+    # A poll brought nothing, but it is still to come.
+    run.idle()
+    assert age() == 10
+    offsets["t/0"] = 3
+    assert age() == 0
+    run.idle()
+    topic.end, now = 4, 1_012.0
+    assert age() == 2
+    run.batch = messages(1, 2_000_000)  # a producer's clock is ahead
+    assert age() == 0
+
+
+def test_what_a_batch_took_is_folded_as_one_by_one() -> None:
+    one, many = meter(), meter()
+    times = [1, 1_000, 1_001, 5_000_000_000, 6_000_000_000, 77_777]
+    for took in times:
+        one.took(took)
+    many.times += times
+    many.fold()
+    pages = []
+    for each in (one, many):
+        page = metrics.Page()
+        each.show(page)
+        pages.append([f.samples for f in page.families() if f.name == "verdict_hop_seconds"])
+    assert pages[0] == pages[1]
+    assert many.times == []
+
+
+def test_units_are_seconds() -> None:
+    found = meter()
+    found.took(2_500_000)
+    found.aged(15)
+    served = serve(ANY, found)
+    page = scrape(served.port)
+    served.close()
+    assert value(page, "verdict_hop_seconds_sum") == 0.0025
+    assert value(page, "verdict_hop_seconds_bucket", le="0.0025") == 1
+    assert value(page, "verdict_hop_seconds_bucket", le="0.001") == 0
+    assert value(page, "verdict_end_to_end_seconds_bucket", le="0.015") == 1
+    assert value(page, "verdict_end_to_end_seconds_bucket", le="0.01") == 0
+    assert (BOUNDS_NS[0], AGE_BOUNDS_MS[-1]) == (1_000, 3_600_000)
+
+
+def test_every_metric_is_documented_with_its_labels() -> None:
+    text = DOCS.read_text("utf-8")
+    for name in metrics.COUNTERS:
+        assert f"`verdict_{name}_total`" in text
+    for name in (*metrics.GAUGES, *metrics.HISTOGRAMS):
+        assert f"`verdict_{name}`" in text
+    everything = {**metrics.COUNTERS, **metrics.GAUGES, **metrics.HISTOGRAMS}
+    labels = {label for _, labels in everything.values() for label in labels}
+    assert not labels & {"key", "id", "event", "customer"}
+    assert labels >= {"action", "stage", "kind"}
