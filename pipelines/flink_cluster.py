@@ -5,9 +5,11 @@ scripts ``jobmanager.sh`` and ``taskmanager.sh`` end up with; each is stopped by
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -84,6 +86,7 @@ class FlinkCluster:
         self._application = application
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._settings: Any = None
+        self._tmp = self.folder / "tmp"
         self._rest_port = 0
         self._started = 0
 
@@ -110,11 +113,12 @@ class FlinkCluster:
         self._rest_port, rpc_port = free_port(), free_port()
         template = Template(resources.path("deploy/flink/config.yaml").read_text())
         (self.folder / "conf").mkdir(parents=True, exist_ok=True)
-        (self.folder / "tmp").mkdir(exist_ok=True)
+        # Short: RocksDB names its log by its whole path, which has 255 characters at most.
+        self._tmp = Path(tempfile.mkdtemp(prefix="flink-"))
         text = template.substitute(
             rpc_port=rpc_port,
             rest_port=self._rest_port,
-            tmp=self.folder / "tmp",
+            tmp=self._tmp,
             metrics_ports=self._metrics_ports,
         )
         self._settings = yaml.safe_load(text)
@@ -180,6 +184,7 @@ class FlinkCluster:
                 process.kill()
                 process.wait()
         self._processes.clear()
+        shutil.rmtree(self._tmp, ignore_errors=True)
 
     def _spawn_job_manager(self) -> None:
         if not self._application:
@@ -205,7 +210,7 @@ class FlinkCluster:
                         main,
                         self._jars,
                         log / f"{name}.log",
-                        self.folder / "tmp",
+                        self._tmp,
                         [*options, *self._java_options],
                     ),
                     "--configDir",
