@@ -159,7 +159,7 @@ def test_failing_operator_says_what_failed_and_where(
     )
     assert "\n" not in str(caught.value)
     assert "flink_jobs.py" in caught.value.details
-    # Java called the hop itself. Should PyFlink's wrappers stand in between again, every event costs
+    # Java called the hop itself. With PyFlink's wrappers in between again, every event would cost
     # a third more: see `pipelines.flink_hop._shorten`.
     assert "process_element" not in caught.value.details
 
