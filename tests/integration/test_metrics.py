@@ -200,11 +200,12 @@ def test_a_job_that_flink_starts_again_is_shown_at_the_same_port(
     running.start()
     try:
         until(lambda: sums(port)["verdict_events_total",] == 5)
+        # What the first attempt made may be in the topic, or may not have left it.
+        until(lambda: {out.value for out in topics.outputs()} == {b"%d" % n for n in range(5)})
     finally:
         stop.set()
         running.join(DEADLINE_S)
     assert ended == [None]
-    assert len(topics.outputs()) == 5 + 2
 
 
 def test_flink_shows_the_same_and_its_own_beside_it(on_flink: Running) -> None:
