@@ -53,6 +53,8 @@ class EntityFeatures:
         Of the events.
     lateness
         Milliseconds that an event may be older than its entity's newest and still be logged.
+    typed
+        Fields that the schema does not let be null never are, as in Avro; in JSON they may be.
 
     Examples
     --------
@@ -70,7 +72,13 @@ class EntityFeatures:
     ([3.5], 2, False)
     """
 
-    def __init__(self, features: Sequence[WindowedFeature], schema: Schema, lateness: int) -> None:
+    def __init__(
+        self,
+        features: Sequence[WindowedFeature],
+        schema: Schema,
+        lateness: int,
+        typed: bool = False,
+    ) -> None:
         self.names = [feature.name for feature in features]
         self.defaults = [feature.default for feature in features]
         arguments = list(dict.fromkeys(f.argument for f in features if f.argument is not None))
@@ -92,7 +100,9 @@ class EntityFeatures:
         )
         scales = [scale for _, _, scale in logged]
         leaves = [schema.fields.get(argument) for argument in arguments]
-        never_null = [i for i, leaf in enumerate(leaves) if leaf is not None and not leaf.nullable]
+        never_null = [
+            i for i, leaf in enumerate(leaves) if typed and leaf is not None and not leaf.nullable
+        ]
         self._aggregates = Aggregates(asked, codes, scales, longest + lateness, meaning, never_null)
 
     def __call__(self, event: Event, state: KeyedState) -> tuple[list[float | None], int, bool]:

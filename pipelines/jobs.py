@@ -136,6 +136,7 @@ def _entity_hop(path: Path, index: int, keyed: bool, output: str) -> Operator:
         windowed(pipeline, entities[index]),
         pipeline.schema,
         pipeline.spec.events.allowed_lateness,
+        _typed(pipeline),
     )
     finish: Finish | Row | None = None
     if index == len(entities) - 1:
@@ -261,7 +262,7 @@ def _intake(pipeline: Pipeline, keyed: bool, from_files: bool = False) -> Intake
         list(spec.entities.values()),
         fields,
         units,
-        typed=spec.events.format != "json",
+        _typed(pipeline),
     )
     checks = [
         Plausible(
@@ -275,6 +276,11 @@ def _intake(pipeline: Pipeline, keyed: bool, from_files: bool = False) -> Intake
     ]
     decode = _event_decoder(pipeline, from_files)
     return Intake(decode, extract, checks, keyed, spec.events.max_ahead)
+
+
+def _typed(pipeline: Pipeline) -> bool:
+    """Whether decoded events have the schema's types."""
+    return pipeline.spec.events.format != "json"
 
 
 def _reads(pipeline: Pipeline) -> tuple[list[str], list[str]]:

@@ -6,13 +6,12 @@ from typing import NamedTuple
 
 from state.exact import exact_sum, rounded
 from state.keyed import KeyedState
-from state.running import LITTLE, Running, Seen
+from state.running import LITTLE, Reduce, Running, Wanted
 from state.windows import NULL, Column, Number, Part, View, WindowLog
 
 OPS = ("count", "sum", "mean", "min", "max")
 
 Aggregate = Callable[[View], float | None]
-Reduce = Callable[[Sequence[Number]], float | None]
 
 
 class Asked(NamedTuple):
@@ -73,44 +72,15 @@ class Aggregates:
         never_null: Collection[int] = (),
     ) -> None:
         self._log = WindowLog(columns, retention, meaning)
-        windows = sorted({each.window for each in asked})
-        sums = sorted(
-            {
-                (windows.index(window), column)
-                for op, window, column in asked
-                if column is not None and columns[column] == "q" and op in ("sum", "mean")
-            }
-        )
-        self._running = Running(self._log, windows, sums, never_null) if LITTLE else None
         self._aggregates: list[Aggregate] = []
-        self._quick: list[Callable[[Seen], float | None]] = []
+        wanted: list[Wanted] = []
         for op, window, column in asked:
             code: Column = "q" if column is None else columns[column]
             scale = 0 if column is None else scales[column]
             self._aggregates.append(aggregate(op, window, column, code, scale))
-            self._quick.append(self._of_seen(windows, sums, op, window, column, scale))
-
-    def _of_seen(
-        self,
-        windows: Sequence[int],
-        sums: Sequence[tuple[int, int]],
-        op: str,
-        window: int,
-        column: int | None,
-        scale: int,
-    ) -> Callable[[Seen], float | None]:
-        """Compile an aggregate to a function of what the quick way saw."""
-        at, unit = windows.index(window), 10**scale
-        if column is None:
-            return lambda seen: float(seen[1][at])
-        if (at, column) in sums and op in ("sum", "mean"):
-            number = sums.index((at, column))
-            if op == "sum":
-                return lambda seen: seen[2][number] / unit
-            return lambda seen: seen[2][number] / (seen[1][at] * unit)
-        reduce, running = reducer(op, self._log.columns[column], scale), self._running
-        assert running is not None
-        return lambda seen: reduce(running.column(seen, at, column))
+            reduce = None if column is None else reducer(op, code, scale)
+            wanted.append(Wanted(op, window, column, 10**scale, reduce))
+        self._quick = Running(self._log, wanted, never_null).update if LITTLE else None
 
     def update(
         self, state: KeyedState, at: int, values: Sequence[Number]
@@ -123,10 +93,10 @@ class Aggregates:
             One value an aggregate, the event's number in its key's sequence, and whether it is
             older than the newest of its key.
         """
-        if self._running is not None:
-            seen = self._running.update(state, state.get(), at, values)
-            if seen is not None:
-                return [compute(seen) for compute in self._quick], seen.seq, False
+        if self._quick is not None:
+            found = self._quick(state, state.get(), at, values)
+            if found is not None:
+                return found
         return self._seen(self._log.update(state, at, values))
 
     def look(self, state: KeyedState, at: int) -> tuple[list[float | None], int, bool]:

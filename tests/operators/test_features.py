@@ -94,6 +94,21 @@ def test_a_null_counts_as_an_event_and_not_as_a_value() -> None:
     assert features(event(1, amount=5.0, distance=0.5), state)[0] == [2.0, 1.0, 0.0, 0.5]
 
 
+@pytest.mark.parametrize("typed", [False, True])
+def test_what_json_leaves_out_is_missing_though_the_schema_does_not_let_it_be_null(
+    typed: bool,
+) -> None:
+    schema = parse(
+        {"type": "record", "name": "T", "fields": [{"name": "items", "type": "long"}]},
+    )
+    asked = [WindowedFeature("s", "sum", "items", MINUTE, None)]
+    features, state = EntityFeatures(asked, schema, 0, typed), MemoryState()
+    assert features(Event("a", 1, ("c",), {}, {"items": 5}), state)[0] == [5.0]
+    if not typed:
+        assert features(Event("b", 2, ("c",), {}, {"items": None}), state)[0] == [5.0]
+    assert features(Event("c", 3, ("c",), {}, {"items": 2}), state)[0] == [7.0]
+
+
 def test_a_mean_of_nothing_without_a_default_has_no_value() -> None:
     features = EntityFeatures([feature("mean", "distance")], SCHEMA, lateness=0)
     assert features(event(0), MemoryState())[0] == [None]
