@@ -74,52 +74,21 @@ def array(items: Sequence[bytes]) -> bytes:
     return long(len(items)) + b"".join(items) + END if items else END
 
 
-def doubles_by_name(names: Sequence[str]) -> Callable[..., bytes]:
-    """Compile the encoder of a map of doubles: it takes one a name.
+def doubles(values: Sequence[float]) -> bytes:
+    """Encode an array of doubles."""
+    return array([double(value) for value in values])
 
-    >>> doubles_by_name(["a"])(1.5)
-    b'\\x02\\x02a\\x00\\x00\\x00\\x00\\x00\\x00\\xf8?\\x00'
+
+def value(value: Any) -> bytes:
+    """Encode a ``null | boolean | long | double | string``.
+
+    >>> value(True), value(None)
+    (b'\\x02\\x01', b'\\x00')
     """
-    if not names:
-        return lambda: END
-    keys = [text(name) for name in names]
-    keys[0] = long(len(names)) + keys[0]
-    packed = struct.Struct("<" + "".join(f"{len(key)}sd" for key in keys) + "c")
-    arguments = [part for key in keys for part in (key, 0.0)] + [END]
-
-    def encode(*values: float) -> bytes:
-        arguments[1::2] = values
-        return packed.pack(*arguments)
-
-    return encode
-
-
-def values_by_name(names: Sequence[str]) -> Callable[[Mapping[str, Any]], bytes]:
-    """Compile the encoder of a map of ``null | boolean | long | double | string``.
-
-    >>> values_by_name(["a"])({"a": True})
-    b'\\x02\\x02a\\x02\\x01\\x00'
-    """
-    if not names:
-        return lambda _values: END
-    count = long(len(names))
-    keys = [(name, text(name)) for name in names]
-
-    def encode(values: Mapping[str, Any]) -> bytes:
-        parts = [count]
-        for name, key in keys:
-            parts.append(key)
-            value = values[name]
-            if value is None:
-                parts.append(NULL)
-            else:
-                branch, encoder = _BRANCHES[type(value)]
-                parts.append(branch)
-                parts.append(encoder(value))
-        parts.append(END)
-        return b"".join(parts)
-
-    return encode
+    if value is None:
+        return NULL
+    branch, encoder = _BRANCHES[type(value)]
+    return branch + encoder(value)
 
 
 def _boolean(value: bool) -> bytes:

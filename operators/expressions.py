@@ -8,9 +8,9 @@ parsed and typed once, by ``verdict check``, and compiled to a Python function.
 import ast
 import difflib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from operators.errors import ExpressionError
 
@@ -61,6 +61,14 @@ ORDERING = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 
 KNOWN = "known"
 """The compiled form's own function; an expression cannot call it, for it is none of `FUNCTIONS`."""
+
+
+class Variable(NamedTuple):
+    """What stands for a name: Python, and whether its value is certain not to be missing."""
+
+    text: str
+    certain: bool = False
+
 
 MISSING_CAUSES = (TypeError, ZeroDivisionError, ValueError, OverflowError)
 """What an operand that is missing, or outside a function's domain, raises."""
@@ -113,6 +121,25 @@ class Expression:
             ) from None
         self.reads = tuple(typer.reads)
 
+    def written(self, variable: Callable[[str], "Variable"]) -> str:
+        """Write it as Python, to be compiled with others in `SCOPE`.
+
+        It raises one of `MISSING_CAUSES` where `__call__` returns None.
+
+        Parameters
+        ----------
+        variable
+            What stands for a name.
+
+        Examples
+        --------
+        >>> ratio = Expression("a / b", {"a": Kind.NUMBER, "b": Kind.NUMBER})
+        >>> ratio.written({"a": Variable("x[0]"), "b": Variable("x[1]", True)}.__getitem__)
+        'known(x[0]) / x[1]'
+        """
+        body = ast.parse(self.source.strip(), mode="eval").body
+        return ast.unparse(_Variables(variable).visit(body))
+
     def __call__(self, values: Mapping[str, Any]) -> Any:
         """Evaluate; None where an operand is missing or outside a function's domain."""
         try:
@@ -121,37 +148,21 @@ class Expression:
             return None
 
 
-def together(expressions: Sequence[Expression]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
-    """Compile several expressions to one function, which raises where one of them has no value.
-
-    >>> kinds = {"a": Kind.NUMBER, "b": Kind.NUMBER}
-    >>> both = together([Expression("a + 1", kinds), Expression("a / b", kinds)])
-    >>> both({"a": 1, "b": 2})
-    (2, 0.5)
-    >>> both({"a": 1, "b": 0})
-    Traceback (most recent call last):
-    ZeroDivisionError: division by zero
-    """
-    bodies = [ast.parse(each.source.strip(), mode="eval").body for each in expressions]
-    return _compiled("together", ast.Tuple(bodies, ast.Load()))
-
-
 def _compiled(source: str, body: ast.expr) -> Callable[[Mapping[str, Any]], Any]:
     lambda_ = ast.Expression(
         ast.Lambda(
             args=ast.arguments([], [ast.arg("_")], None, [], [], None, []),
-            body=_Lookups().visit(body),
+            body=_Variables(_looked_up).visit(body),
         )
     )
-    scope = {
-        "__builtins__": {},
-        KNOWN: _known,
-        **{name: entry[0] for name, entry in FUNCTIONS.items()},
-    }
     function: Callable[[Mapping[str, Any]], Any] = eval(
-        compile(ast.fix_missing_locations(lambda_), f"<{source}>", "eval"), scope
+        compile(ast.fix_missing_locations(lambda_), f"<{source}>", "eval"), dict(SCOPE)
     )
     return function
+
+
+def _looked_up(name: str) -> Variable:
+    return Variable(f"_[{name!r}]")
 
 
 def _known(value: Any) -> Any:
@@ -163,6 +174,14 @@ def _known(value: Any) -> Any:
     if value is None:
         raise TypeError
     return value
+
+
+SCOPE: Mapping[str, Any] = {
+    "__builtins__": {},
+    KNOWN: _known,
+    **{name: entry[0] for name, entry in FUNCTIONS.items()},
+}
+"""What an expression can name when it is compiled, beside its own names."""
 
 
 class _Typer:
@@ -296,11 +315,14 @@ class _Typer:
         return Kind.NUMBER
 
 
-class _Lookups(ast.NodeTransformer):
-    """Turns every name, dotted or not, into a look-up in the one argument.
+class _Variables(ast.NodeTransformer):
+    """Turns every name, dotted or not, into what stands for it.
 
     A missing value ends the evaluation, but where the name is held against None.
     """
+
+    def __init__(self, variable: Callable[[str], Variable]) -> None:
+        self._variable = variable
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
         return self._known(node)
@@ -316,14 +338,17 @@ class _Lookups(ast.NodeTransformer):
         if isinstance(node.ops[0], ast.Is | ast.IsNot) and isinstance(
             node.left, ast.Name | ast.Attribute
         ):
-            node.left = self._lookup(node.left)
+            node.left = self._plain(self._variable(ast.unparse(node.left)))
             return node
         return self.generic_visit(node)
 
     def _known(self, node: ast.expr) -> ast.expr:
-        return ast.Call(ast.Name(KNOWN, ast.Load()), [self._lookup(node)], [])
+        variable = self._variable(ast.unparse(node))
+        plain = self._plain(variable)
+        if variable.certain:
+            return plain
+        return ast.Call(ast.Name(KNOWN, ast.Load()), [plain], [])
 
     @staticmethod
-    def _lookup(node: ast.expr) -> ast.expr:
-        key = ast.Constant(ast.unparse(node))
-        return ast.Subscript(ast.Name("_", ast.Load()), key, ast.Load())
+    def _plain(variable: Variable) -> ast.expr:
+        return ast.parse(variable.text, mode="eval").body

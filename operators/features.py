@@ -9,10 +9,11 @@ from typing import Any
 
 from operators.decode import Event
 from operators.errors import BadRecord, FunctionError
-from operators.expressions import MISSING_CAUSES, Expression, Kind, together
+from operators.expressions import MISSING_CAUSES, SCOPE, Expression, Kind, Variable
 from operators.schema import Schema
 from state.aggregates import Aggregates, Asked
 from state.keyed import KeyedState
+from state.source import define
 from state.windows import NULL, Column, Number
 
 
@@ -170,13 +171,22 @@ def _logged(argument: str, schema: Schema) -> tuple[Column, Callable[[Event], Nu
 class Formulas:
     """Computes the features of an event alone.
 
+    Parameters
+    ----------
+    formulas
+        The features.
+    schema
+        Of the events.
+    typed
+        Fields that the schema does not let be null never are.
+
     Raises
     ------
     FunctionError
         A function of one's own cannot be loaded.
     """
 
-    def __init__(self, formulas: Sequence[Formula], schema: Schema) -> None:
+    def __init__(self, formulas: Sequence[Formula], schema: Schema, typed: bool = False) -> None:
         self.names = [formula.name for formula in formulas]
         self._defaults = [formula.default for formula in formulas]
         names = kinds(schema)
@@ -190,19 +200,37 @@ class Formulas:
                 self._functions.append(expressions[-1])
         self._together = None
         if len(expressions) == len(formulas):
-            self._together = together(expressions)
+            self._together = _together(expressions, variables(schema, typed))
 
     def __call__(self, fields: Mapping[str, Any]) -> list[float | None]:
         """Compute them; one without value takes its default, or is None where none is stated."""
         if self._together is not None:
             try:
-                numbers: list[float | None] = list(map(float, self._together(fields)))
-                if math.isfinite(sum(numbers)):  # type: ignore[arg-type]
+                numbers = self._together(fields)
+                if math.isfinite(sum(numbers)):
                     return numbers
             except MISSING_CAUSES:
                 pass
         pairs = zip(self._functions, self._defaults, strict=True)
         return [filled(function(fields), default) for function, default in pairs]
+
+
+def variables(schema: Schema, typed: bool) -> Callable[[str], Variable]:
+    """Return what stands for a field in Python over ``fields``, an event's."""
+
+    def variable(path: str) -> Variable:
+        return Variable(f"fields[{path!r}]", typed and not schema.fields[path].nullable)
+
+    return variable
+
+
+def _together(
+    expressions: Sequence[Expression], variable: Callable[[str], Variable]
+) -> Callable[[Mapping[str, Any]], list[Any]]:
+    """Compile expressions to one function, which raises where one of them has no value."""
+    # An integer may be too large for a float, and then has no value either.
+    texts = [f"float({each.written(variable)})" for each in expressions]
+    return define("formulas", "fields", [f"return [{', '.join(texts)}]"], {**SCOPE, "float": float})
 
 
 def filled(value: float | None, default: float | None) -> float | None:

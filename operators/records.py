@@ -2,14 +2,17 @@
 
 import hashlib
 import io
+import struct
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from hashlib import blake2b
+from typing import Any
 
 import fastavro
 
 from operators import avro_out as out
 from operators.errors import BadRecord
 from operators.message import Message
+from state.source import define
 
 DECISIONS = "decisions"
 DEAD_LETTERS = "dead-letters"
@@ -28,6 +31,10 @@ ID_BYTES = 16
 """Of a decision's id; twice as many hexadecimal digits."""
 AMOUNT_SCALE = 6
 """Decimal places of an amount in every output schema."""
+
+PRESENT = b"\x02"
+"""The branch of a union behind null."""
+NO_MONEY = out.NULL + out.NULL
 
 TOMBSTONE = "a tombstone: the record has a key and no value"
 
@@ -96,42 +103,42 @@ def amount_bytes(unscaled: int, scale: int) -> bytes:
     return value.to_bytes(length, "big", signed=True)
 
 
-class Decision(NamedTuple):
-    """What a decision record says that differs from one to the next; ``avro/decision.avsc``."""
-
-    event_id: str
-    event_time: int
-    hops: Sequence["HopTrace"]
-    amount: bytes | None
-    currency: str | None
-    repeated: bool
-    score: float | None
-    classes: Sequence[float]
-    action: str
-    because: str
-    rules: Sequence[str]
-    implausible: Sequence[str]
-    features: Sequence[float]
-    fields: Mapping[str, Any]
+EncodeDecision = Callable[..., bytes]
+"""What `decision_encoder` makes."""
 
 
-class HopTrace(NamedTuple):
-    """What one hop says of an event in its decision."""
+def hop_encoder(entity: str) -> Callable[[str, int, bool], bytes]:
+    """Compile the encoder of what an entity's hop says in a decision.
 
-    entity: str
-    key: str | None
-    hop_seq: int | None
-    late: bool
+    It takes the entity's key, the event's number in the key's sequence, and whether it is late.
+
+    >>> hop_encoder("card")("c1", 7, False)
+    b'\\x08card\\x02\\x04c1\\x02\\x0e\\x00'
+    """
+    start = out.text(entity) + PRESENT
+
+    def encode(key: str, seq: int, late: bool) -> bytes:
+        end = out.TRUE if late else out.FALSE
+        return b"".join((start, out.text(key), PRESENT, out.long(seq), end))
+
+    return encode
+
+
+def no_hop(entity: str) -> bytes:
+    """Encode what the hop of an entity says that the event does not have: no key and no number."""
+    return out.text(entity) + out.NULL + out.NULL + out.FALSE
 
 
 def decision_encoder(
     pipeline: str,
     model: Mapping[str, str],
+    hops: int,
     features: Sequence[str],
+    known: Sequence[str],
     fields: Sequence[str],
     prefix: bytes = b"",
-) -> Callable[[Decision], bytes]:
-    """Compile the encoder of a pipeline's decisions.
+) -> EncodeDecision:
+    """Compile the encoder of a pipeline's decisions; the schema is ``avro/decision.avsc``.
 
     Parameters
     ----------
@@ -139,75 +146,92 @@ def decision_encoder(
         Its name.
     model
         ``name``, ``version`` and ``sha256`` of the model that decides.
-    features, fields
+    hops
+        How many there are.
+    features
         Names, in the order in which the record has them.
+    known
+        The same, in the order in which the values are given.
+    fields
+        Names of the fields that the record has.
     prefix
         Confluent's header, or nothing.
+
+    Returns
+    -------
+    EncodeDecision
+        Takes the event's id and its time in milliseconds, what `hop_encoder` made in each hop,
+        amount and currency encoded, whether the event is a repeat, the score or None, the classes'
+        probabilities, the action, what decided it, the rules that fired, the implausible fields,
+        the features, and the fields by name.
     """
-    # A decision's id is 32 characters, whose length Avro writes as one byte.
-    start, after_id = prefix + out.long(2 * ID_BYTES), out.text(pipeline)
-    about_model = b"".join(out.text(model[part]) for part in ("name", "version", "sha256"))
-    features_of, fields_of = out.doubles_by_name(features), out.values_by_name(fields)
-    known: dict[str | tuple[str, ...], bytes] = {}
-    """Encoded texts of a small set, none of which an event can choose."""
+    told: dict[tuple[Any, ...], bytes] = {}
+    """Encoded verdicts, none of which an event can choose."""
 
-    def text(value: str) -> bytes:
-        encoded = known.get(value)
+    def tell(verdict: tuple[str, str, tuple[str, ...]], implausible: Sequence[str]) -> bytes:
+        if implausible:
+            return _verdict(*verdict, implausible)
+        encoded = told.get(verdict)
         if encoded is None:
-            encoded = known[value] = out.text(value)
+            encoded = told[verdict] = _verdict(*verdict, ())
         return encoded
 
-    def texts(values: Sequence[str]) -> bytes:
-        if not values:
-            return out.END
-        key = tuple(values)
-        encoded = known.get(key)
-        if encoded is None:
-            encoded = known[key] = out.array(list(map(out.text, key)))
-        return encoded
+    keys = [out.text(name) for name in features]
+    if keys:
+        keys[0] = out.long(len(features)) + keys[0]
+    values = [f"key_{i}, x{known.index(name)}" for i, name in enumerate(features)]
+    layout = "<" + "".join(f"{len(key)}sd" for key in keys) + "c"
+    by_name = ", ".join(f"field_{i}, value(fields[{name!r}])" for i, name in enumerate(fields))
+    scope = {
+        "join": b"".join,
+        "hash": blake2b,
+        "long": out.long,
+        "text": out.text,
+        "double": out.double,
+        "doubles": out.doubles,
+        "value": out.value,
+        "tell": tell,
+        "pipeline": f"{pipeline}\0".encode(),
+        # A decision's id is 32 characters, whose length Avro writes as one byte.
+        "start": prefix + out.long(2 * ID_BYTES),
+        "after_id": out.text(pipeline),
+        "hops": out.long(hops),
+        "after_hops": out.END if hops else b"",
+        "model": b"".join(out.text(model[part]) for part in ("name", "version", "sha256")),
+        "features": struct.Struct(layout).pack,
+        **{f"key_{i}": key for i, key in enumerate(keys)},
+        **{f"field_{i}": out.text(name) for i, name in enumerate(fields)},
+        "count": out.long(len(fields)) if fields else b"",
+        "null": out.NULL,
+        "end": out.END,
+        "true": out.TRUE,
+        "false": out.FALSE,
+        "present": PRESENT,
+    }
+    return define(
+        "encode",
+        "event_id, time, made, money, repeated, score, classes, verdict, implausible, known, "
+        "fields",
+        [
+            f"{''.join(f'x{i}, ' for i in range(len(known)))} = known" if known else "pass",
+            "encoded = event_id.encode()",
+            "return join((",
+            "start, hash(pipeline + encoded, digest_size=16).hexdigest().encode(), after_id,",
+            "long(len(encoded)), encoded, long(time), hops, *made, after_hops, money, model,",
+            "true if repeated else false,",
+            "null if score is None else present + double(score),",
+            "doubles(classes) if classes else end,",
+            "tell(verdict, implausible),",
+            f"features({', '.join([*values, 'end'])}),",
+            f"count, {by_name + ', ' if by_name else ''}end))",
+        ],
+        {**scope, "len": len},
+    )
 
-    def hop(trace: HopTrace) -> bytes:
-        entity, key, seq, late = trace
-        if key is None or seq is None:
-            return text(entity) + NO_HOP
-        end = out.TRUE if late else out.FALSE
-        return b"".join((text(entity), b"\x02", out.text(key), b"\x02", out.long(seq), end))
 
-    def encode(decision: Decision) -> bytes:
-        (
-            event_id, event_time, hops, amount, currency, repeated, score, classes, action, because,
-            rules, implausible, values, fields,
-        ) = decision  # fmt: skip
-        return b"".join(
-            (
-                start,
-                decision_id(pipeline, event_id).encode(),
-                after_id,
-                out.text(event_id),
-                out.long(event_time),
-                out.long(len(hops)),
-                *map(hop, hops),
-                out.END if hops else b"",
-                out.NULL if amount is None else b"\x02" + out.data(amount),
-                out.NULL if currency is None else b"\x02" + out.text(currency),
-                about_model,
-                out.TRUE if repeated else out.FALSE,
-                out.NULL if score is None else b"\x02" + out.double(score),
-                out.array(list(map(out.double, classes))) if classes else out.END,
-                text(action),
-                text(because),
-                texts(rules),
-                texts(implausible),
-                features_of(*values),
-                fields_of(fields),
-            )
-        )
-
-    return encode
-
-
-NO_HOP = out.NULL + out.NULL + out.FALSE
-"""No key, no number, not late."""
+def _verdict(action: str, because: str, rules: Sequence[str], implausible: Sequence[str]) -> bytes:
+    lists = [out.array(list(map(out.text, names))) for names in (rules, implausible)]
+    return b"".join((out.text(action), out.text(because), *lists))
 
 
 def dead_letter(

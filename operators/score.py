@@ -5,33 +5,38 @@ Between hops a `Carry` travels: what the record was, what is known of it so far.
 
 import math
 import pickle
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+from operators import avro_out as out
 from operators.bundle import Bundle, Card, Scored
 from operators.decide import SCORE, Decide, Verdict
 from operators.decode import Decode, Event, Extract
 from operators.errors import BadRecord
+from operators.expressions import Variable
 from operators.features import EntityFeatures, Formulas
 from operators.message import NEXT, Emit, Message
 from operators.meter import Meter
 from operators.records import (
     DEAD_LETTERS,
     DECISIONS,
+    NO_MONEY,
+    PRESENT,
     TOMBSTONE,
-    Decision,
     Encode,
-    HopTrace,
+    EncodeDecision,
     amount_bytes,
     dead_letter,
+    hop_encoder,
+    no_hop,
 )
 from state.keyed import KeyedState
 from state.seen import SeenState
 
-PRESENT, ABSENT = b"k", b"-"
+WITH_KEY, WITHOUT_KEY = b"k", b"-"
 """First byte of a later hop's key. An event without the entity gets a key of its own that no state
 is ever kept for, so there is no hot key of the missing."""
 
@@ -56,13 +61,14 @@ class Carry(NamedTuple):
     """What travels between hops.
 
     ``features`` has those known so far, in the order of the hops, None where one has no value;
+    ``hops`` is what each hop says of itself in the decision, encoded;
     ``repeated`` says that the producer sent the event again, so that no hop logs it.
     """
 
     event: Event
     implausible: list[str]
     features: list[float | None]
-    hops: list[HopTrace]
+    hops: list[bytes]
     raw_key: bytes | None
     raw_value: bytes | None
     repeated: bool = False
@@ -205,12 +211,14 @@ class Finish:
     money
         Takes amount and currency out of an event; None where the pipeline names none.
     encode
-        Encodes a decision.
+        Encodes a decision; its features come in the order of ``names``.
     names
         Every feature's name in the order in which it becomes known: those of each hop, then those
         of the event alone.
     order
         The same in the order of the record.
+    field
+        What stands for a field in Python over ``fields``.
     """
 
     output = DECISIONS
@@ -221,20 +229,28 @@ class Finish:
         bundle: Bundle,
         decide: Decide,
         money: "Money | None",
-        encode: Callable[[Decision], bytes],
+        encode: EncodeDecision,
         names: Sequence[str],
         order: Sequence[str],
+        field: Callable[[str], Variable],
     ) -> None:
         self._formulas = formulas
         self._bundle = bundle
         self._decide = decide
         self._money = money
         self._encode = encode
+        self._names = names
         self._order = order
-        self._row = _taker(names, order)
         self._inputs = _taker(names, bundle.card.features)
-        self._read = [name for name in names if name in decide.reads]
-        self._read_values = _taker(names, self._read)
+
+        def variable(name: str) -> Variable:
+            if name == SCORE:
+                return Variable("score", True)
+            if name in names:  # of an event that is scored, each has a value
+                return Variable(f"features[{names.index(name)}]", True)
+            return field(name)
+
+        self._judge = decide.over("features, fields", variable)
 
     def __call__(self, carry: Carry, meter: Meter, timed: bool) -> bytes:
         carry.features.extend(self._formulas(carry.event.fields))
@@ -286,52 +302,49 @@ class Finish:
 
     def _concluded(self, carry: Carry, scored: Scored | None, meter: Meter, timed: bool) -> bytes:
         """Decide, and encode the decision."""
-        event, features = carry.event, carry.features
-        row = self._row(features)
-        seen = event.fields.copy()
-        seen.update(zip(self._read, self._read_values(features), strict=True))
-        score: float | None = None
-        classes: Sequence[float] = ()
+        event, implausible, features, hops, _, _, repeated = carry
+        event_id, time, _, fields, _ = event
+        score: float | None
+        classes: Sequence[float]
+        known: Sequence[float | None] = features
         if scored is None:
-            seen[SCORE] = None
-            verdict = self._decide.missing(seen, self._order[row.index(None)])
-            row = tuple([math.nan if value is None else value for value in row])
+            score, classes = None, ()
+            verdict = self._without_score(features, fields)
+            known = [math.nan if value is None else value for value in features]
         else:
             score, classes = scored
-            seen[SCORE] = score
-            verdict = self._decide(seen, score, carry.implausible)
-        self._count(carry, verdict, meter)
+            verdict = self._judge(features, fields, score, implausible)
+        counts = meter.counts
+        counts["decisions", verdict.action] += 1
+        if repeated:
+            counts[("repeated",)] += 1
         if timed:
             meter.lap("decide")
-        amount, currency = (None, None) if self._money is None else self._money(event)
+        money = NO_MONEY if self._money is None else self._money(event)
         encoded = self._encode(
-            Decision(
-                event.id,
-                event.time,
-                carry.hops,
-                amount,
-                currency,
-                carry.repeated,
-                score,
-                classes,
-                verdict.action,
-                verdict.because,
-                verdict.rules,
-                carry.implausible,
-                row,
-                event.fields,
-            )
+            event_id,
+            time,
+            hops,
+            money,
+            repeated,
+            score,
+            classes,
+            verdict,
+            implausible,
+            known,
+            fields,
         )
         if timed:
             meter.lap("encode")
         return encoded
 
-    @staticmethod
-    def _count(carry: Carry, verdict: Verdict, meter: Meter) -> None:
-        counts = meter.counts
-        counts["decisions", verdict.action] += 1
-        if carry.repeated:
-            counts[("repeated",)] += 1
+    def _without_score(
+        self, features: Sequence[float | None], fields: Mapping[str, Any]
+    ) -> Verdict:
+        """Decide an event that no model can score."""
+        found = dict(zip(self._names, features, strict=True))
+        without = next(name for name in self._order if found[name] is None)
+        return self._decide.missing({**fields, **found, SCORE: None}, without)
 
 
 def _taker(
@@ -344,21 +357,34 @@ def _taker(
     return lambda values: tuple([values[place] for place in places])
 
 
-@dataclass(frozen=True)
 class Money:
-    """Where an event's amount and currency are."""
+    """Takes an event's amount and currency, and encodes them.
 
-    path: str
-    scale: int
-    currency: str | None
-    currency_path: str | None
+    Parameters
+    ----------
+    path, scale
+        Where the amount is, and its decimal places.
+    currency, currency_path
+        The currency of all events; or, where that is None, where it is.
+    """
 
-    def __call__(self, event: Event) -> tuple[bytes | None, str | None]:
-        unscaled = event.units[self.path]
+    def __init__(
+        self, path: str, scale: int, currency: str | None, currency_path: str | None
+    ) -> None:
+        self._path = path
+        self._scale = scale
+        self._currency = None if currency is None else PRESENT + out.text(currency)
+        self._currency_path = currency_path or ""
+
+    def __call__(self, event: Event) -> bytes:
+        unscaled = event.units[self._path]
         if unscaled is None:
-            return None, None
-        currency = self.currency or event.fields[self.currency_path or ""]
-        return amount_bytes(unscaled, self.scale), currency
+            return NO_MONEY
+        amount = PRESENT + out.data(amount_bytes(unscaled, self._scale))
+        if self._currency is not None:
+            return amount + self._currency
+        currency = event.fields[self._currency_path]
+        return amount + (out.NULL if currency is None else PRESENT + out.text(currency))
 
 
 class Row:
@@ -438,6 +464,7 @@ class EntityHop:
     ) -> None:
         self.meter = Meter()
         self._entity = entities[index]
+        self._trace, self._absent = hop_encoder(self._entity), no_hop(self._entity)
         self._index = index
         self._features = features
         self._start: Callable[[Message], Carry] = intake or _carried
@@ -493,8 +520,8 @@ class EntityHop:
             return (self._dead(message, error, carry.raw_key, carry.raw_value),)
         following = event.keys[self._index + 1]
         if following is None:
-            return (Emit(NEXT, ABSENT + event.id.encode(), carry),)
-        return (Emit(NEXT, PRESENT + following.encode(), carry),)
+            return (Emit(NEXT, WITHOUT_KEY + event.id.encode(), carry),)
+        return (Emit(NEXT, WITH_KEY + following.encode(), carry),)
 
     def _extend(self, carry: Carry, state: KeyedState) -> None:
         """Add the entity's features and trace to what travels."""
@@ -502,16 +529,15 @@ class EntityHop:
         key = event.keys[self._index]
         features = self._features
         if key is None:
-            values: Sequence[float | None] = features.defaults
-            trace = HopTrace(self._entity, None, None, False)
-        else:
-            compute = features.look if carry.repeated else features
-            values, seq, late = compute(event, state)
-            trace = HopTrace(self._entity, key, seq, late)
-            if late:
-                self.meter.counts["late", self._entity] += 1
-        carry.hops.append(trace)
+            carry.features.extend(features.defaults)
+            carry.hops.append(self._absent)
+            return
+        compute = features.look if carry.repeated else features
+        values, seq, late = compute(event, state)
+        if late:
+            self.meter.counts["late", self._entity] += 1
         carry.features.extend(values)
+        carry.hops.append(self._trace(key, seq, late))
 
     @staticmethod
     def _looked_up(seen: SeenState, state: KeyedState, carry: Carry) -> tuple[KeyedState, Carry]:

@@ -13,7 +13,15 @@ from operators.decide import Decide, Policy, Rule
 from operators.decode import Decode, Extract, avro_decoder, confluent_decoder, json_decoder
 from operators.drift import Drifts
 from operators.expressions import Expression
-from operators.features import EntityFeatures, Formula, Formulas, WindowedFeature, kinds, reads
+from operators.features import (
+    EntityFeatures,
+    Formula,
+    Formulas,
+    WindowedFeature,
+    kinds,
+    reads,
+    variables,
+)
 from operators.merge import Merge
 from operators.message import Operator
 from operators.records import (
@@ -327,15 +335,25 @@ def _finish(pipeline: Pipeline) -> Finish:
     features = list(spec.features)
     fields = [name for name in decide.reads if name in schema.fields and name not in features]
     model = bundle.card.model_dump(include={"name", "version", "sha256"})
-    encode = decision_encoder(spec.pipeline, model, features, fields, _prefix(pipeline, DECISIONS))
+    names = _names(pipeline)
+    encode = decision_encoder(
+        spec.pipeline,
+        model,
+        len(pipeline.entities),
+        features,
+        names,
+        fields,
+        _prefix(pipeline, DECISIONS),
+    )
     return Finish(
-        Formulas(formulas(pipeline), schema),
+        Formulas(formulas(pipeline), schema, _typed(pipeline)),
         bundle,
         decide,
         money,
         encode,
-        _names(pipeline),
+        names,
         features,
+        variables(schema, _typed(pipeline)),
     )
 
 
@@ -346,7 +364,7 @@ def _names(pipeline: Pipeline) -> list[str]:
 
 
 def _row(pipeline: Pipeline) -> Row:
-    own = Formulas(formulas(pipeline), pipeline.schema)
+    own = Formulas(formulas(pipeline), pipeline.schema, _typed(pipeline))
     return Row(own, _names(pipeline), list(pipeline.spec.features))
 
 

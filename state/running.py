@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from zlib import crc32
 
 from state.keyed import KeyedState
-from state.source import function
+from state.source import define
 from state.windows import LITTLE_HEAD, NULL, OPEN_MAX, RUNNING, Number, WindowLog
 
 LITTLE = sys.byteorder == "little"
@@ -106,7 +106,7 @@ class Running:
         self._skip = self._head.size - LITTLE_HEAD.size
         self._asked = crc32(repr((self._windows, self._sums)).encode())
         self.update: Callable[[KeyedState, bytes | None, int, Sequence[Number]], Found | None] = (
-            function("update", "state, head, at, values", self._lines(wanted), self._scope(wanted))
+            define("update", "state, head, at, values", self._lines(wanted), self._scope(wanted))
         )
         """Log one event as `WindowLog.update` does, given the head of its key, or do nothing and
         return None."""

@@ -5,9 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 
-def function(
-    name: str, head: str, lines: Iterable[str], scope: dict[str, Any]
-) -> Callable[..., Any]:
+def define(name: str, head: str, lines: Iterable[str], scope: dict[str, Any]) -> Callable[..., Any]:
     """Compile a function of the lines of its body; a traceback through it shows them.
 
     Parameters
@@ -23,7 +21,7 @@ def function(
 
     Examples
     --------
-    >>> function("twice_and", "x", ["y = 2 * x", "return y + more"], {"more": 1})(5)
+    >>> define("twice_and", "x", ["y = 2 * x", "return y + more"], {"more": 1})(5)
     11
     """
     body = "".join(f"    {line}\n" for line in lines)

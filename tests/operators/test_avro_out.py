@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators import avro_out
-from operators.records import Decision, Encode, HopTrace, decision_encoder, decision_id, encoder
+from operators.records import (
+    PRESENT,
+    Encode,
+    decision_encoder,
+    decision_id,
+    encoder,
+    hop_encoder,
+    no_hop,
+)
 
 LONGS = st.integers(-(2**63), 2**63 - 1)
 FINITE = st.floats(allow_nan=False)
@@ -33,21 +41,21 @@ def test_arrays(values: list[int]) -> None:
     assert avro_out.array(list(map(avro_out.long, values))) == encode(values)  # type: ignore[arg-type]
 
 
-@given(st.dictionaries(TEXTS, st.floats(), max_size=70))
-def test_doubles_by_name(values: dict[str, float]) -> None:
-    encode = encoder({"type": "map", "values": "double"})
-    assert avro_out.doubles_by_name(list(values))(*values.values()) == encode(values)
+@given(st.lists(st.floats(allow_nan=False), max_size=70))
+def test_doubles(values: list[float]) -> None:
+    encode = encoder({"type": "array", "items": "double"})
+    assert avro_out.doubles(values) == encode(values)  # type: ignore[arg-type]
 
 
-@given(st.dictionaries(TEXTS, VALUES, max_size=70))
-def test_values_by_name(values: dict[str, Any]) -> None:
-    encode = encoder({"type": "map", "values": ["null", "boolean", "long", "double", "string"]})
-    assert avro_out.values_by_name(list(values))({**values, "another": 1}) == encode(values)
+@given(VALUES)
+def test_values(value: Any) -> None:
+    encode = encoder(["null", "boolean", "long", "double", "string"])
+    assert avro_out.value(value) == encode(value)
 
 
 HOPS = st.lists(
-    st.builds(HopTrace, TEXTS, TEXTS, st.integers(1, 2**62), st.booleans())
-    | st.builds(HopTrace, TEXTS, st.none(), st.none(), st.just(False)),
+    st.tuples(TEXTS, TEXTS, st.integers(1, 2**62), st.booleans())
+    | st.tuples(TEXTS, st.none(), st.none(), st.just(False)),
     max_size=3,
 )
 
@@ -56,41 +64,62 @@ HOPS = st.lists(
 def test_a_decision_is_what_fastavro_writes(
     encode: Callable[[str], Encode],
     data: st.DataObject,
-    hops: list[HopTrace],
+    hops: list[tuple[str, Any, Any, bool]],
     names: list[str],
     fields: list[str],
     prefix: bytes,
 ) -> None:
     model = {"name": "m", "version": "ü", "sha256": "c" * 64}
-    decision = Decision(
-        data.draw(TEXTS),
-        data.draw(LONGS),
-        hops,
-        data.draw(st.none() | st.binary(max_size=100)),
-        data.draw(st.none() | TEXTS),
-        data.draw(st.booleans()),
-        data.draw(st.none() | FINITE),
-        data.draw(st.lists(FINITE, max_size=3)),
-        data.draw(TEXTS),
-        data.draw(TEXTS),
-        data.draw(st.lists(TEXTS, max_size=3)),
-        data.draw(st.lists(TEXTS, max_size=3)),
-        [data.draw(st.floats()) for _ in names],
-        {name: data.draw(VALUES) for name in fields},
-    )
-    record = {
-        **decision._asdict(),
-        "decision_id": decision_id("shop", decision.event_id),
+    known = data.draw(st.permutations(names))
+    features = {name: data.draw(st.floats()) for name in known}
+    rules = data.draw(st.lists(TEXTS, max_size=3))
+    record: dict[str, Any] = {
+        "event_id": data.draw(TEXTS),
+        "event_time": data.draw(LONGS),
+        "repeated": data.draw(st.booleans()),
+        "amount": data.draw(st.none() | st.binary(max_size=100)),
+        "currency": data.draw(st.none() | TEXTS),
+        "score": data.draw(st.none() | FINITE),
+        "classes": data.draw(st.lists(FINITE, max_size=3)),
+        "action": data.draw(TEXTS),
+        "because": data.draw(TEXTS),
+        "rules": rules,
+        "implausible": data.draw(st.lists(TEXTS, max_size=3)),
+        "fields": {name: data.draw(VALUES) for name in fields},
         "pipeline": "shop",
         "model": model,
-        "hops": [hop._asdict() for hop in hops],
-        "features": dict(zip(names, decision.features, strict=True)),
+        "hops": [
+            {"entity": entity, "key": key, "hop_seq": seq, "late": late}
+            for entity, key, seq, late in hops
+        ],
+        "features": {name: features[name] for name in names},
     }
-    encode_here = decision_encoder("shop", model, names, fields, prefix)
+    record["decision_id"] = decision_id("shop", record["event_id"])
+    made = [
+        no_hop(entity) if key is None else hop_encoder(entity)(key, seq, late)
+        for entity, key, seq, late in hops
+    ]
+    amount, currency = record["amount"], record["currency"]
+    money = avro_out.NULL if amount is None else PRESENT + avro_out.data(amount)
+    money += avro_out.NULL if currency is None else PRESENT + avro_out.text(currency)
+    encode_here = decision_encoder("shop", model, len(hops), names, known, fields, prefix)
     for _ in range(2):  # the second time from what was kept
-        assert encode_here(decision) == prefix + encode("decision")(record)
+        encoded = encode_here(
+            record["event_id"],
+            record["event_time"],
+            made,
+            money,
+            record["repeated"],
+            record["score"],
+            record["classes"],
+            (record["action"], record["because"], tuple(rules)),
+            record["implausible"],
+            list(features.values()),
+            record["fields"],
+        )
+        assert encoded == prefix + encode("decision")(record)
 
 
 def test_doubles_keep_their_bits() -> None:
     payload = struct.unpack("<d", bytes([1, 0, 0, 0, 0, 0, 0xF8, 0x7F]))[0]  # a NaN of its own
-    assert avro_out.doubles_by_name(["a"])(payload)[3:11] == bytes([1, 0, 0, 0, 0, 0, 0xF8, 0x7F])
+    assert avro_out.doubles([payload])[1:9] == bytes([1, 0, 0, 0, 0, 0, 0xF8, 0x7F])

@@ -18,7 +18,14 @@ from operators.bundle import load
 from operators.decide import Decide, Policy, Rule
 from operators.decode import Extract, json_decoder
 from operators.expressions import Kind
-from operators.features import EntityFeatures, Formula, Formulas, WindowedFeature, kinds
+from operators.features import (
+    EntityFeatures,
+    Formula,
+    Formulas,
+    WindowedFeature,
+    kinds,
+    variables,
+)
 from operators.message import NEXT, Emit, Message, Operator
 from operators.records import (
     DEAD_LETTERS,
@@ -31,11 +38,11 @@ from operators.records import (
 )
 from operators.schema import parse
 from operators.score import (
-    ABSENT,
     FEATURES,
     MAX_NAME,
     MAX_TEXT,
-    PRESENT,
+    WITH_KEY,
+    WITHOUT_KEY,
     DecodeHop,
     Deferred,
     EntityHop,
@@ -132,9 +139,10 @@ def job(encode: Callable[[str], Encode]) -> Callable[..., list[Operator]]:
             bundle,
             Decide(policy, names),
             money,
-            decision_encoder("shop", about, ORDER, ["currency", "km"]),
+            decision_encoder("shop", about, 2, ORDER, NAMES, ["currency", "km"]),
             NAMES,
             ORDER,
+            variables(SCHEMA, False),
         )
         if train:
             finish = Row(formulas, NAMES, ORDER)
@@ -261,7 +269,7 @@ def test_a_missing_second_entity_takes_defaults_and_keeps_no_state(
             "entity": "terminal", "key": None, "hop_seq": None, "late": False
         }  # fmt: skip
         assert decision["features"]["terminal_sum"] == -1.0
-    assert sorted(hops.states[1]) == [ABSENT + b"e0", ABSENT + b"e1", ABSENT + b"e2"]
+    assert sorted(hops.states[1]) == [WITHOUT_KEY + b"e0", WITHOUT_KEY + b"e1", WITHOUT_KEY + b"e2"]
     assert all(state.get() is None for state in hops.states[1].values())
 
 
@@ -271,8 +279,8 @@ def test_a_present_and_an_absent_entity_have_different_keys(
     first = job()[0]
     (present,) = first(message(1, terminal="e1"), MemoryState())
     (absent,) = first(message(1, terminal=None), MemoryState())
-    assert (present.output, present.key) == (NEXT, PRESENT + b"e1")
-    assert (absent.output, absent.key) == (NEXT, ABSENT + b"e1")
+    assert (present.output, present.key) == (NEXT, WITH_KEY + b"e1")
+    assert (absent.output, absent.key) == (NEXT, WITHOUT_KEY + b"e1")
 
 
 def test_late_is_each_entitys_own(run: Callable[..., Any]) -> None:
