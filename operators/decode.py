@@ -16,6 +16,8 @@ import fastavro
 from operators.errors import BadRecord
 from operators.expressions import Kind
 from operators.schema import MICROS, Field, Schema, mismatch, unbounded
+from state.source import define
+from state.windows import NULL
 
 CONFLUENT_MAGIC = 0
 CONFLUENT_HEADER = 5  # the magic byte, then the schema's id as a big-endian 32-bit integer
@@ -230,7 +232,7 @@ class Extract:
 
 
 class _Quick:
-    """Takes an event out of a record by one expression, compiled for the paths that are read."""
+    """Takes an event out of a record by a function written for the paths that are read."""
 
     def __init__(
         self,
@@ -241,75 +243,94 @@ class _Quick:
         fields: Sequence[str],
         units: Sequence[str],
     ) -> None:
-        scope: dict[str, Any] = {"Event": Event}
-
-        def value(path: str, convert: Callable[[Field], Callable[[Any], Any] | None]) -> str:
-            """Write the expression that takes a leaf out of ``r`` and converts it."""
-            first, *rest = path.split(".")
-            text = f"r[{first!r}]"
-            for step in rest:
-                text = f"(None if (v := {text}) is None else v[{step!r}])"
-            conversion = convert(leaves[path])
-            if conversion is None:
-                return text
-            name = f"c{len(scope)}"
-            scope[name] = conversion
-            return f"(None if (v := {text}) is None else {name}(v))"
-
-        event_id, time = value(id_path, _plain_text), value(time_path, _plain_exact)
-        keys = "".join(f"{value(path, _plain_text)}, " for path in key_paths)
-        by_name = ", ".join(f"{path!r}: {value(path, _plain_value)}" for path in fields)
-        exact = ", ".join(f"{path!r}: {value(path, _plain_exact)}" for path in units)
-        source = f"lambda r: Event({event_id}, {time}, ({keys}), {{{by_name}}}, {{{exact}}})"
-        self._take: Callable[[Mapping[str, Any]], Event] = eval(source, scope)
+        self._leaves = leaves
+        self._lines: list[str] = []
+        self._scope: dict[str, Any] = {
+            "Event": Event,
+            "new": tuple.__new__,
+            "from_bytes": int.from_bytes,
+            "isfinite": math.isfinite,
+            "str": str,
+            "len": len,
+        }
+        self._known: dict[tuple[str, str], str] = {}
+        event_id, time = self._text(id_path), self._exact(time_path)
+        keys = [self._text(path) for path in key_paths]
+        by_name = ", ".join(f"{path!r}: {self._value(path)}" for path in fields)
+        exact = ", ".join(f"{path!r}: {self._exact(path)}" for path in units)
+        self._lines += [
+            f"if not {event_id} or {time} is None or {keys[0]} is None: return None",
+            f"if not {FIRST_TIME} <= {time} <= {LAST_TIME}: return None",
+            *(f"if {key} == '': return None" for key in keys),
+            f"return new(Event, ({event_id}, {time}, ({', '.join(keys)},), "
+            f"{{{by_name}}}, {{{exact}}}))",
+        ]
+        self._take = define("take", "record", self._lines, self._scope)
 
     def __call__(self, record: Mapping[str, Any]) -> Event | None:
         """Return the event, or None where something is wrong with it or missing."""
         try:
-            event = self._take(record)
+            event: Event | None = self._take(record)
         except (TypeError, ValueError, ArithmeticError, KeyError):
             return None
-        event_id, time, keys, _, _ = event
-        if not event_id or time is None or not FIRST_TIME <= time <= LAST_TIME or "" in keys:
-            return None
-        return event if keys[0] is not None else None
+        return event
 
+    def _once(self, path: str, kind: str, raw: str, *lines: str, value: str) -> str:
+        """Write how a value comes from another, unless that is null; return its variable."""
+        name = self._known.get((path, kind))
+        if name is None:
+            name = self._known[path, kind] = f"{kind}_{len(self._known)}"
+            if self._leaves[path].nullable:
+                self._lines += [
+                    f"if {raw} is None: {name} = None",
+                    "else:",
+                    *(f"    {line}" for line in (*lines, f"{name} = {value}")),
+                ]
+            else:
+                self._lines += [*lines, f"{name} = {value}"]
+        return name
 
-def _plain_text(field: Field) -> Callable[[Any], str] | None:
-    return str if field.integer else None
+    def _raw(self, path: str) -> str:
+        name = self._known.get((path, "raw"))
+        if name is None:
+            name = self._known[path, "raw"] = f"raw_{len(self._known)}"
+            first, *rest = path.split(".")
+            self._lines.append(f"{name} = record[{first!r}]")
+            for step in rest:
+                self._lines.append(f"if {name} is not None: {name} = {name}[{step!r}]")
+        return name
 
+    def _text(self, path: str) -> str:
+        raw = self._raw(path)
+        if not self._leaves[path].integer:
+            return raw
+        return self._once(path, "text", raw, value=f"str({raw})")
 
-def _plain_exact(field: Field) -> Callable[[Any], int] | None:
-    if field.is_decimal:
-        return _unscaled_bytes
-    return _exact(field) if field.time == MICROS else _logged
+    def _exact(self, path: str) -> str:
+        field, raw = self._leaves[path], self._raw(path)
+        if field.is_decimal:  # of more bytes perhaps beyond 64 bits: the long way finds out
+            return self._once(
+                path,
+                "exact",
+                raw,
+                f"if len({raw}) > 7: return None",
+                value=f"from_bytes({raw}, 'big', signed=True)",
+            )
+        if field.time == MICROS:
+            self._scope["micros"] = _exact(field)
+            return self._once(path, "exact", raw, value=f"micros({raw})")
+        return self._once(path, "exact", raw, f"if {raw} == {NULL}: return None", value=raw)
 
-
-def _plain_value(field: Field) -> Callable[[Any], Any] | None:
-    if field.is_decimal:
-        unit = 10**field.scale
-        return lambda raw: _unscaled_bytes(raw) / unit
-    if field.time is not None:
-        return _plain_exact(field)
-    return _plain_float if field.kind is Kind.NUMBER and not field.integer else None
-
-
-def _unscaled_bytes(raw: bytes) -> int:
-    if len(raw) > 7:  # perhaps beyond 64 bits: the long way finds out
-        raise ValueError
-    return int.from_bytes(raw, "big", signed=True)
-
-
-def _logged(raw: int) -> int:
-    if raw == -(1 << 63):  # stands for null in the window log
-        raise ValueError
-    return raw
-
-
-def _plain_float(raw: float) -> float:
-    if not math.isfinite(raw):
-        raise ValueError
-    return raw
+    def _value(self, path: str) -> str:
+        field, raw = self._leaves[path], self._raw(path)
+        if field.is_decimal:
+            exact = self._exact(path)
+            return self._once(path, "value", exact, value=f"{exact} / {10**field.scale}")
+        if field.time is not None:
+            return self._exact(path)
+        if field.kind is Kind.NUMBER and not field.integer:
+            return self._once(path, "value", raw, f"if not isfinite({raw}): return None", value=raw)
+        return raw
 
 
 def _missing(path: str) -> BadRecord:
