@@ -25,7 +25,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from shutil import copyfile, rmtree
 from string import Template
-from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from pipelines import resources
@@ -322,12 +321,7 @@ class LocalKafka:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def _configure(self) -> None:

@@ -17,11 +17,14 @@ from hypothesis import strategies as st
 from operators.errors import BadRecord
 from operators.message import Message
 from operators.records import DEAD_LETTERS, MAX_RAW, dead_letter
-from pipelines import dlq
-from pipelines.dlq import Asked, Coordinates, Found, Letter, Originals, Replay, body, coordinates
+from pipelines.dlq import Asked, Found, Letter, compared
+from pipelines.dlq_read import letters, newest, summary
+from pipelines.dlq_replay import WINDOW, Replay
+from pipelines.dlq_show import body, table
 from pipelines.errors import FileError, KafkaError
 from pipelines.kafka import Clients, clients, create_topics
 from pipelines.local import LocalKafka
+from pipelines.originals import Coordinates, Original, Originals, coordinates
 from pipelines.pipeline import Pipeline, load
 from pipelines.streams import EVENTS, stream_encoder
 
@@ -213,20 +216,20 @@ def letter(at: int = 5, **changes: Any) -> Letter:
 
 
 def test_the_newest_are_those_and_without_values() -> None:
-    found = dlq.newest([letter(at) for at in (3, 9, 1, 7, 9)], 3)
+    found = newest([letter(at) for at in (3, 9, 1, 7, 9)], 3)
     assert [each.at for each in found] == [7, 9, 9]
     assert {each.value for each in found} == {None}
 
 
 def test_a_summary_counts_by_stage_kind_and_job() -> None:
     found = [letter(5), letter(3), letter(9, job="shadow"), letter(-1, kind="empty")]
-    tallies = dlq.summary(found)
+    tallies = summary(found)
     assert [(t.kind, t.job, t.count, t.first, t.last) for t in tallies] == [
         ("not-json", "score", 2, 3, 5),
         ("not-json", "shadow", 1, 9, 9),
         ("empty", "score", 1, -1, -1),
     ]
-    assert dlq.table(tallies)[-1].endswith("score   -                         -")
+    assert table(tallies)[-1].endswith("score   -                         -")
     assert tallies[-1].as_json()["first"] is None
 
 
@@ -319,11 +322,11 @@ def test_letters_of_a_topic_are_listed_newest_last(verdict: Verdict, shop: Any) 
     ran = verdict("dlq", "list", made.file, "--summary")
     assert [row.split()[0] for row in ran.out.splitlines()] == ["count", "5", "1"]
 
-    written = list(dlq.letters(made.pipeline, Asked()))
+    written = list(letters(made.pipeline, Asked()))
     after = max(each.at for each in written) + 1
-    assert list(dlq.letters(made.pipeline, Asked(since=after))) == []
-    assert len(list(dlq.letters(made.pipeline, Asked(kind="not-json", stage="decode")))) == 6
-    assert list(dlq.letters(made.pipeline, Asked(stage="score"))) == []
+    assert list(letters(made.pipeline, Asked(since=after))) == []
+    assert len(list(letters(made.pipeline, Asked(kind="not-json", stage="decode")))) == 6
+    assert list(letters(made.pipeline, Asked(stage="score"))) == []
 
 
 def test_a_letter_is_shown_beside_its_original(verdict: Verdict, shop: Any) -> None:
@@ -518,7 +521,7 @@ def test_an_interrupt_leaves_nothing_half_done(
 def test_many_letters_are_replayed_in_the_order_of_their_events(shop: Any) -> None:
     made = shop("many")
     producer = Producer(made.clients.producer)
-    values = [b"bad %d" % number for number in range(3 * dlq.WINDOW)]
+    values = [b"bad %d" % number for number in range(3 * WINDOW)]
     for number, value in enumerate(values):
         producer.produce(made.events, value, b"c", partition=number % 2, timestamp=NOW)
     encode = stream_encoder(DEAD_LETTERS)
@@ -530,7 +533,7 @@ def test_many_letters_are_replayed_in_the_order_of_their_events(shop: Any) -> No
     assert producer.flush(20) == 0
     started = time.monotonic()
     with Replay(made.pipeline) as replay:
-        did = replay.run(dlq.letters(made.pipeline, Asked()))
+        did = replay.run(letters(made.pipeline, Asked()))
     assert did.replayed == len(values)
     assert time.monotonic() - started < 20
     again = [record for record in read(made.clients, made.events) if record.headers]
@@ -545,9 +548,9 @@ def test_states_of_an_original() -> None:
     tombstone = letter(value=None, value_size=-1, value_sha256=None)
 
     def compare(one: Letter, found: bytes | None) -> Found:
-        return dlq.compared(one, dlq.Original(b"k", found, 1, []))
+        return compared(one, Original(b"k", found, 1, []))
 
-    assert dlq.compared(made, None) is Found.GONE
+    assert compared(made, None) is Found.GONE
     assert compare(made, value) is Found.THERE
     assert [compare(made, other) for other in (b"w", b"vv", None, b"")] == [Found.CHANGED] * 4
     assert compare(tombstone, None) is Found.THERE
@@ -556,4 +559,4 @@ def test_states_of_an_original() -> None:
 
 def test_a_folder_without_letters_is_said(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(FileError, match="run the pipeline first"):
-        list(dlq.letters(load(tiny / "pipeline.yaml"), Asked(), tmp_path))
+        list(letters(load(tiny / "pipeline.yaml"), Asked(), tmp_path))

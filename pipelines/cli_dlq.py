@@ -1,0 +1,180 @@
+"""The commands ``verdict dlq``."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipelines.errors import SpecError
+from pipelines.pipeline import Pipeline, load
+from pipelines.terminal import AsJson, PipelineFile, Since, after, err, file_of, out
+
+app = typer.Typer(no_args_is_help=True, help="List, show and replay a pipeline's dead letters.")
+
+
+class Stage(StrEnum):
+    """Where a record failed."""
+
+    DECODE = "decode"
+    VALIDATE = "validate"
+    FEATURES = "features"
+    SCORE = "score"
+
+
+OfStage = Annotated[Stage | None, typer.Option("--stage", help="Only those of this stage.")]
+OfKind = Annotated[
+    str | None, typer.Option("--kind", help="Only those of this kind, such as not-avro.")
+]
+LettersFrom = Annotated[
+    Path | None, typer.Option("--from", help="Folder of the outputs of a run from files.")
+]
+
+
+def _asked(stage: Stage | None, kind: str | None, since: str | None, places: list[str]) -> Any:
+    from pipelines.dlq import Asked
+    from pipelines.originals import coordinates
+
+    originals = frozenset(map(coordinates, places)) if places else None
+    return Asked(None if stage is None else stage.value, kind, after(since), originals)
+
+
+def _strange(where: str) -> None:
+    text = f"{where} is no dead letter of this release; left out"
+    err.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+def _letters_folder(loaded: Pipeline, given: Path | None) -> Path | None:
+    return Path("out") if given is None and loaded.spec.events.files is not None else given
+
+
+@app.command("list")
+def list_letters(
+    pipeline: PipelineFile,
+    stage: OfStage = None,
+    kind: OfKind = None,
+    since: Since = None,
+    last: Annotated[int | None, typer.Option("-n", min=1, help="Only the newest so many.")] = None,
+    counts: Annotated[
+        bool, typer.Option("--summary", help="Count them by stage, kind and job.")
+    ] = False,
+    source: LettersFrom = None,
+    as_json: AsJson = False,
+) -> None:
+    """List dead letters: when, the place of the original, job, stage and kind, the reason.
+
+    Next: `verdict dlq show PIPELINE TOPIC/PARTITION/OFFSET`; when the cause is mended,
+    `verdict dlq replay PIPELINE`.
+    """
+    from pipelines import dlq_read, dlq_show
+
+    loaded = load(file_of(pipeline))
+    asked = _asked(stage, kind, since, [])
+    found = dlq_read.letters(loaded, asked, _letters_folder(loaded, source), _strange)
+    if last is not None:
+        found = iter(dlq_read.newest(found, last))
+    if counts:
+        tallies = dlq_read.summary(found)
+        if as_json:
+            print(json.dumps([tally.as_json() for tally in tallies]))
+            return
+        for text in dlq_show.table(tallies):
+            out.print(text)
+        return
+    shown = False
+    for letter in found:
+        shown = True
+        if as_json:
+            print(json.dumps(letter.as_json(raw=False)), flush=True)
+        else:
+            out.print(dlq_show.line(letter))
+    if not shown and not as_json:
+        err.print("No dead letter fits.", style="dim")
+
+
+@app.command("show")
+def show_letters(
+    pipeline: PipelineFile,
+    place: Annotated[
+        str, typer.Argument(metavar="TOPIC/PARTITION/OFFSET", help="Of the original.")
+    ],
+    source: LettersFrom = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show all of a record's dead letters, its bytes, and whether the original is still there.
+
+    Next: mend the cause, then `verdict dlq replay PIPELINE TOPIC/PARTITION/OFFSET`.
+    """
+    from pipelines import dlq, dlq_read, dlq_show
+
+    loaded = load(file_of(pipeline))
+    folder = _letters_folder(loaded, source)
+    asked = _asked(None, None, None, [place])
+    # One a job and kind: after a crash of Flink the same may stand twice.
+    found = {
+        (each.job, each.kind): each for each in dlq_read.letters(loaded, asked, folder, _strange)
+    }
+    if not found:
+        raise SpecError([f"no dead letter is of {place}; 'verdict dlq list' shows what there is"])
+    for letter in found.values():
+        state = None if folder is not None else dlq.look(loaded, letter)
+        if as_json:
+            print(json.dumps({**letter.as_json(), "original": state}))
+            continue
+        for text in dlq_show.described(letter, state):
+            out.print(text)
+
+
+@app.command("replay")
+def replay_letters(
+    pipeline: PipelineFile,
+    places: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="TOPIC/PARTITION/OFFSET", help="Of the originals."),
+    ] = None,
+    stage: OfStage = None,
+    kind: OfKind = None,
+    since: Since = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and do all but send.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Send the originals of dead letters to the events topic again, when the cause is mended.
+
+    Next: `verdict tail PIPELINE decisions`. Another run replays the same letters again: name those
+    that came since, with `--since`.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from pipelines import dlq_read, dlq_replay
+
+    loaded = load(file_of(pipeline))
+    asked = _asked(stage, kind, since, places or [])
+    columns = (TextColumn("letters"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    quiet = as_json or not err.is_terminal
+
+    def say(what: str, done: bool) -> None:
+        if not as_json and (dry_run or not done):
+            (out if dry_run else err).print(what, markup=False, highlight=False, soft_wrap=True)
+
+    with (
+        Progress(*columns, console=err, transient=True, disable=quiet) as progress,
+        dlq_replay.Replay(loaded, dry=dry_run, say=say) as replay,
+    ):
+        task = progress.add_task("", total=None)
+
+        def show(done: int, of: int) -> None:
+            progress.update(task, completed=done, total=of)
+
+        found = dlq_read.letters(loaded, asked, None, _strange, show)
+        try:
+            replay.run(found, asked.originals or ())
+        finally:
+            progress.stop()
+            if as_json:
+                print(json.dumps({**replay.did.as_json(), "dry_run": dry_run}))
+            else:
+                for text in dlq_replay.told(replay.did, dry_run):
+                    out.print(text)

@@ -1,0 +1,204 @@
+"""Dead letters, read back from their topic or from the file of a run from files; and counted."""
+
+import heapq
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
+from confluent_kafka import KafkaError as Code
+
+from operators.errors import BadRecord
+from operators.records import DEAD_LETTERS
+from pipelines.dlq import Asked, Letter, moment
+from pipelines.errors import FileError, KafkaError
+from pipelines.files import NO_TIMESTAMP, read_records
+from pipelines.kafka import clients, require
+from pipelines.originals import POLL_S, SILENT_S, Coordinates, watermarks
+from pipelines.pipeline import Pipeline
+from pipelines.streams import stream_decoder
+
+FETCH_MOST = 500
+
+
+def letters(
+    pipeline: Pipeline,
+    asked: Asked,
+    folder: Path | None = None,
+    strange: Callable[[str], None] = lambda _where: None,
+    progress: Callable[[int, int], None] = lambda _done, _of: None,
+) -> Iterator[Letter]:
+    """Read the dead letters that are there now, oldest first in each partition.
+
+    Only one is in memory at a time.
+
+    Parameters
+    ----------
+    pipeline
+        Whose they are.
+    asked
+        Which of them.
+    folder
+        Of the output files of a run from files; None reads the topic.
+    strange
+        Told where a record lies that is no dead letter.
+    progress
+        Told how many records were read, and of how many.
+
+    Raises
+    ------
+    KafkaError
+        The broker does not answer, or has no such topic.
+    FileError
+        There is no such file; or ``since`` is asked of one.
+    """
+    found = _of_topic(pipeline, asked.since, strange, progress)
+    if folder is not None:
+        if asked.since is not None:
+            raise FileError("--since goes by the time at which Kafka got a letter; a file has none")
+        found = _of_file(pipeline, folder)
+    with closing(found):
+        yield from filter(asked.fits, found)
+
+
+def newest(found: Iterable[Letter], most: int) -> list[Letter]:
+    """Return the newest of some letters, oldest first, without their values.
+
+    >>> newest([], 3)
+    []
+    """
+    kept: list[tuple[int, int, Letter]] = []
+    for number, letter in enumerate(found):
+        slim = Letter(**{**vars(letter), "value": None})
+        (heapq.heappush if len(kept) < most else heapq.heappushpop)(kept, (letter.at, number, slim))
+    return [letter for *_, letter in sorted(kept)]
+
+
+def _of_file(pipeline: Pipeline, folder: Path) -> Generator[Letter, None, None]:
+    path = folder / f"{pipeline.topics[DEAD_LETTERS]}.avro"
+    if not path.exists():
+        raise FileError(f"there is no {path}: run the pipeline first, or name its folder by --from")
+    for record in read_records(path):
+        at = record["timestamp"]
+        stamp = (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+        yield _letter({**record, "timestamp": stamp}, NO_TIMESTAMP)
+
+
+def _of_topic(
+    pipeline: Pipeline,
+    since: int | None,
+    strange: Callable[[str], None],
+    progress: Callable[[int, int], None],
+) -> Generator[Letter, None, None]:
+    settings = clients(pipeline.spec.settings, pipeline.path.parent)
+    topic = pipeline.topics[DEAD_LETTERS]
+    partitions = require(settings, [topic])[topic]
+    decode = stream_decoder(DEAD_LETTERS, pipeline.spec.settings)
+    # As `verdict tail`: at once, not up to a checkpoint later.
+    ours = {"isolation.level": "read_uncommitted", "group.id": "verdict-dlq"}
+    consumer = Consumer({**settings.consumer, **ours, "enable.partition.eof": True})
+    with closing(consumer):
+        ends, starts = {}, []
+        total = 0
+        for start in _starts(consumer, topic, partitions, since):
+            low, high = watermarks(consumer, start)
+            if high > low and start.offset < high:
+                ends[start.partition] = high
+                starts.append(start)
+                total += high - max(low, start.offset)
+        consumer.assign(starts)
+        for done, record in enumerate(_records(consumer, ends), 1):
+            if not done % FETCH_MOST:
+                progress(done, total)
+            try:
+                yield _letter(decode(record.value() or b""), record.timestamp()[1])
+            except BadRecord:
+                strange(f"{topic}/{record.partition()}/{record.offset()}")
+
+
+def _starts(
+    consumer: Any, topic: str, partitions: int, since: int | None
+) -> Sequence[TopicPartition]:
+    if since is None:
+        return [TopicPartition(topic, number, OFFSET_BEGINNING) for number in range(partitions)]
+    asked = [TopicPartition(topic, number, since) for number in range(partitions)]
+    try:
+        found: list[TopicPartition] = consumer.offsets_for_times(asked, timeout=10)
+    except KafkaException as error:
+        raise KafkaError(f"{topic}: {error.args[0].str()}") from None
+    return [each for each in found if each.offset >= 0]  # else nothing is so new
+
+
+def _records(consumer: Any, ends: dict[int, int]) -> Iterator[Any]:
+    """Read partitions up to their ends, which are dropped from the mapping on the way."""
+    heard = time.monotonic()
+    while ends:
+        first = consumer.poll(POLL_S)
+        if first is not None:
+            heard = time.monotonic()
+        elif time.monotonic() - heard > SILENT_S:
+            raise KafkaError(f"the broker says nothing for {SILENT_S:g} s; try again")
+        else:
+            continue
+        for record in (first, *consumer.consume(FETCH_MOST, 0)):  # a timeout would be waited out
+            partition = record.partition()
+            error = record.error()
+            if error is None:
+                if record.offset() >= ends.get(partition, 0):
+                    continue  # came after we began
+                if record.offset() + 1 == ends[partition]:
+                    del ends[partition]
+                yield record
+            elif error.code() == Code._PARTITION_EOF:  # a transaction's marker may be the last
+                ends.pop(partition, None)
+            else:
+                raise KafkaError(f"reading {record.topic()}: {error.str()}")
+
+
+def _letter(record: Mapping[str, Any], at: int) -> Letter:
+    return Letter(
+        at,
+        record["pipeline"],
+        record["job"],
+        record["stage"],
+        record["kind"],
+        record["reason"],
+        Coordinates(record["topic"], record["partition"], record["offset"]),
+        record["timestamp"],
+        record["key"],
+        record["value"],
+        record["value_size"],
+        record["value_sha256"],
+    )
+
+
+@dataclass
+class Tally:
+    """How many letters of one stage, kind and job there are, and from when to when."""
+
+    stage: str
+    kind: str
+    job: str
+    count: int = 0
+    first: int = NO_TIMESTAMP
+    last: int = NO_TIMESTAMP
+
+    def as_json(self) -> dict[str, Any]:
+        """Say it in what JSON knows."""
+        return asdict(self) | {"first": moment(self.first), "last": moment(self.last)}
+
+
+def summary(found: Iterable[Letter]) -> list[Tally]:
+    """Count letters by stage, kind and job, the most first."""
+    tallies: dict[tuple[str, str, str], Tally] = {}
+    for letter in found:
+        key = (letter.stage, letter.kind, letter.job)
+        tally = tallies.setdefault(key, Tally(*key))
+        tally.count += 1
+        tally.first = letter.at if tally.first < 0 else min(tally.first, letter.at)
+        tally.last = max(tally.last, letter.at)
+    return sorted(tallies.values(), key=lambda tally: -tally.count)
