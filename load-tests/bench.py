@@ -26,7 +26,7 @@ import yaml
 from confluent_kafka import KafkaException
 from contestants import CONTESTANTS, Contestant, Place, Running, quix_python
 from decisions import Decisions, Wrong
-from events import encoded
+from events import CUSTOMERS, encoded
 from latency import latencies
 from processes import Failed
 from report import Results
@@ -36,6 +36,8 @@ from throughput import measure
 from topics import Topics
 
 from pipelines.local import LocalKafka
+from pipelines.pipeline import load
+from pipelines.plan import plan as size
 from state.errors import VerdictError
 
 HERE = Path(__file__).parent
@@ -179,6 +181,11 @@ class Bench:
             known = self.results.largest_score_difference or 0.0
             self.results.largest_score_difference = max(known, difference)
         self.results.runs.setdefault(name, []).append(measured)
+        if contestant.task_managers:
+            pipeline = load(HERE / "bench" / f"{contestant.pipeline}.yaml")
+            keys = dict.fromkeys(pipeline.entities, CUSTOMERS)
+            planned = size(pipeline, measured.rate, keys, plan.events / CUSTOMERS)
+            self.results.planned_mb[name] = planned.process_mb
 
     def _latency(self, contestant: Contestant) -> None:
         name = contestant.name

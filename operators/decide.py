@@ -42,6 +42,11 @@ class Verdict(NamedTuple):
     rules: tuple[str, ...]
 
 
+def no_value(feature: str, mend: str) -> BadRecord:
+    """Say that a feature has no value, which is never silently 0."""
+    return BadRecord("features", "no-value", f"feature '{feature}' has no value: {mend}")
+
+
 Judge = Callable[..., Verdict]
 """Takes what it was compiled for, then the score and the implausible fields."""
 
@@ -159,10 +164,6 @@ class Decide:
             The policy has no action for that.
         """
         if self._missing is None:
-            raise BadRecord(
-                "features",
-                "no-value",
-                f"feature '{feature}' has no value: state its default, or decide.missing",
-            )
+            raise no_value(feature, "state its default, or decide.missing")
         fired = tuple([rule.name for rule, expression in self._rules if expression(values)])
         return Verdict(self._missing, f"missing {feature}", fired)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from operators import avro_out as out
 from operators.bundle import Bundle, Card, Scored
-from operators.decide import SCORE, Decide, Verdict
+from operators.decide import SCORE, Decide, Verdict, no_value
 from operators.decode import Decode, Event, Extract
 from operators.errors import BadRecord
 from operators.expressions import Variable
@@ -405,7 +405,7 @@ class Row:
         row = dict(zip(self._order, self._row(carry.features), strict=True))
         for name, value in row.items():
             if value is None:
-                raise no_value(name)
+                raise no_value(name, "state its default")
         return pickle.dumps((carry.event.id, carry.event.time, row))
 
 
@@ -576,13 +576,6 @@ class DeadLetters:
         self._meter.counts[DEAD_LETTERS, error.stage, error.kind] += 1
         letter = dead_letter(self._pipeline, JOB, message, error, key, value)
         return Emit(DEAD_LETTERS, letter["key"] or b"", self._encode(letter))
-
-
-def no_value(feature: str) -> BadRecord:
-    """Say that a feature has no value: it is never silently 0."""
-    return BadRecord(
-        "features", "no-value", f"feature '{feature}' has no value, and no default is stated"
-    )
 
 
 def _carried(message: Message) -> Carry:

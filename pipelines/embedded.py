@@ -97,8 +97,6 @@ class Runner:
                 cache = state.cache if hop.keyed else None
                 labels, last = hop_labels(job, hop.name), hop is job.hops[-1]
                 self.meters.append(HopMeter(labels, last, operator, cache))
-            # In its place, so that whoever counts nothing pays nothing.
-            self._run = self._run_metered  # type: ignore[method-assign]
 
     def __call__(self, message: Message) -> list[Output]:
         """Run one message through the hops."""
@@ -147,8 +145,13 @@ class Runner:
     def _run(self, index: int, message: Message, outputs: list[Output]) -> None:
         operator, state = self._hops[index]
         state.key = message.key or b""
+        began = time.perf_counter_ns() if self.meters else 0
         try:
-            for output, key, value in operator(message, state):
+            emits = operator(message, state)
+            if self.meters:
+                emits = tuple(emits)  # a generator works only now
+                self._time(index, time.perf_counter_ns() - began, emits)
+            for output, key, value in emits:
                 if output == NEXT:
                     stream, _, _, topic, partition, offset, timestamp, carried = message
                     following = Message(
@@ -162,30 +165,11 @@ class Runner:
         except Exception as error:
             raise self._failed(index, error, message) from error
 
-    def _run_metered(self, index: int, message: Message, outputs: list[Output]) -> None:
-        operator, state = self._hops[index]
-        state.key = message.key or b""
-        began = time.perf_counter_ns()
-        try:
-            emits = tuple(operator(message, state))  # a generator works only now
-        except VerdictError:
-            raise
-        except Exception as error:
-            raise self._failed(index, error, message) from error
-        took = time.perf_counter_ns() - began
+    def _time(self, index: int, took: int, emits: Sequence[Emit]) -> None:
         if emits and type(emits[0].value) is Deferred:
             self._held.append(took)
         else:
             self.meters[index].times.append(took)
-        for output, key, value in emits:
-            if output == NEXT:
-                stream, _, _, topic, partition, offset, timestamp, carried = message
-                following = Message(
-                    stream, key, value, topic, partition, offset, timestamp, carried
-                )
-                self._run_metered(index + 1, following, outputs)
-            else:
-                outputs.append(Output(output, key, value, message))
 
     def _failed(self, index: int, error: Exception, *messages: Message) -> OperatorError:
         """Say which hop failed, and on what: one record, or one of those from the first to last."""

@@ -19,13 +19,14 @@ from pipelines import jobs
 from pipelines.pipeline import Pipeline
 from pipelines.probe import longest, written
 from pipelines.streams import definition
+from state.cache import CAPACITY
 
 MB = 2**20
 HOUR_MS = 3_600_000
 
-SLOT_EVENTS_S = 6_000
-"""Events a second for one slot. A hop of card-fraud's size did 12,000 on one core, Kafka to Kafka,
-with the broker on the same machine; half of it, so that a job catches up after a stop."""
+SLOT_EVENTS_S = 5_000
+"""Events a second for one slot: half of what `load-tests/bench.py` measures, 10,000 to 11,000 with
+the broker on the same two cores, so that a job catches up after a stop."""
 PYTHON_MB = 120
 """CPython with numpy, ONNX Runtime, PyFlink and verdict's operators: 112 MB resident, read from
 ``/proc/self/status`` with all of them imported."""
@@ -47,6 +48,8 @@ HEAP_MB, NETWORK_MB, FRAMEWORK_MB, METASPACE_MB, OVERHEAD_MB = 256, 64, 256, 256
 MANAGED_MB = (128, 2048)
 """Least and most of RocksDB's memory in a slot. Less than its write buffers need makes it write
 without end; beyond the most, the operating system's page cache does as well."""
+CACHE_MB = CAPACITY / MB
+"""Most of the heads in memory before RocksDB, a hop."""
 SAMPLE = 2048
 """Events that an entity's state is measured with; more are extrapolated."""
 TEXT = 12
@@ -106,7 +109,10 @@ class Plan:
         return [
             ("slots", f"{self.slots}: a TaskManager each, settings.parallelism {self.parallelism}"),
             ("task.heap", f"{self.task_heap_mb} MB"),
-            ("task.off-heap", f"{self.task_off_heap_mb} MB: CPython, ONNX Runtime, the model"),
+            (
+                "task.off-heap",
+                f"{self.task_off_heap_mb} MB: CPython, ONNX Runtime, the model, heads in memory",
+            ),
             ("managed", f"{self.managed_mb} MB: RocksDB"),
             ("network", f"{self.network_mb} MB"),
             ("a TaskManager in all", f"{self.process_mb:,} MB"),
@@ -162,7 +168,7 @@ def plan(
     per_slot_mb = total / MB / parallelism / max(len(pipeline.entities), 1)
     managed = round(min(max(per_slot_mb, MANAGED_MB[0]), MANAGED_MB[1]))
     model = (pipeline.models[0] / "model.onnx").stat().st_size / MB
-    off_heap = math.ceil(PYTHON_MB + MODEL_FACTOR * model)
+    off_heap = math.ceil(PYTHON_MB + CACHE_MB + MODEL_FACTOR * model)
     parts = HEAP_MB + off_heap + managed + NETWORK_MB + FRAMEWORK_MB + METASPACE_MB + OVERHEAD_MB
     return Plan(
         parallelism=parallelism,

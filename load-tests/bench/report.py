@@ -55,6 +55,8 @@ class Results:
         Between any two contestants with the same work; 0 where all scores are equal.
     failed
         Contestant -> what went wrong.
+    planned_mb
+        Contestant -> what ``verdict plan`` says that each of its TaskManagers takes in all.
     """
 
     events: int
@@ -63,6 +65,7 @@ class Results:
     latency_ms: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     largest_score_difference: float | None = None
     failed: dict[str, str] = field(default_factory=dict)
+    planned_mb: dict[str, int] = field(default_factory=dict)
     date: datetime = field(default_factory=lambda: datetime.now().astimezone())
 
     @property
@@ -138,6 +141,7 @@ class Results:
                 {"bar": what, "value": round(value, 3), "met": met}
                 for what, value, met, _ in self.bars()
             ],
+            "planned_mb": self.planned_mb,
             "largest_score_difference": self.largest_score_difference,
             "failed": self.failed,
             "events": self.events,
@@ -161,6 +165,18 @@ class Results:
             if value is not None:
                 what = f"{name} {quantile} <= {bar:g} ms at {int(rate):,}/s"
                 found.append((what, value, value <= bar, ""))
+        for name, planned in self.planned_mb.items():
+            took = max(
+                (
+                    peak
+                    for part, peak in self.rss_mb.items()
+                    if part.startswith(f"{name}.taskmanager")
+                ),
+                default=None,
+            )
+            if took is not None:
+                what = f"{name}: TaskManager <= {planned:,} MB as planned"
+                found.append((what, took, took <= planned, ""))
         return found
 
     def show(self, console: Console) -> None:

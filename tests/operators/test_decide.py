@@ -3,10 +3,12 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from operators.decide import REVIEW, Decide, Policy, Rule, Verdict
 from operators.errors import ExpressionError
-from operators.expressions import Kind
+from operators.expressions import Expression, Kind, Variable
 
 NAMES = {
     "amount": Kind.NUMBER,
@@ -87,3 +89,39 @@ def test_a_threshold_is_written_as_short_as_it_can_be() -> None:
     policy = Policy((), ((0.25, "a"), (1e-7, "b")), "c")
     assert Decide(policy, NAMES)({}, 0.3).because == "score >= 0.25"
     assert Decide(policy, NAMES)({}, 0.2).because == "score >= 1e-07"
+
+
+@given(
+    amount=st.none() | st.sampled_from([0.5, 1.0, 5_000.0, 5_000.5]),
+    country=st.none() | st.sampled_from(["FR", "BE"]),
+    count=st.none() | st.sampled_from([2.0, 3.0]),
+    score=st.sampled_from([0.0, 0.49, 0.5, 0.51, 0.9, 1.0]),
+    implausible=st.sampled_from([[], ["amount"]]),
+)
+def test_compiled_it_decides_as_rule_after_rule(
+    amount: float | None,
+    country: str | None,
+    count: float | None,
+    score: float,
+    implausible: list[str],
+) -> None:
+    values = {"amount": amount, "country": country, "count_1h": count, "score": score}
+    fired = [rule for rule in RULES if Expression(rule.when, NAMES)(values)]
+    acting = next((rule for rule in fired if rule.action is not None), None)
+    if implausible:
+        expected = (REVIEW, "implausible amount")
+    elif acting is not None:
+        expected = (str(acting.action), f"rule {acting.name}")
+    else:
+        reached = (found for found in POLICY.thresholds if score >= found[0])
+        at, action = next(reached, (None, "approve"))
+        expected = (action, "otherwise" if at is None else f"score >= {at:g}")
+
+    def variable(name: str) -> Variable:
+        return Variable(name, certain=values[name] is not None)
+
+    decide = Decide(POLICY, NAMES)
+    wanted = Verdict(*expected, tuple(rule.name for rule in fired))
+    assert decide(values, score, implausible) == wanted
+    over = decide.over("amount, country, count_1h", variable)
+    assert over(amount, country, count, score, implausible) == wanted

@@ -38,7 +38,7 @@ def test_more_events_want_more_slots_and_more_state() -> None:
     small, large = plan(pipeline, 100, KEYS), plan(pipeline, 3 * SLOT_EVENTS_S, KEYS)
     assert (small.parallelism, small.slots) == (1, 2)
     assert (large.parallelism, large.slots) == (3, 6)
-    assert large.in_bytes_s == pytest.approx(180 * small.in_bytes_s, rel=0.01)
+    assert large.in_bytes_s == pytest.approx(SLOT_EVENTS_S * 3 / 100 * small.in_bytes_s, rel=0.01)
     assert large.state_mb > 100 * small.state_mb
     assert plan(pipeline, 100, KEYS, 10).state_mb < small.state_mb
     assert small.checkpoint_mb <= small.state_mb
