@@ -16,8 +16,8 @@ import fastavro
 from operators.errors import BadRecord
 from operators.expressions import Kind
 from operators.schema import MICROS, Field, Schema, mismatch, unbounded
+from state.carried import NULL
 from state.source import define
-from state.windows import NULL
 
 CONFLUENT_MAGIC = 0
 CONFLUENT_HEADER = 5  # the magic byte, then the schema's id as a big-endian 32-bit integer
@@ -160,8 +160,8 @@ class Extract:
         Of the events.
     id_path, time_path
         Where the event's id and time lie.
-    key_paths
-        Where the key of each hop lies, in their order; the first is mandatory.
+    keys
+        Where the parts of each hop's key lie, in their order; the first key is mandatory.
     fields
         The paths that expressions read.
     units
@@ -177,7 +177,7 @@ class Extract:
     ...     {"name": "id", "type": "string"},
     ...     {"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"}},
     ...     {"name": "card", "type": "string"}, {"name": "amount", "type": "double"}]})
-    >>> extract = Extract(schema, "id", "at", ["card"], ["amount"], [])
+    >>> extract = Extract(schema, "id", "at", [["card"]], ["amount"], [])
     >>> extract({"id": "e1", "at": 5, "card": "c", "amount": 1.5})
     Event(id='e1', time=5, keys=('c',), fields={'amount': 1.5}, units={})
     >>> extract({"id": "e1", "at": 5, "card": None, "amount": 1.5})
@@ -190,21 +190,19 @@ class Extract:
         schema: Schema,
         id_path: str,
         time_path: str,
-        key_paths: Sequence[str],
+        keys: Sequence[Sequence[str]],
         fields: Sequence[str],
         units: Sequence[str],
         typed: bool = False,
     ) -> None:
         leaves = schema.fields
-        self._quick = (
-            _Quick(leaves, id_path, time_path, key_paths, fields, units) if typed else None
-        )
+        self._quick = _Quick(leaves, id_path, time_path, keys, fields, units) if typed else None
         self._id = _reader(leaves[id_path], _text)
         self._time = _reader(leaves[time_path], _exact)
-        self._keys = [_reader(leaves[path], _text) for path in key_paths]
+        self._keys = [[_reader(leaves[path], _text) for path in parts] for parts in keys]
         self._fields = [(path, _reader(leaves[path], _value)) for path in fields]
         self._units = [(path, _reader(leaves[path], _exact)) for path in units]
-        self._id_path, self._time_path, self._key_path = id_path, time_path, key_paths[0]
+        self._id_path, self._time_path, self._key_paths = id_path, time_path, keys[0]
 
     def __call__(self, record: Mapping[str, Any]) -> Event:
         if self._quick is not None:
@@ -223,9 +221,10 @@ class Extract:
                 "time-range",
                 f"field '{self._time_path}' lies outside the years 1 to 9999: {time} ms",
             )
-        keys = tuple([read(record) or None for read in self._keys])
+        keys = tuple([composed([read(record) for read in parts]) for parts in self._keys])
         if keys[0] is None:
-            raise _missing(self._key_path)
+            first = zip(self._key_paths, self._keys[0], strict=True)
+            raise _missing(next(path for path, read in first if not read(record)))
         fields = {path: read(record) for path, read in self._fields}
         units = {path: read(record) for path, read in self._units}
         return Event(event_id, time, keys, fields, units)
@@ -239,7 +238,7 @@ class _Quick:
         leaves: Mapping[str, Field],
         id_path: str,
         time_path: str,
-        key_paths: Sequence[str],
+        keys: Sequence[Sequence[str]],
         fields: Sequence[str],
         units: Sequence[str],
     ) -> None:
@@ -252,17 +251,23 @@ class _Quick:
             "isfinite": math.isfinite,
             "str": str,
             "len": len,
+            "composed": composed,
         }
         self._known: dict[tuple[str, str], str] = {}
         event_id, time = self._text(id_path), self._exact(time_path)
-        keys = [self._text(path) for path in key_paths]
+        names = [[self._text(path) for path in parts] for parts in keys]
+        for i, parts in enumerate(names):
+            if len(parts) > 1:
+                self._lines.append(f"key_{i} = composed(({', '.join(parts)}))")
+                names[i] = [f"key_{i}"]
+        made = [name for parts in names for name in parts]
         by_name = ", ".join(f"{path!r}: {self._value(path)}" for path in fields)
         exact = ", ".join(f"{path!r}: {self._exact(path)}" for path in units)
         self._lines += [
-            f"if not {event_id} or {time} is None or {keys[0]} is None: return None",
+            f"if not {event_id} or {time} is None or {made[0]} is None: return None",
             f"if not {FIRST_TIME} <= {time} <= {LAST_TIME}: return None",
-            *(f"if {key} == '': return None" for key in keys),
-            f"return new(Event, ({event_id}, {time}, ({', '.join(keys)},), "
+            *(f"if {key} == '': return None" for key in made),
+            f"return new(Event, ({event_id}, {time}, ({', '.join(made)},), "
             f"{{{by_name}}}, {{{exact}}}))",
         ]
         self._take = define("take", "record", self._lines, self._scope)
@@ -333,6 +338,19 @@ class _Quick:
         return raw
 
 
+def composed(parts: Sequence[str | None]) -> str | None:
+    """Make one key of its parts; None where one of them is missing or empty.
+
+    >>> composed(["c1"]), composed(["c1", "a|b"]), composed(["c1", None])
+    ('c1', 'c1|a\\\\|b', None)
+    """
+    if len(parts) == 1:
+        return parts[0] or None
+    if not all(parts):
+        return None
+    return "|".join([(part or "").replace("\\", "\\\\").replace("|", "\\|") for part in parts])
+
+
 def _missing(path: str) -> BadRecord:
     return BadRecord(
         "validate",
@@ -362,7 +380,7 @@ def _reader(field: Field, convert: Callable[[Field], Callable[[Any], Any]]) -> R
         try:
             return conversion(raw)
         except (TypeError, ValueError, ArithmeticError, InvalidOperation):
-            shown = repr(raw)[:60]
+            shown = _shown(raw)
             raise BadRecord(
                 "validate",
                 "wrong-type",
@@ -370,6 +388,13 @@ def _reader(field: Field, convert: Callable[[Field], Callable[[Any], Any]]) -> R
             ) from None
 
     return read
+
+
+def _shown(raw: Any) -> str:
+    try:
+        return repr(raw)[:60]
+    except RecursionError:  # of JSON that is nested as deep as can be read
+        return type(raw).__name__
 
 
 def _text(field: Field) -> Callable[[Any], str]:

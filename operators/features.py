@@ -2,8 +2,11 @@
 
 import importlib.util
 import math
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +14,11 @@ from operators.decode import Event
 from operators.errors import BadRecord, FunctionError
 from operators.expressions import MISSING_CAUSES, SCOPE, Expression, Kind, Variable
 from operators.schema import Schema
-from state.aggregates import Aggregates, Asked
+from state.aggregates import Aggregates
+from state.carried import NULL, Asked, Column, Number
 from state.keyed import KeyedState
 from state.source import define
-from state.windows import NULL, Column, Number
+from state.windows import Found
 
 
 @dataclass(frozen=True)
@@ -34,13 +38,36 @@ class Formula:
 
 @dataclass(frozen=True)
 class WindowedFeature:
-    """An aggregate of an entity's events over (t - window, t], in milliseconds."""
+    """An aggregate of an entity's events.
+
+    Attributes
+    ----------
+    op
+        One of `state.carried.OPS`.
+    argument
+        An expression; None for events.
+    over
+        Milliseconds: the window is (t - delay - over, t - delay]. With ``decayed``, the half-life.
+    where
+        A condition; only events on which it holds count.
+    current
+        Whether the event itself counts.
+    """
 
     name: str
     op: str
     argument: str | None
-    window: int
+    over: int
     default: float | None
+    where: str | None = None
+    delay: int = 0
+    current: bool = True
+    decayed: bool = False
+
+    @property
+    def reach(self) -> int:
+        """Milliseconds that its window reaches back; 0 where it is no window."""
+        return 0 if self.decayed else self.delay + self.over
 
 
 class EntityFeatures:
@@ -66,11 +93,11 @@ class EntityFeatures:
     >>> spent = WindowedFeature("spent_1m", "sum", "amount", 60_000, None)
     >>> features, state = EntityFeatures([spent], schema, 0), MemoryState()
     >>> features(Event("a", 0, ("c",), {"amount": 1.5}, {}), state)
-    ([1.5], 1, False)
+    Found(values=[1.5], seq=1, late=False, cold=())
     >>> features(Event("b", 59_999, ("c",), {"amount": 2.0}, {}), state)
-    ([3.5], 2, False)
+    Found(values=[3.5], seq=2, late=False, cold=())
     >>> features.look(Event("b", 59_999, ("c",), {"amount": 2.0}, {}), state)
-    ([3.5], 2, False)
+    Found(values=[3.5], seq=2, late=False, cold=())
     """
 
     def __init__(
@@ -82,50 +109,148 @@ class EntityFeatures:
     ) -> None:
         self.names = [feature.name for feature in features]
         self.defaults = [feature.default for feature in features]
-        arguments = list(dict.fromkeys(f.argument for f in features if f.argument is not None))
-        logged = [_logged(argument, schema) for argument in arguments]
-        codes: list[Column] = [code for code, _, _ in logged]
-        self._values = [value for _, value, _ in logged]
+        kept = _Kept(schema, typed)
         asked = [
             Asked(
                 feature.op,
-                feature.window,
-                None if feature.argument is None else arguments.index(feature.argument),
+                feature.over,
+                kept.column(feature),
+                feature.delay,
+                feature.current,
+                feature.decayed,
             )
             for feature in features
         ]
-        longest = max((feature.window for feature in features), default=0)
-        meaning = ", ".join(
-            f"{argument} as {code} of scale {scale}"
-            for argument, (code, _, scale) in zip(arguments, logged, strict=True)
-        )
-        scales = [scale for _, _, scale in logged]
-        leaves = [schema.fields.get(argument) for argument in arguments]
-        never_null = [
-            i for i, leaf in enumerate(leaves) if typed and leaf is not None and not leaf.nullable
-        ]
-        self._aggregates = Aggregates(asked, codes, scales, longest + lateness, meaning, never_null)
+        longest = max((feature.reach for feature in features), default=0)
+        self._values = kept.taker()
+        self._aggregates = Aggregates(asked, kept.columns, longest + lateness)
 
-    def __call__(self, event: Event, state: KeyedState) -> tuple[list[float | None], int, bool]:
-        """Return the features, the event's number in its key's sequence, and whether it is late.
+    def __call__(self, event: Event, state: KeyedState) -> Found:
+        """Log the event; return its features and what else it sees.
 
         A feature without value takes its default, or is None where none is stated.
         """
-        values = [value(event) for value in self._values]
-        return self._filled(self._aggregates.update(state, event.time, values))
+        found = self._aggregates.update(state, event.time, self._values(event))
+        return self._filled(found) if None in found[0] else found
 
-    def look(self, event: Event, state: KeyedState) -> tuple[list[float | None], int, bool]:
+    @property
+    def horizon(self) -> int:
+        """Milliseconds of event time after which nothing of a silent entity is left."""
+        return self._aggregates.horizon
+
+    def look(self, event: Event, state: KeyedState) -> Found:
         """Return the same without logging the event: for one that has been logged before."""
         return self._filled(self._aggregates.look(state, event.time))
 
-    def _filled(
-        self, seen: tuple[list[float | None], int, bool]
-    ) -> tuple[list[float | None], int, bool]:
-        found, seq, late = seen
-        if None in found:
-            pairs = zip(found, self.defaults, strict=True)
-            found = [default if value is None else value for value, default in pairs]
-        return found, seq, late
+    def _filled(self, found: Found) -> Found:
+        pairs = zip(found.values, self.defaults, strict=True)
+        return found._replace(
+            values=[default if value is None else value for value, default in pairs]
+        )
+
+
+class _Kept:
+    """What is kept of an event for the aggregates: a column for each argument and condition."""
+
+    def __init__(self, schema: Schema, typed: bool) -> None:
+        self._schema = schema
+        self._typed = typed
+        self._names = kinds(schema)
+        self.columns: list[Column] = []
+        self._features: list[WindowedFeature] = []
+
+    def column(self, feature: WindowedFeature) -> int | None:
+        """Return the index of the column that a feature is over; None where it counts events."""
+        if feature.argument is None and feature.where is None:
+            return None
+        column = self._column(feature)
+        if column not in self.columns:
+            self.columns.append(column)
+            self._features.append(feature)
+        return self.columns.index(column)
+
+    def _column(self, feature: WindowedFeature) -> Column:
+        argument, where = feature.argument, feature.where
+        meaning = argument or "*"
+        if feature.op == "distinct":
+            meaning = f"distinct {meaning}"
+        if where is not None:
+            meaning += f" where {where}"
+        if argument is None:
+            return Column("?", meaning=meaning)
+        if feature.op == "distinct":
+            return Column("q", meaning=meaning)
+        leaf = self._schema.fields.get(argument)
+        if leaf is not None and leaf.integer:  # exact integers, where that can be
+            certain = self._typed and not leaf.nullable and where is None
+            return Column("q", leaf.scale, not certain, meaning)
+        return Column("d", meaning=meaning)
+
+    def taker(self) -> Callable[[Event], Sequence[Number]]:
+        """Write the function that takes the columns' values out of an event."""
+        variable = variables(self._schema, self._typed)
+        lines = ["_, at, _, fields, units = event"]
+        conditions = list(dict.fromkeys(f.where for f in self._features if f.where is not None))
+        for i, condition in enumerate(conditions):
+            text = Expression(condition, self._names).written(variable)
+            lines += [f"try: w{i} = {text}", f"except causes: w{i} = False"]
+        for i, (feature, column) in enumerate(zip(self._features, self.columns, strict=True)):
+            holds = "" if feature.where is None else f"w{conditions.index(feature.where)}"
+            lines += self._value(i, feature, column, holds, variable)
+        lines.append(f"return ({''.join(f'v{i}, ' for i in range(len(self.columns)))})")
+        scope = {
+            **SCOPE,
+            "causes": MISSING_CAUSES,
+            "float": float,
+            "isfinite": math.isfinite,
+            "nan": math.nan,
+            "hashed": _hashed,
+        }
+        return define("taken", "event", lines, scope)
+
+    def _value(
+        self,
+        i: int,
+        feature: WindowedFeature,
+        column: Column,
+        holds: str,
+        variable: Callable[[str], Variable],
+    ) -> list[str]:
+        argument = feature.argument
+        if argument is None:
+            return [f"v{i} = {holds}"]
+        leaf = self._schema.fields.get(argument)
+        missing = "nan" if column.code == "d" else str(NULL)
+        if leaf is not None and leaf.integer:
+            value = f"units[{argument!r}]"
+            if not column.nullable:
+                return [f"v{i} = {value}"]
+            condition = f"{holds} and {value} is not None" if holds else f"{value} is not None"
+            return [f"v{i} = {value} if {condition} else {missing}"]
+        text = Expression(argument, self._names).written(variable)
+        lines = [f"v{i} = float({text})", f"if not isfinite(v{i}): v{i} = nan"]
+        if feature.op == "distinct":
+            lines = [f"v{i} = hashed({text})"]
+        if holds:
+            lines = [f"if {holds}:", *(f"    {line}" for line in lines), f"else: v{i} = {missing}"]
+        return ["try:", *(f"    {line}" for line in lines), f"except causes: v{i} = {missing}"]
+
+
+def _hashed(value: Any) -> int:
+    """Make 64 bits of a value; two of an entity's values are taken for one once in 2**64 pairs.
+
+    >>> _hashed("shop-1") == _hashed("shop-1") != _hashed("shop-2")
+    True
+    """
+    if isinstance(value, str):
+        digest = blake2b(value.encode(), digest_size=8).digest()
+    else:
+        number = float(value) + 0.0  # a zero has no sign
+        if not math.isfinite(number):
+            raise ValueError
+        digest = struct.pack("<d", number)
+    found = int.from_bytes(digest, "little", signed=True)
+    return found if found != NULL else NULL + 1
 
 
 def reads(features: Sequence[WindowedFeature], schema: Schema) -> tuple[list[str], list[str]]:
@@ -134,6 +259,8 @@ def reads(features: Sequence[WindowedFeature], schema: Schema) -> tuple[list[str
     fields: list[str] = []
     units: list[str] = []
     for feature in features:
+        if feature.where is not None:
+            fields += Expression(feature.where, names).reads
         if feature.argument is None:
             continue
         leaf = schema.fields.get(feature.argument)
@@ -149,70 +276,126 @@ def kinds(schema: Schema) -> dict[str, Kind]:
     return {path: field.kind for path, field in schema.fields.items()}
 
 
-def _logged(argument: str, schema: Schema) -> tuple[Column, Callable[[Event], Number], int]:
-    """Choose how an aggregate's argument is logged: an exact integer where it can be."""
-    leaf = schema.fields.get(argument)
-    if leaf is not None and leaf.integer:
-
-        def units(event: Event) -> Number:
-            value = event.units[argument]
-            return NULL if value is None else value
-
-        return "q", units, leaf.scale
-    expression = Expression(argument, kinds(schema))
-
-    def number(event: Event) -> Number:
-        value = _finite(expression(event.fields))
-        return math.nan if value is None else value
-
-    return "d", number, 0
-
-
 class Formulas:
-    """Computes the features of an event alone.
+    """Computes the features that need no state: of the event's fields, and of other features.
 
     Parameters
     ----------
     formulas
-        The features.
+        The features, each after those that it reads.
     schema
         Of the events.
     typed
         Fields that the schema does not let be null never are.
+    before
+        Names of the features that are known before these, in the order of their values.
 
     Raises
     ------
     FunctionError
         A function of one's own cannot be loaded.
+
+    Examples
+    --------
+    >>> from operators.schema import parse
+    >>> schema = parse({"type": "record", "name": "T", "fields": [
+    ...     {"name": "amount", "type": "double"}]})
+    >>> formulas = [Formula("ratio", -1.0, "amount / mean_7d"), Formula("high", 0.0, "ratio > 3")]
+    >>> derived = Formulas(formulas, schema, True, ["mean_7d"])
+    >>> derived({"amount": 10.0}, [2.5]), derived({"amount": 10.0}, [None])
+    ([4.0, 1.0], [-1.0, 0.0])
     """
 
-    def __init__(self, formulas: Sequence[Formula], schema: Schema, typed: bool = False) -> None:
+    def __init__(
+        self,
+        formulas: Sequence[Formula],
+        schema: Schema,
+        typed: bool = False,
+        before: Sequence[str] = (),
+    ) -> None:
         self.names = [formula.name for formula in formulas]
+        self._before = list(before)
         self._defaults = [formula.default for formula in formulas]
+        self._reads_features = False
         names = kinds(schema)
+        known = [*before, *self.names]
         self._functions: list[Callable[[Mapping[str, Any]], Any]] = []
         expressions: list[Expression] = []
         for formula in formulas:
             if formula.function is not None:
                 self._functions.append(_guarded(formula.name, load_function(formula.function)))
-            else:
-                expressions.append(Expression(formula.expression or "", names))
-                self._functions.append(expressions[-1])
+                continue
+            expression = Expression(formula.expression or "", _with(names, known, formula.name))
+            self._functions.append(expression)
+            self._reads_features |= any(name not in names for name in expression.reads)
+            expressions.append(expression)
         self._together = None
         if len(expressions) == len(formulas):
-            self._together = _together(expressions, variables(schema, typed))
+            field = variables(schema, typed)
 
-    def __call__(self, fields: Mapping[str, Any]) -> list[float | None]:
+            def variable(name: str) -> Variable:
+                if name in names:
+                    return field(name)
+                if name in self._before:
+                    return Variable(f"features[{self._before.index(name)}]")
+                return Variable(f"x{self.names.index(name)}", True)
+
+            self._together = _together(expressions, variable)
+
+    def __call__(
+        self, fields: Mapping[str, Any], features: Sequence[float | None] = ()
+    ) -> list[float | None]:
         """Compute them; one without value takes its default, or is None where none is stated."""
         if self._together is not None:
             try:
-                numbers = self._together(fields)
+                numbers = self._together(fields, features)
                 if math.isfinite(sum(numbers)):
                     return numbers
             except MISSING_CAUSES:
                 pass
-        pairs = zip(self._functions, self._defaults, strict=True)
-        return [filled(function(fields), default) for function, default in pairs]
+        known = dict(fields)
+        if self._reads_features:
+            known |= zip(self._before, features, strict=True)
+        found = []
+        for name, function, default in zip(
+            self.names, self._functions, self._defaults, strict=True
+        ):
+            found.append(filled(function(known), default))
+            if self._reads_features:
+                known.setdefault(name, found[-1])
+        return found
+
+
+def _with(names: Mapping[str, Kind], features: Sequence[str], own: str) -> dict[str, Kind]:
+    """Return what a formula may read: fields, and the other features."""
+    return {**{name: Kind.NUMBER for name in features if name != own}, **names}
+
+
+def in_order(formulas: Sequence[Formula], reads: Mapping[str, Sequence[str]]) -> list[Formula]:
+    """Put each formula behind those that it reads.
+
+    Parameters
+    ----------
+    reads
+        Names that each reads, whatever they are.
+
+    Raises
+    ------
+    ValueError
+        Some read each other in a circle; its text names them.
+
+    >>> b, a = Formula("b", None, "a + 1"), Formula("a", None, "x")
+    >>> [formula.name for formula in in_order([b, a], {"b": ["a"], "a": ["x"]})]
+    ['a', 'b']
+    """
+    by_name = {formula.name: formula for formula in formulas}
+    needs = {
+        name: [read for read in reads[name] if read in by_name and read != name] for name in by_name
+    }
+    try:
+        return [by_name[name] for name in TopologicalSorter(needs).static_order()]
+    except CycleError as error:
+        raise ValueError(" <- ".join(error.args[1])) from None
 
 
 def variables(schema: Schema, typed: bool) -> Callable[[str], Variable]:
@@ -226,11 +409,12 @@ def variables(schema: Schema, typed: bool) -> Callable[[str], Variable]:
 
 def _together(
     expressions: Sequence[Expression], variable: Callable[[str], Variable]
-) -> Callable[[Mapping[str, Any]], list[Any]]:
+) -> Callable[[Mapping[str, Any], Sequence[float | None]], list[Any]]:
     """Compile expressions to one function, which raises where one of them has no value."""
     # An integer may be too large for a float, and then has no value either.
-    texts = [f"float({each.written(variable)})" for each in expressions]
-    return define("formulas", "fields", [f"return [{', '.join(texts)}]"], {**SCOPE, "float": float})
+    lines = [f"x{i} = float({each.written(variable)})" for i, each in enumerate(expressions)]
+    lines.append(f"return [{', '.join(f'x{i}' for i in range(len(expressions)))}]")
+    return define("formulas", "fields, features", lines, {**SCOPE, "float": float})
 
 
 def filled(value: float | None, default: float | None) -> float | None:

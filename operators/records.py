@@ -107,26 +107,31 @@ EncodeDecision = Callable[..., bytes]
 """What `decision_encoder` makes."""
 
 
-def hop_encoder(entity: str) -> Callable[[str, int, bool], bytes]:
+def hop_encoder(
+    entity: str, features: Sequence[str]
+) -> Callable[[str, int, bool, Sequence[int]], bytes]:
     """Compile the encoder of what an entity's hop says in a decision.
 
-    It takes the entity's key, the event's number in the key's sequence, and whether it is late.
+    It takes the entity's key, the event's number in the key's sequence, whether it is late, and
+    which of the features are cold.
 
-    >>> hop_encoder("card")("c1", 7, False)
-    b'\\x08card\\x02\\x04c1\\x02\\x0e\\x00'
+    >>> hop_encoder("card", ["spent"])("c1", 7, False, ())
+    b'\\x08card\\x02\\x04c1\\x02\\x0e\\x00\\x00'
     """
     start = out.text(entity) + PRESENT
+    names = [out.text(name) for name in features]
 
-    def encode(key: str, seq: int, late: bool) -> bytes:
-        end = out.TRUE if late else out.FALSE
-        return b"".join((start, out.text(key), PRESENT, out.long(seq), end))
+    def encode(key: str, seq: int, late: bool, cold: Sequence[int]) -> bytes:
+        flag = out.TRUE if late else out.FALSE
+        end = out.array([names[i] for i in cold]) if cold else out.END
+        return b"".join((start, out.text(key), PRESENT, out.long(seq), flag, end))
 
     return encode
 
 
 def no_hop(entity: str) -> bytes:
     """Encode what the hop of an entity says that the event does not have: no key and no number."""
-    return out.text(entity) + out.NULL + out.NULL + out.FALSE
+    return out.text(entity) + out.NULL + out.NULL + out.FALSE + out.END
 
 
 def decision_encoder(

@@ -33,8 +33,10 @@ from operators.records import (
     hop_encoder,
     no_hop,
 )
+from state.carried import NEVER
+from state.head import newest
 from state.keyed import KeyedState
-from state.seen import SeenState
+from state.seen import SeenState, without_ids
 
 WITH_KEY, WITHOUT_KEY = b"k", b"-"
 """First byte of a later hop's key. An event without the entity gets a key of its own that no state
@@ -203,7 +205,7 @@ class Finish:
     Parameters
     ----------
     formulas
-        The features of the event alone.
+        The features that need no state.
     bundle
         The champion.
     decide
@@ -253,7 +255,7 @@ class Finish:
         self._judge = decide.over("features, fields", variable)
 
     def __call__(self, carry: Carry, meter: Meter, timed: bool) -> bytes:
-        carry.features.extend(self._formulas(carry.event.fields))
+        carry.features.extend(self._formulas(carry.event.fields, carry.features))
         if timed:
             meter.lap("formulas")
         scored = self._bundle(self._inputs(carry.features)) if self._is_scored(carry) else None
@@ -265,7 +267,7 @@ class Finish:
         """Do the same for many at once; an error stands in the place of what it kept from being."""
         timed = bool(carries) and meter.start()
         for carry in carries:
-            carry.features.extend(self._formulas(carry.event.fields))
+            carry.features.extend(self._formulas(carry.event.fields, carry.features))
         if timed:
             meter.lap("formulas", len(carries))
         known = [self._is_scored(carry) for carry in carries]
@@ -401,7 +403,7 @@ class Row:
         self._order = order
 
     def __call__(self, carry: Carry, meter: Meter, timed: bool) -> bytes:
-        carry.features.extend(self._formulas(carry.event.fields))
+        carry.features.extend(self._formulas(carry.event.fields, carry.features))
         row = dict(zip(self._order, self._row(carry.features), strict=True))
         for name, value in row.items():
             if value is None:
@@ -464,16 +466,28 @@ class EntityHop:
     ) -> None:
         self.meter = Meter()
         self._entity = entities[index]
-        self._trace, self._absent = hop_encoder(self._entity), no_hop(self._entity)
+        self._trace = hop_encoder(self._entity, features.names)
+        self._absent = no_hop(self._entity)
         self._index = index
         self._features = features
         self._start: Callable[[Message], Carry] = intake or _carried
         self._finish = finish
         self._dead = DeadLetters(pipeline, encode_dead, self.meter)
         self._seen = seen
+        self._keeps = 2 * max(features.horizon, seen.window if seen is not None else 0)
+        self._newest = NEVER
         self.models = (finish.card,) if isinstance(finish, Finish) else ()
         """What the models that it asks say of themselves."""
         self.defers = False
+
+    def forgotten(self, head: bytes) -> bool:
+        """Whether an entity has been silent for so long that its state can go.
+
+        It is forgotten after its longest window, by whoever comes next; after twice that, by the
+        newest event of all, it is deleted.
+        """
+        last = newest(without_ids(head))
+        return last is not None and last <= self._newest - self._keeps
 
     def defer(self) -> bool:
         """Ask for decisions to be left to `settle`, which takes many at once; say whether it is so.
@@ -532,12 +546,14 @@ class EntityHop:
             carry.features.extend(features.defaults)
             carry.hops.append(self._absent)
             return
+        if event.time > self._newest:
+            self._newest = event.time
         compute = features.look if carry.repeated else features
-        values, seq, late = compute(event, state)
+        values, seq, late, cold = compute(event, state)
         if late:
             self.meter.counts["late", self._entity] += 1
         carry.features.extend(values)
-        carry.hops.append(self._trace(key, seq, late))
+        carry.hops.append(self._trace(key, seq, late, cold))
 
     @staticmethod
     def _looked_up(seen: SeenState, state: KeyedState, carry: Carry) -> tuple[KeyedState, Carry]:

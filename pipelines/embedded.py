@@ -39,6 +39,8 @@ SCORED = 256
 """Most of them that are scored at once, and are on their way before the following ones are."""
 POLL_S = 0.1
 """How long to wait for a record before looking whether to stop."""
+SWEPT = 100
+"""Heads of each hop that are looked at after a commit, whether they can be deleted."""
 AGAIN_S = 1.0
 """How long to wait before a schema registry that was away is asked again."""
 
@@ -63,6 +65,13 @@ class Deferring(Protocol):
     def defer(self) -> bool: ...
 
     def settle(self, deferred: Sequence[Any]) -> list[Emit]: ...
+
+
+@runtime_checkable
+class Forgetting(Protocol):
+    """An operator whose keys' state may go one day; see `EntityHop.forgotten`."""
+
+    def forgotten(self, head: bytes) -> bool: ...
 
 
 class Runner:
@@ -126,6 +135,14 @@ class Runner:
             outputs[place] = Output(*emit, outputs[place].cause)
         last.defers = False
         return outputs
+
+    def sweep(self) -> int:
+        """Delete some of what is forgotten, after a commit; return how many keys."""
+        return sum(
+            state.sweep(operator.forgotten, SWEPT)
+            for operator, state in self._hops
+            if isinstance(operator, Forgetting)
+        )
 
     def _settled(self, last: Deferring, deferred: Sequence[Deferred]) -> list[Emit]:
         began = time.perf_counter_ns()
@@ -247,6 +264,8 @@ def run_files(
             lengths |= {stream: sink.length for stream, sink in sinks.items()}
             kept = {"offsets": offsets, "counts": counts, "lengths": lengths}
             store.commit({"files": json.dumps(kept).encode()})
+            for runner in runners:
+                runner.sweep()
             if watch is not None:
                 watch(outputs)
             if stop is not None and stop.is_set():
@@ -352,6 +371,7 @@ def run_kafka(
             began = time.perf_counter_ns()
             broker.flush()
             store.commit({"offsets": json.dumps(offsets).encode()})
+            runner.sweep()
             if meter is not None:
                 meter.committed(time.perf_counter_ns() - began)
 

@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from pyflink.common import Row, Types
+from pyflink.common import Row, Time, Types
 from pyflink.datastream.functions import KeyedProcessFunction, ProcessFunction
-from pyflink.datastream.state import MapStateDescriptor, ValueStateDescriptor
+from pyflink.datastream.state import MapStateDescriptor, StateTtlConfig, ValueStateDescriptor
 
 from operators.message import NEXT, Emit, Message, Operator
 from operators.records import DEAD_LETTERS
@@ -159,6 +159,7 @@ class _Hop:
         self.name = hop.name
         self.where = f"{job.pipeline}/{job.name}/{hop.name}"
         self.factory: Callable[[], Operator] = hop.operator
+        self.keeps = hop.keeps
         self.sources = tuple(zip(job.inputs, topics, strict=True))
         self.outputs = {name: number for number, name in enumerate(job.outputs, 1)}
         if index + 1 < len(job.hops):
@@ -277,18 +278,33 @@ def _subtask(context: Any) -> int:
     return found
 
 
+def _garbage_after(milliseconds: int) -> StateTtlConfig:
+    """Let RocksDB's compactions collect what has not been written for so long.
+
+    Until they do it is still there: nothing is forgotten by the clock.
+    """
+    return (
+        StateTtlConfig.new_builder(Time.milliseconds(milliseconds))
+        .set_update_type(StateTtlConfig.UpdateType.OnCreateAndWrite)
+        .set_state_visibility(StateTtlConfig.StateVisibility.ReturnExpiredIfNotCleanedUp)
+        # Without the second, which nothing uses, PyFlink asks a gateway that is not here.
+        .cleanup_in_rocksdb_compact_filter(1_000, True)
+        .build()
+    )
+
+
 class KeyedHop(_Hop, KeyedProcessFunction):  # type: ignore[misc]
     """A hop with a key."""
 
     def open(self, context: Any) -> None:
         value = Types.PICKLED_BYTE_ARRAY()
-        self.start(
-            FlinkState(
-                context.get_state(ValueStateDescriptor("head", value)),
-                context.get_map_state(MapStateDescriptor("chunks", Types.LONG(), value)),
-            ),
-            _subtask(context),
-        )
+        head = ValueStateDescriptor("head", value)
+        chunks = MapStateDescriptor("chunks", Types.LONG(), value)
+        if self.keeps is not None:
+            head.enable_time_to_live(_garbage_after(self.keeps))
+            chunks.enable_time_to_live(_garbage_after(self.keeps))
+        state = FlinkState(context.get_state(head), context.get_map_state(chunks))
+        self.start(state, _subtask(context))
 
 
 class PlainHop(_Hop, ProcessFunction):  # type: ignore[misc]

@@ -13,15 +13,7 @@ from operators.decide import Decide, Policy, Rule
 from operators.decode import Decode, Extract, avro_decoder, confluent_decoder, json_decoder
 from operators.drift import Drifts
 from operators.expressions import Expression
-from operators.features import (
-    EntityFeatures,
-    Formula,
-    Formulas,
-    WindowedFeature,
-    kinds,
-    reads,
-    variables,
-)
+from operators.features import EntityFeatures, Formulas, reads, variables
 from operators.merge import Merge
 from operators.message import Operator
 from operators.records import (
@@ -48,11 +40,13 @@ from operators.watch import SCORE, Bucket, Split, Watched
 from pipelines.errors import SpecError
 from pipelines.job import Hop, Job
 from pipelines.pipeline import DECODE_HOP, Pipeline, load
-from pipelines.spec import AggregateFeature, ExpressionFeature, PythonFeature
+from pipelines.spec import AggregateFeature
 from pipelines.streams import EVENTS, stream_decoder, stream_encoder, stream_prefix
 from state.seen import SeenState
 
 SCORE_JOB, SHADOW_JOB, WATCH_JOB = "score", "shadow", "watch"
+OUTAGE = 7 * 86_400_000
+"""Milliseconds that a job may stand still without losing state to the clock, which goes on."""
 TRACE = ("traceparent", "tracestate")
 """Headers of W3C's Trace Context."""
 
@@ -69,7 +63,12 @@ def features(pipeline: Pipeline) -> Job:
 
 def _entity_job(pipeline: Pipeline, name: str, output: str) -> Job:
     hops = [
-        Hop(entity, True, partial(_entity_hop, pipeline.path, index, pipeline.keyed, output))
+        Hop(
+            entity,
+            True,
+            partial(_entity_hop, pipeline.path, index, pipeline.keyed, output),
+            _keeps(pipeline, index),
+        )
         for index, entity in enumerate(pipeline.entities)
     ]
     if not pipeline.keyed:
@@ -82,6 +81,22 @@ def _entity_job(pipeline: Pipeline, name: str, output: str) -> Job:
         tuple(hops),
         (output, DEAD_LETTERS),
         tuple(pipeline.spec.events.carry),
+    )
+
+
+def _keeps(pipeline: Pipeline, index: int) -> int:
+    """Return how long Flink has to keep what of a key is not written any more."""
+    dedupe = pipeline.spec.events.dedupe if index == 0 else None
+    features = _features(pipeline, index)
+    return 2 * max(features.horizon, dedupe or 0) + OUTAGE
+
+
+def _features(pipeline: Pipeline, index: int) -> EntityFeatures:
+    return EntityFeatures(
+        pipeline.windowed(pipeline.entities[index]),
+        pipeline.schema,
+        pipeline.spec.events.allowed_lateness,
+        _typed(pipeline),
     )
 
 
@@ -140,12 +155,6 @@ def _decode_hop(path: Path, from_files: bool) -> Operator:
 def _entity_hop(path: Path, index: int, keyed: bool, output: str) -> Operator:
     pipeline = load(path)
     entities = pipeline.entities
-    features = EntityFeatures(
-        windowed(pipeline, entities[index]),
-        pipeline.schema,
-        pipeline.spec.events.allowed_lateness,
-        _typed(pipeline),
-    )
     finish: Finish | Row | None = None
     if index == len(entities) - 1:
         finish = _finish(pipeline) if output == DECISIONS else _row(pipeline)
@@ -153,7 +162,7 @@ def _entity_hop(path: Path, index: int, keyed: bool, output: str) -> Operator:
         pipeline.spec.pipeline,
         entities,
         index,
-        features,
+        _features(pipeline, index),
         _intake(pipeline, keyed=True) if keyed and index == 0 else None,
         finish,
         _encoder(pipeline, DEAD_LETTERS),
@@ -207,30 +216,6 @@ def _merge_hop(path: Path) -> Operator:
     return Merge(drifts, Comparisons(spec.pipeline, spec.watch.window, encode))
 
 
-def windowed(pipeline: Pipeline, entity: str) -> list[WindowedFeature]:
-    """List an entity's aggregates, in the order of the pipeline file."""
-    return [
-        WindowedFeature(name, feature.op, feature.argument, feature.over, feature.default)
-        for name, feature in pipeline.spec.features.items()
-        if isinstance(feature, AggregateFeature) and feature.by == entity
-    ]
-
-
-def formulas(pipeline: Pipeline) -> list[Formula]:
-    """List the features of the event alone, in the order of the pipeline file."""
-    found = []
-    for name, feature in pipeline.spec.features.items():
-        match feature:
-            case ExpressionFeature():
-                found.append(Formula(name, feature.default, expression=feature.expr))
-            case PythonFeature():
-                function = str(pipeline.path.parent / feature.python)
-                found.append(
-                    Formula(name, feature.default, function=function, reads=tuple(feature.reads))
-                )
-    return found
-
-
 def watched(pipeline: Pipeline) -> list[Watched]:
     """List what the watch job watches: every feature but the ignored, and the score last."""
     baseline = bundles.read_card(pipeline.models[0]).baseline
@@ -240,7 +225,7 @@ def watched(pipeline: Pipeline) -> list[Watched]:
         if name not in pipeline.spec.watch.ignore
     }
     warm_ups = {
-        name: feature.over if isinstance(feature, AggregateFeature) else 0
+        name: feature.reach if isinstance(feature, AggregateFeature) else 0
         for name, feature in features.items()
     }
     warm_ups[SCORE] = max(warm_ups.values(), default=0)
@@ -267,7 +252,7 @@ def _intake(pipeline: Pipeline, keyed: bool, from_files: bool = False) -> Intake
         schema,
         spec.events.id,
         spec.events.time,
-        list(spec.entities.values()),
+        [pipeline.key(entity) for entity in pipeline.entities],
         fields,
         units,
         _typed(pipeline),
@@ -294,14 +279,14 @@ def _typed(pipeline: Pipeline) -> bool:
 def _reads(pipeline: Pipeline) -> tuple[list[str], list[str]]:
     """List the fields that the pipeline reads: by value, and as exact integers."""
     spec, schema = pipeline.spec, pipeline.schema
-    names = kinds(schema)
-    aggregates = [w for entity in pipeline.entities for w in windowed(pipeline, entity)]
+    aggregates = [w for entity in pipeline.entities for w in pipeline.windowed(entity)]
     fields, units = reads(aggregates, schema)
     fields += spec.events.fields
-    for formula in formulas(pipeline):
+    for formula in pipeline.formulas():
         fields += formula.reads
         if formula.expression is not None:
-            fields += Expression(formula.expression, names).reads
+            read = Expression(formula.expression, pipeline.rule_names()).reads
+            fields += [name for name in read if name in schema.fields]
     fields += [name for name in _decide(pipeline).reads if name in schema.fields]
     if spec.events.amount is not None:
         units.append(spec.events.amount.field)
@@ -346,7 +331,7 @@ def _finish(pipeline: Pipeline) -> Finish:
         _prefix(pipeline, DECISIONS),
     )
     return Finish(
-        Formulas(formulas(pipeline), schema, _typed(pipeline)),
+        _formulas(pipeline),
         bundle,
         decide,
         money,
@@ -359,13 +344,20 @@ def _finish(pipeline: Pipeline) -> Finish:
 
 def _names(pipeline: Pipeline) -> list[str]:
     """List every feature in the order in which it becomes known."""
-    aggregates = [w.name for entity in pipeline.entities for w in windowed(pipeline, entity)]
-    return aggregates + [formula.name for formula in formulas(pipeline)]
+    return _aggregated(pipeline) + [formula.name for formula in pipeline.formulas()]
+
+
+def _aggregated(pipeline: Pipeline) -> list[str]:
+    """List the aggregates in the order in which they become known."""
+    return [each.name for entity in pipeline.entities for each in pipeline.windowed(entity)]
 
 
 def _row(pipeline: Pipeline) -> Row:
-    own = Formulas(formulas(pipeline), pipeline.schema, _typed(pipeline))
-    return Row(own, _names(pipeline), list(pipeline.spec.features))
+    return Row(_formulas(pipeline), _names(pipeline), list(pipeline.spec.features))
+
+
+def _formulas(pipeline: Pipeline) -> Formulas:
+    return Formulas(pipeline.formulas(), pipeline.schema, _typed(pipeline), _aggregated(pipeline))
 
 
 def _decide(pipeline: Pipeline) -> Decide:

@@ -11,7 +11,7 @@ from operators import schema as schemas
 from operators.decide import SCORE
 from operators.errors import BundleError, ExpressionError, FunctionError, SchemaError
 from operators.expressions import Expression, Kind
-from operators.features import kinds, load_function
+from operators.features import Formula, WindowedFeature, in_order, kinds, load_function
 from operators.records import AMOUNT_SCALE
 from operators.schema import Field, Schema
 from pipelines import yaml_file
@@ -90,14 +90,73 @@ class Pipeline:
 
     @property
     def entities(self) -> list[str]:
-        """The entities, in the order of the hops."""
-        return list(self.spec.entities)
+        """The entities that have a hop, in the order of the hops.
+
+        The one that events are keyed by comes first, else the first one; then those that features
+        go by.
+        """
+        known = self.spec.entities
+        first = self.spec.events.keyed_by or next(iter(known))
+        used = {
+            feature.by
+            for feature in self.spec.features.values()
+            if isinstance(feature, AggregateFeature)
+        }
+        return [first, *(entity for entity in known if entity in used and entity != first)]
+
+    def key(self, entity: str) -> list[str]:
+        """The paths of the parts of an entity's key."""
+        paths = self.spec.entities[entity]
+        return [paths] if isinstance(paths, str) else paths
 
     @property
     def models(self) -> list[Path]:
         """The bundle folders: the champion's, then the challengers'."""
         model = self.spec.model
         return [self.file(folder) for folder in (model.champion, *model.challengers)]
+
+    def windowed(self, entity: str) -> list[WindowedFeature]:
+        """List an entity's aggregates, in the order of the pipeline file."""
+        return [
+            WindowedFeature(
+                name,
+                feature.op,
+                feature.argument,
+                feature.over or feature.half_life or 0,
+                feature.default,
+                feature.where,
+                feature.delay or 0,
+                feature.current,
+                feature.half_life is not None,
+            )
+            for name, feature in self.spec.features.items()
+            if isinstance(feature, AggregateFeature) and feature.by == entity
+        ]
+
+    def formulas(self) -> list[Formula]:
+        """List the features that need no state, each after those that it reads.
+
+        Raises
+        ------
+        ValueError
+            Some read each other in a circle.
+        """
+        found, reads = [], {}
+        names = {**dict.fromkeys(self.spec.features, Kind.NUMBER), **kinds(self.schema)}
+        for name, feature in self.spec.features.items():
+            match feature:
+                case ExpressionFeature():
+                    found.append(Formula(name, feature.default, expression=feature.expr))
+                    reads[name] = Expression(feature.expr, names).reads
+                case PythonFeature():
+                    function = str(self.path.parent / feature.python)
+                    found.append(
+                        Formula(
+                            name, feature.default, function=function, reads=tuple(feature.reads)
+                        )
+                    )
+                    reads[name] = ()
+        return in_order(found, reads)
 
     def rule_names(self) -> dict[str, Kind]:
         """Every name a rule may read, and its kind."""
@@ -251,14 +310,15 @@ def _wrong_suffix(file: Path, format_: str) -> str:
 
 
 def _check_entities(pipeline: Pipeline, source: Source) -> Faults:
-    for entity, path in pipeline.spec.entities.items():
+    for entity in pipeline.spec.entities:
         place = ("entities", entity)
-        yield from _field(source, place, path, pipeline.schema)
-        leaf = pipeline.schema.fields.get(path)
-        if leaf is not None and not _names(leaf):
-            yield source.error(
-                place, f"'{path}' is a {_kind(leaf)}; a key is a string or an integer"
-            )
+        for path in pipeline.key(entity):
+            yield from _field(source, place, path, pipeline.schema)
+            leaf = pipeline.schema.fields.get(path)
+            if leaf is not None and not _names(leaf):
+                yield source.error(
+                    place, f"'{path}' is a {_kind(leaf)}; a key is a string or an integer"
+                )
         if entity == DECODE_HOP:
             yield source.error(place, f"'{DECODE_HOP}' is the first hop's name; call it otherwise")
 
@@ -281,7 +341,9 @@ def _check_features(pipeline: Pipeline, source: Source) -> Faults:
             )
         match feature:
             case ExpressionFeature():
-                yield from _expression(source, place, name, feature.expr, names)
+                others = dict.fromkeys(pipeline.spec.features, Kind.NUMBER)
+                del others[name]
+                yield from _expression(source, place, name, feature.expr, {**others, **names})
             case AggregateFeature():
                 yield from _aggregate(pipeline, source, name, feature)
             case PythonFeature():
@@ -295,25 +357,48 @@ def _check_features(pipeline: Pipeline, source: Source) -> Faults:
 
 def _aggregate(pipeline: Pipeline, source: Source, name: str, feature: AggregateFeature) -> Faults:
     place = ("features", name)
-    entities = pipeline.entities
+    entities, names = list(pipeline.spec.entities), kinds(pipeline.schema)
     if feature.by not in entities:
         yield source.error(
             place,
             f"feature '{name}' goes by '{feature.by}', which is no entity."
             + _meant(feature.by, entities),
         )
-    elif feature.by != entities[0] and feature.default is None:
+    elif feature.by != pipeline.entities[0] and feature.default is None:
         yield source.error(
             place,
             f"feature '{name}' has no default: an event without a {feature.by} needs one, "
             "such as 'default: 0'",
         )
-    if feature.over > LONGEST_WINDOW:
-        yield source.error((*place, "over"), f"feature '{name}': a window is 365d at most")
+    for key in ("over", "half_life", "delay"):
+        if (getattr(feature, key) or 0) > LONGEST_WINDOW:
+            yield source.error((*place, key), f"feature '{name}': {key} is 365d at most")
     if feature.argument is not None:
-        text = f"{feature.op}({feature.argument})"
-        yield from _expression(
-            source, place, name, feature.argument, kinds(pipeline.schema), f"asks for {text}: "
+        text = f"asks for {feature.op}({feature.argument}): "
+        kind = (Kind.STRING,) if feature.op == "distinct" else ()
+        yield from _expression(source, place, name, feature.argument, names, text, kind)
+    if feature.where is not None:
+        try:
+            where = Expression(feature.where, names)
+        except ExpressionError as error:
+            yield source.error((*place, "where"), f"feature '{name}': {error}")
+            return
+        if where.kind is not Kind.BOOLEAN:
+            yield source.error(
+                (*place, "where"),
+                f"feature '{name}': '{feature.where}' is a {where.kind}, no condition",
+            )
+
+
+def _check_circles(pipeline: Pipeline, source: Source) -> Faults:
+    try:
+        pipeline.formulas()
+    except ExpressionError:
+        return  # said already
+    except ValueError as error:
+        circle = str(error).split(" <- ")
+        yield source.error(
+            ("features", circle[0]), f"features read each other in a circle: {error}"
         )
 
 
@@ -345,6 +430,7 @@ CHECKS = (
     _check_source,
     _check_entities,
     _check_features,
+    _check_circles,
     _check_decide,
     _check_watch,
 )
@@ -357,13 +443,14 @@ def _expression(
     text: str,
     names: dict[str, Kind],
     what: str = "",
+    kinds: Sequence[Kind] = (),
 ) -> Faults:
     try:
         expression = Expression(text, names)
     except ExpressionError as error:
         yield source.error(place, f"feature '{name}' {what}{error}")
         return
-    if expression.kind not in (Kind.NUMBER, Kind.BOOLEAN):
+    if expression.kind not in (Kind.NUMBER, Kind.BOOLEAN, *kinds):
         yield source.error(place, f"feature '{name}': '{text}' is a {expression.kind}, no number")
 
 

@@ -5,7 +5,6 @@ from typing import Any
 
 from operators.decode import Event
 from operators.features import EntityFeatures
-from pipelines import jobs
 from pipelines.pipeline import Pipeline
 from state.keyed import MemoryState
 
@@ -13,12 +12,12 @@ from state.keyed import MemoryState
 def windows(pipeline: Pipeline, entity: str) -> EntityFeatures:
     """Make what the hop of an entity keeps its windows with."""
     lateness = pipeline.spec.events.allowed_lateness
-    return EntityFeatures(jobs.windowed(pipeline, entity), pipeline.schema, lateness)
+    return EntityFeatures(pipeline.windowed(entity), pipeline.schema, lateness)
 
 
 def longest(pipeline: Pipeline, entity: str) -> int:
     """Return the longest window of an entity in milliseconds; 0 where it has none."""
-    return max((feature.window for feature in jobs.windowed(pipeline, entity)), default=0)
+    return max((feature.reach for feature in pipeline.windowed(entity)), default=0)
 
 
 def written(pipeline: Pipeline, entity: str, events: int) -> MemoryState:

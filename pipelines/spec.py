@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from pipelines.yaml_file import Fault, Model
-from state.aggregates import OPS
+from state.carried import DECAYED, DELAYED, OPS
 
 UNITS_MS: Mapping[str, int] = {
     "ms": 1,
@@ -161,8 +161,9 @@ class Events(Model):
     """Path of the event's time: a long, with a logical type ``timestamp-millis`` or
     ``timestamp-micros``; milliseconds without one."""
     keyed_by: str | None = None
-    """The entity whose key is the topic's message key. It must be the first one. Then no operator
-    runs before the stream is keyed. Without it, events are decoded first and sent to their key."""
+    """The entity whose key is the topic's message key; of several parts, joined by ``|``. Its hop
+    is the first. Then no operator runs before the stream is keyed. Without it, events are decoded
+    first and sent to their key."""
     allowed_lateness: Duration = 3_600_000
     """How much older than its entity's newest an event may be and still see each of its windows
     whole. The log keeps the longest window and this; an event older than both is not logged."""
@@ -204,14 +205,14 @@ class Events(Model):
 
 
 class ExpressionFeature(Model):
-    """A feature computed from the event alone.
+    """A feature computed from the event's fields, and from other features.
 
     Example: ``night: {expr: "hour(event_time) < 6", default: 0}``; without a default,
     ``night: hour(event_time) < 6`` will do.
     """
 
     expr: str
-    """An expression over the event's fields."""
+    """An expression over the event's fields and the other features: ``amount / (mean_30d + 1)``."""
     default: Default = None
     """Its value where the expression has none (a field is null, a division by zero)."""
 
@@ -219,7 +220,7 @@ class ExpressionFeature(Model):
 class AggregateFeature(Model):
     """An aggregate of an entity's events over the exact sliding window (t - over, t].
 
-    Example: ``spent_7d: {sum: amount, over: 7d, by: customer}``
+    Example: ``spent_7d: {sum: amount, over: 7d, by: customer, where: "channel == 'online'"}``
     """
 
     count: str | None = None
@@ -228,14 +229,36 @@ class AggregateFeature(Model):
     """Expression to add up."""
     mean: str | None = None
     """Expression to average."""
+    std: str | None = None
+    """Expression whose standard deviation to take, that of a sample: of less than two values there
+    is none."""
     min: str | None = None
     """Expression to take the smallest of."""
     max: str | None = None
     """Expression to take the largest of."""
-    over: Duration
+    first: str | None = None
+    """Expression to take the first value of in the window."""
+    last: str | None = None
+    """Expression to take the last value of."""
+    distinct: str | None = None
+    """Expression whose distinct values to count; it may be text."""
+    time_since_last: str | None = None
+    """Seconds since the event before this one in the window: ``"*"`` for any, or an expression that
+    has a value there."""
+    over: Duration | None = None
     """The window's length."""
+    half_life: Duration | None = None
+    """Instead of a window: an event's weight halves in this time. Of ``count``, ``sum`` and
+    ``mean``."""
     by: Name
     """The entity."""
+    where: str | None = None
+    """A condition over the event's fields: only events on which it holds count."""
+    delay: Duration | None = None
+    """The window ends so much before the event: (t - delay - over, t - delay]. Of ``count``,
+    ``sum``, ``mean``, ``std``."""
+    current: bool = True
+    """Whether the event itself counts; with ``false``, only those that came before."""
     default: Default = None
     """Its value where there is none: the event lacks the entity, or the mean of nothing."""
 
@@ -243,6 +266,16 @@ class AggregateFeature(Model):
     def _one_op(self) -> "AggregateFeature":
         if sum(getattr(self, op) is not None for op in OPS) != 1:
             raise ValueError(f"say exactly one of {', '.join(OPS)}")
+        if (self.over is None) == (self.half_life is None):
+            raise ValueError("say either 'over', a window's length, or 'half_life'")
+        if self.half_life is not None and self.op not in DECAYED:
+            raise Fault(("half_life",), f"'half_life' goes with {', '.join(DECAYED)}")
+        if self.delay is not None and (self.op not in DELAYED or self.half_life is not None):
+            raise Fault(("delay",), f"'delay' goes with {', '.join(DELAYED)} over a window")
+        if self.delay is not None and not self.current:
+            raise Fault(("current",), "a window with a 'delay' never holds the event itself")
+        if not self.current and self.op == "time_since_last":
+            raise Fault(("current",), "'time_since_last' never looks at the event itself")
         return self
 
     @property
@@ -252,9 +285,14 @@ class AggregateFeature(Model):
 
     @property
     def argument(self) -> str | None:
-        """The expression it aggregates; None where events are counted."""
+        """The expression it aggregates; None where it is about events."""
         argument: str = getattr(self, self.op)
-        return None if self.op == "count" and argument == "*" else argument
+        return None if self.op in ("count", "time_since_last") and argument == "*" else argument
+
+    @property
+    def reach(self) -> int:
+        """Milliseconds that its window reaches back; 0 with a half-life."""
+        return (self.over or 0) + (self.delay or 0)
 
 
 class PythonFeature(Model):
@@ -532,9 +570,11 @@ class Spec(Model):
     """The pipeline's name. It is part of every decision's id."""
     events: Events
     """What it reads."""
-    entities: dict[Name, str]
-    """Entity -> path of its key, in the order of the hops. The first one's key is mandatory in
-    every event; another may be null, then its features take their defaults."""
+    entities: dict[Name, str | list[str]]
+    """Entity -> path of its key, or the paths of its parts: ``[customer_id, merchant]``. Each that
+    features go by is a hop. The key of the first one, or of ``events.keyed_by``, is mandatory in
+    every event, and its hop is the first; another may be null, then its features take their
+    defaults."""
     features: dict[str, Feature]
     """What the models see, by name; the model's bundle says the order."""
     model: Annotated[Models, BeforeValidator(_champion_alone)]
@@ -555,11 +595,16 @@ class Spec(Model):
                 ("entities",),
                 "'entities' is empty; name the one that events belong to: card: card_id",
             )
-        first = next(iter(self.entities))
-        if self.events.keyed_by not in (None, first):
+        for entity, paths in self.entities.items():
+            if isinstance(paths, list) and len(dict.fromkeys(paths)) < max(len(paths), 2):
+                raise Fault(
+                    ("entities", entity), "a key of several parts has two at least, each once"
+                )
+        if self.events.keyed_by is not None and self.events.keyed_by not in self.entities:
             raise Fault(
                 ("events", "keyed_by"),
-                f"events.keyed_by is '{self.events.keyed_by}', but the first entity is '{first}'",
+                f"events.keyed_by is '{self.events.keyed_by}', which is no entity; there are "
+                f"{', '.join(self.entities)}",
             )
         outputs = dict(self.topics)
         if self.events.topic in outputs.values():

@@ -43,6 +43,12 @@ class HeadCache:
             self.hits += 1
         return head
 
+    def drop(self, key: bytes) -> None:
+        """Keep a key's head no longer."""
+        head = self._heads.pop(key, None)
+        if head is not None:
+            self._left += len(head) + len(key) + _EACH
+
     def put(self, key: bytes, head: bytes) -> None:
         """Keep a key's head, and forget those kept for longest when they grow too large."""
         heads = self._heads

@@ -1,7 +1,7 @@
 """Keyed state in RocksDB: the embedded engine's store."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from rocksdict import Options, Rdict, WriteBatch
@@ -82,6 +82,10 @@ class RocksStore:
         """Return what a commit put beside the state."""
         return self.get(META + name.encode())
 
+    def items(self, start: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield what is stored from a key on, in order; not what was written since the commit."""
+        yield from self._db.items(from_key=start)
+
     def commit(self, meta: Mapping[str, bytes]) -> None:
         """Write everything since the last commit, and ``meta``, in one WriteBatch."""
         batch = WriteBatch(raw_mode=True)
@@ -118,6 +122,7 @@ class RocksState:
         self._head = HEAD + hop.encode() + b"\0"
         self._chunk = CHUNK + hop.encode() + b"\0"
         self._cache = HeadCache()
+        self._swept = b""
         self.key = key
 
     @property
@@ -145,6 +150,64 @@ class RocksState:
 
     def drop_chunk(self, number: int) -> None:
         self._store.put(self._chunk_key(number), None)
+
+    def sweep(self, forgotten: Callable[[bytes], bool], most: int) -> int:
+        """Delete the keys whose heads are forgotten, at the next commit.
+
+        Each call goes on where the one before ended, and begins again behind the last key. Nothing
+        may have been written since the last commit.
+
+        Parameters
+        ----------
+        forgotten
+            Whether nothing of a head is needed any more.
+        most
+            Heads to look at.
+
+        Returns
+        -------
+        int
+            Keys deleted.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     store = RocksStore(Path(folder))
+        ...     state = store.keyed("customer")
+        ...     for key in (b"c1", b"c2"):
+        ...         state.key = key
+        ...         state.put(b"head of " + key)
+        ...     store.commit({})
+        ...     print(state.sweep(lambda head: head.endswith(b"c1"), most=10))
+        ...     store.commit({})
+        ...     print(store.keyed("customer", b"c1").get(), store.keyed("customer", b"c2").get())
+        ...     store.close()
+        1
+        None b'head of c2'
+        """
+        deleted = 0
+        for looked, (stored, head) in enumerate(self._store.items(self._swept or self._head)):
+            if not stored.startswith(self._head) or looked == most:
+                break
+            if forgotten(head):
+                deleted += 1
+                key = stored[len(self._head) :]
+                self._cache.drop(key)
+                self._store.put(stored, None)
+                self._drop_chunks(key)
+        else:
+            stored = b""
+        self._swept = stored if stored.startswith(self._head) else b""
+        return deleted
+
+    def _drop_chunks(self, key: bytes) -> None:
+        start = self._chunk + key
+        for stored, _ in self._store.items(start):
+            if not stored.startswith(start):
+                break
+            if len(stored) == len(start) + 8:  # else of a longer key
+                self._store.put(stored, None)
 
     def _chunk_key(self, number: int) -> bytes:
         # The number has a fixed length, so no key's chunk can be mistaken for another key's.

@@ -1,266 +1,382 @@
-"""The quick way through a window log: what its windows hold is carried along, not added up anew.
+"""The quick way through the windows: one function, written for what is asked.
 
-The head of a key whose log is all open has, before the entries, where each window begins and the
-sum of each integer column in it. The newest event of such a key adds itself, takes out what has
-left each window since the event before it, and looks at no other entry. Integers add and subtract
-exactly, so nothing drifts. Any other event goes through `state.windows`, which reads this head as
-well as its own; from the head that it leaves, the sums are made again.
+It takes the newest event of a key whose head has room for it and nothing to drop but rows of its
+own; any other event, or head, it leaves to `state.windows`. Both leave the same bytes.
 """
 
 import struct
-import sys
-from array import array
-from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any, NamedTuple
-from zlib import crc32
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+from state.carried import NEVER, NULL, SCOPE, Number, fading
+from state.exact import exact, pack_integer, unpack_integer
+from state.head import COLD, FADE, LAYOUT, NOT_YET, Packing, integer_bytes, seen_in_pages
 from state.keyed import KeyedState
+from state.rows import END, LINKS, OPEN_MAX, read_page
 from state.source import define
-from state.windows import LITTLE_HEAD, NULL, OPEN_MAX, RUNNING, Number, WindowLog
+from state.windows import Found, Windows
 
-LITTLE = sys.byteorder == "little"
-"""Entries are read as the machine has its numbers: elsewhere, nothing goes this way."""
-
-Reduce = Callable[[Sequence[Number]], float | None]
-Found = tuple[list[float | None], int, bool]
-"""What an event sees: an aggregate's value each, the event's number, False for not late."""
+Update = Callable[[KeyedState, bytes | None, int, Sequence[Number]], Found | None]
 
 
-class Wanted(NamedTuple):
-    """One aggregate over a window.
+def quick(windows: Windows) -> Update:
+    """Write the function that logs one event, given the head of its key.
 
-    Attributes
-    ----------
-    op
-        ``count`` without a column counts events; ``sum`` and ``mean`` of an integer column are
-        carried along; what else there is comes from ``reduce``.
-    window
-        Milliseconds.
-    column
-        Index of the logged column, or None.
-    unit
-        What an integer column's sum is divided by.
-    reduce
-        From the window's values of the column to the aggregate.
-    """
-
-    op: str
-    window: int
-    column: int | None
-    unit: int
-    reduce: Reduce | None
-
-
-class Running:
-    """Updates the heads that it can, and leaves the others alone.
-
-    The function that does it is written for these windows and sums: a loop over them would take
-    twice as long as the work.
-
-    Parameters
-    ----------
-    log
-        Of the same key's events.
-    wanted
-        The aggregates.
-    never_null
-        Indices of columns in which no value is missing.
+    It returns what the event sees; or None, and has done nothing, where `Windows.update` must.
 
     Examples
     --------
+    >>> from state.carried import Asked, Column, Plan
     >>> from state.keyed import MemoryState
-    >>> log = WindowLog(("q",), retention=60_000)
-    >>> wanted = [Wanted("count", 10, None, 1, None), Wanted("sum", 60_000, 0, 1, None)]
-    >>> running, state = Running(log, wanted, [0]), MemoryState()
-    >>> running.update(state, None, 0, [5])
-    ([1.0, 5.0], 1, False)
-    >>> running.update(state, state.get(), 59_999, [7])
-    ([1.0, 12.0], 2, False)
-    >>> log.update(state, 60_000, [1]).part(0, 60_000).total  # the one exactly 60 s older is out
-    8
+    >>> plan = Plan([Asked("sum", 10, 0)], [Column("q", nullable=False)], retention=10)
+    >>> update, state = quick(Windows(plan)), MemoryState()
+    >>> update(state, None, 5, [7])
+    Found(values=[7.0], seq=1, late=False, cold=())
+    >>> update(state, state.get(), 3, [1]) is None  # late
+    True
+    """
+    return _Writer(windows).update
+
+
+class _Writer:
+    """Writes it.
+
+    Of cursor i, ``p``, ``j`` and ``t`` are page, index and the time of the row there; ``e`` are the
+    candidates of an extreme, time and value in turn; ``k`` the landmark of a decay; ``v`` the
+    event's own values. The rest is named as in the formulas (`Plan`).
     """
 
-    def __init__(
-        self, log: WindowLog, wanted: Sequence[Wanted], never_null: Collection[int]
-    ) -> None:
-        self._log = log
-        self._windows = sorted({each.window for each in wanted})
-        self._sums = sorted(
-            {
-                (self._windows.index(window), column)
-                for op, window, column, _, _ in wanted
-                if column is not None and self._carried(op, column)
-            }
-        )
-        """Which sums are carried along: a window's index, an integer column's."""
-        self._nullable = [
-            column
-            for column, code in enumerate(log.columns)
-            if code == "q" and column not in never_null
-        ]
-        count = len(self._windows)
-        of_window = f"{count}H{count}q{len(self._sums)}q"
-        self._head = struct.Struct(f"{LITTLE_HEAD.format}Iq{of_window}")
-        self._row = struct.Struct("<q" + "".join(log.columns))
-        self._skip = self._head.size - LITTLE_HEAD.size
-        self._asked = crc32(repr((self._windows, self._sums)).encode())
-        self.update: Callable[[KeyedState, bytes | None, int, Sequence[Number]], Found | None] = (
-            define("update", "state, head, at, values", self._lines(wanted), self._scope(wanted))
-        )
-        """Log one event as `WindowLog.update` does, given the head of its key, or do nothing and
-        return None."""
-
-    def _carried(self, op: str, column: int | None) -> bool:
-        return column is not None and self._log.columns[column] == "q" and op in ("sum", "mean")
-
-    def _scope(self, wanted: Sequence[Wanted]) -> dict[str, Any]:
-        return {
-            "unpack": self._head.unpack_from,
-            "pack": self._head.pack,
-            "row_at": self._row.unpack_from,
-            "row": self._row.pack,
-            "again": self._again,
-            "array": array,
+    def __init__(self, windows: Windows) -> None:
+        self._plan = plan = windows.plan
+        self._packing = packing = windows.packing
+        row, head = packing.row, packing.head
+        self._width, self._start = row.size, head.size
+        self._wide = [i for i, wide in enumerate(packing.wide) if wide]
+        self._has_tail = bool(self._wide or plan.extremes or plan.decays)
+        empty = packing.packed(packing.empty(_Nothing()))
+        scope: dict[str, Any] = {
+            **SCOPE,
+            "EMPTY": empty,
+            "SAID": packing.said,
+            "join": b"".join,
+            "Found": Found,
+            "new": tuple.__new__,
+            "unpack": packing.fields.unpack_from,
+            "pack": head.pack,
+            "row_at": row.unpack_from,
+            "time_at": struct.Struct("<q").unpack_from,
+            "row": row.pack,
+            "page": _page,
+            "behind": LINKS.unpack_from,
+            "seen": _Seen(packing).__call__,
+            "take": unpack_integer,
+            "put": pack_integer,
+            "exact": exact,
+            "fading": fading,
+            "from_bytes": int.from_bytes,
+            "fade_at": FADE.unpack_from,
+            "fade": FADE.pack,
+            "integer_bytes": integer_bytes,
+            "colds": windows.cold_of,
             "error": struct.error,
-            **{f"reduce_{i}": each.reduce for i, each in enumerate(wanted)},
+            "len": len,
         }
+        for i, (column, _) in enumerate(plan.extremes):
+            each = "q" + plan.columns[column].code
+            made = [struct.Struct(f"<H{each * count}") for count in range(OPEN_MAX + 1)]
+            scope[f"candidates_{i}"] = [layout.unpack_from for layout in made]
+            scope[f"pack_{i}"] = [layout.pack for layout in made]
+        self.update: Update = define("update", "state, head, at, values", self._lines(), scope)
 
-    def _lines(self, wanted: Sequence[Wanted]) -> Iterator[str]:
-        """Write the function that updates a head.
-
-        Of window i, ``b`` is the place of its first entry, ``t`` that entry's time; ``s`` are the
-        sums, ``v`` the event's own values.
-        """
-        windows = range(len(self._windows))
-        if self._log.columns:
-            yield f"{self._of_columns('v')} = values"
-        for column in self._nullable:
-            yield f"if v{column} == {NULL}: return None"
-        yield "if head is None:"
-        yield "    n = first = seq = 0"
-        yield "    oldest = at"
-        for window in windows:
-            yield f"    b{window}, t{window} = 0, at"
-        for number in range(len(self._sums)):
-            yield f"    s{number} = 0"
-        yield "    body = b''"
-        yield "else:"
-        yield from (f"    {line}" for line in self._opened())
-        yield "n += 1"
-        yield "seq += 1"
-        for number, (_, column) in enumerate(self._sums):
-            yield f"s{number} += v{column}"
-        yield f"body += row(at, {self._of_columns('v')})"
-        yield "try:"
-        yield f"    head = pack({RUNNING}, {self._log.mark}, n, {self._skip}, first, seq, at,"
-        yield f"        {self._asked}, oldest, {self._of_windows()})"
-        yield "except error:"  # a sum beyond 64 bits
-        yield "    return None"
-        yield "state.put(head + body)"
-        found = ", ".join(self._value(i, each) for i, each in enumerate(wanted))
-        yield f"return [{found}], seq, False"
-
-    def _opened(self) -> Iterator[str]:
-        """Read the head, and let go of what the windows and the log do not hold any more."""
-        yield f"if head[0] != {RUNNING} or len(head) < {self._head.size}:"  # or of fewer windows
-        yield "    return again(state, head, at, values)"
-        yield "_, mark, n, skip, first, seq, newest, asked, oldest, \\"
-        yield f"    {self._of_windows()} = unpack(head)"
-        yield f"if at < newest or mark != {self._log.mark}:"
-        yield "    return None"
-        yield f"if skip != {self._skip} or asked != {self._asked}:"
-        yield "    return again(state, head, at, values)"
-        start, size = self._head.size, self._row.size
-        for window, length in enumerate(self._windows):
-            yield f"if t{window} <= at - {length}:"
-            yield f"    place = {start} + b{window} * {size}"
-            yield f"    while b{window} < n:"
-            yield f"        t{window}, {self._of_columns('a')} = row_at(head, place)"
-            yield f"        if t{window} > at - {length}: break"
-            for number, (of, column) in enumerate(self._sums):
-                if of == window:
-                    yield f"        s{number} -= a{column}"
-            yield f"        b{window} += 1"
-            yield f"        place += {size}"
-            yield f"    else: t{window} = at"
-        yield "gone = 0"
-        yield f"if oldest <= at - {self._log.retention}:"
-        yield "    while gone < n:"
-        yield f"        oldest, *_ = row_at(head, {start} + gone * {size})"
-        yield f"        if oldest > at - {self._log.retention}: break"
-        yield "        gone += 1"
-        yield "    else: oldest = at"
-        yield "    n -= gone"
-        for window in range(len(self._windows)):
-            yield f"    b{window} -= gone"
-        yield f"if n >= {OPEN_MAX}:"
-        yield "    return None"
-        yield f"body = head[{start} + gone * {size}:]"
-
-    def _of_columns(self, name: str) -> str:
-        return "".join(f"{name}{column}, " for column in range(len(self._log.columns)))
-
-    def _of_windows(self) -> str:
-        windows = range(len(self._windows))
-        begins, times = ("".join(f"{name}{i}, " for i in windows) for name in "bt")
-        return begins + times + "".join(f"s{i}, " for i in range(len(self._sums)))
-
-    def _value(self, index: int, wanted: Wanted) -> str:
-        """Write the expression of an aggregate."""
-        op, milliseconds, column, unit, _ = wanted
-        window = self._windows.index(milliseconds)
-        if column is None:
-            return f"float(n - b{window})"
-        if self._carried(op, column):
-            number = self._sums.index((window, column))
-            if op == "sum":
-                return f"s{number} / {unit}"
-            return f"s{number} / ((n - b{window}) * {unit})"
-        width = 1 + len(self._log.columns)
-        code = self._log.columns[column]
-        values = f"array({code!r}, body)[b{window} * {width} + {column + 1} :: {width}]"
-        return f"reduce_{index}({values})"
-
-    def _again(
-        self, state: KeyedState, head: bytes, at: int, values: Sequence[Number]
-    ) -> Found | None:
-        """Go the quick way from a head that has no sums, or those of other windows."""
-        made = self._with_sums(state, head, at)
-        return None if made is None else self.update(state, made, at, values)
-
-    def _with_sums(self, state: KeyedState, head: bytes, at: int) -> bytes | None:
-        """Return a head anew, with the sums that an event at a time would see without itself."""
-        view = self._log.opened(state, head, at)
-        if view.chunks or view.late:
-            return None
-        view.forget()
-        entries = view.open
-        if len(entries.times) >= OPEN_MAX:
-            return None
-        if any(NULL in entries.columns[column] for column in self._nullable):
-            return None
-        starts = [bisect_right(entries.times, at - window) for window in self._windows]
-        sums = [
-            int(sum(entries.columns[column][starts[window] :])) for window, column in self._sums
+    def _lines(self) -> Iterator[str]:
+        plan = self._plan
+        if plan.columns:
+            yield f"{self._values()} = values"
+        yield "if head is None: head = EMPTY"
+        yield f"elif head[0] != {LAYOUT} or len(head) < {self._start}: return None"
+        yield "_, flags, asks, _, length, first, last, following, seq, newest, oldest, \\"
+        yield f"    {self._fixed()} = unpack(head)"
+        yield f"if asks != {plan.asks} or at < newest: return None"
+        yield f"if flags & {~COLD & 255} or length >= {OPEN_MAX}: return None"
+        yield f"if first and oldest <= at - {plan.retention}: return None"
+        yield f"if newest <= at - {plan.horizon}:"
+        yield "    if flags: return None"
+        yield "    seq = 0"
+        yield from self._open_tail()
+        for i in range(len(plan.decays)):
+            yield f"if not seq: z{i} = k{i} = 0"
+        for i in range(len(plan.cursors)):
+            yield from self._advance(i)
+        for i, cursor in enumerate(plan.firsts):
+            yield f"if p{cursor} != {END}:"
+            yield f"    f{i} = row_at(page(state, p{cursor}), {LINKS.size} + j{cursor} * "
+            yield f"        {self._width})"
+            yield f"else: f{i} = {self._row(f'j{cursor}')} if j{cursor} < length else None"
+        yield from self._forget()
+        yield from self._advance_tail()
+        for i in plan.before:
+            yield f"b{i} = {plan.formulas[i]}"
+        yield from self._add()
+        found = [
+            f"b{i}" if i in plan.before else formula for i, formula in enumerate(plan.formulas)
         ]
-        times = [*entries.times, at]  # behind the last one comes the event itself
-        try:
-            fields = self._head.pack(
-                RUNNING,
-                self._log.mark,
-                len(entries.times),
-                self._skip,
-                view.first_number,
-                view.seq - 1,
-                view.newest,
-                self._asked,
-                times[0],
-                *starts,
-                *(times[start] for start in starts),
-                *sums,
-            )
-        except struct.error:  # a sum beyond 64 bits
-            return None
-        rows = zip(entries.times, *entries.columns, strict=True)
-        return fields + b"".join(self._row.pack(*row) for row in rows)
+        yield from self._pack()
+        yield "cold = ()"
+        yield "if flags:"
+        yield "    cold = colds(head, at)"
+        yield "    if not cold: return None"  # the general way takes the flag away
+        yield f"found = new(Found, ([{', '.join(found)}], seq, False, cold))"
+        yield "state.put(head)"
+        yield "return found"
+
+    def _values(self) -> str:
+        return "".join(f"v{i}, " for i in range(len(self._plan.columns)))
+
+    def _fixed(self) -> str:
+        """Name what has a fixed place in the head."""
+        plan = self._plan
+        names = [f"p{i}, j{i}, t{i}, n{i}" for i in range(len(plan.cursors))]
+        names += [f"s{i}" for i in range(len(plan.tallies)) if i not in self._wide]
+        names += [f"u{i}" for i in range(len(plan.distincts))]
+        for i, with_value in enumerate(self._packing.with_value):
+            names += [f"lt{i}", f"lv{i}"] if with_value else [f"lt{i}"]
+        return "".join(f"{name}, " for name in names)
+
+    def _row(self, index: str) -> str:
+        return f"row_at(head, {self._start} + {index} * {self._width})"
+
+    def _open_tail(self) -> Iterator[str]:
+        """Read what stands behind the rows."""
+        yield f"end = {self._start} + length * {self._width}"
+        yield "body = end"
+        for i in range(len(self._plan.decays)):
+            yield f"k{i}, many = fade_at(head, end)"
+            yield f"end += {FADE.size} + many"
+            yield f"z{i} = from_bytes(head[end - many : end], 'little', signed=True)"
+        for i in self._wide:
+            yield f"s{i}, end = take(head, end)"
+        for i in range(len(self._plan.extremes)):
+            yield "many = head[end]"
+            yield f"_, *e{i} = candidates_{i}[many](head, end)"
+            yield "end += 2 + 16 * many"
+        if self._has_tail:
+            yield "rest = head[end:]"
+
+    def _advance(self, i: int) -> Iterator[str]:
+        """Move a cursor on, and take out what it leaves behind."""
+        plan = self._plan
+        offset, column = plan.cursors[i]
+        yield f"if t{i} <= at - {offset}:"
+        yield "    while True:"
+        yield f"        if p{i} == {END}:"
+        yield f"            if j{i} >= length:"
+        yield f"                t{i} = at"
+        yield "                break"
+        yield f"            gone = {self._row(f'j{i}')}"
+        yield "        else:"
+        yield f"            data = page(state, p{i})"
+        yield f"            gone = row_at(data, {LINKS.size} + j{i} * {self._width})"
+        yield f"        t{i} = gone[0]"
+        stays = f"t{i} > at - {offset}"
+        if column is not None and plan.columns[column].nullable:
+            stays += f" and not ({plan.missing(column, f'gone[{column + 1}]')})"
+        yield f"        if {stays}: break"
+        if column is None:
+            yield f"        n{i} -= 1"
+        for line in self._tally(i, "-=", lambda column: f"gone[{column + 1}]"):
+            yield f"        {line}"
+        for u, (cursor, of) in enumerate(plan.distincts):
+            if cursor == i:
+                value = f"gone[{of + 1}]"
+                yield f"        if {value} != {NULL}:"
+                seen = f"seen(state, head, body, first, {of}, {value})"
+                yield f"            u{u} -= {seen} == t{i}"
+        yield f"        j{i} += 1"
+        yield f"        if p{i} != {END} and {LINKS.size} + j{i} * {self._width} >= len(data):"
+        yield f"            p{i} = {END} if p{i} == last else behind(data)[1]"
+        yield f"            j{i} = 0"
+
+    def _tally(self, cursor: int, sign: str, value: Callable[[int], str]) -> Iterator[str]:
+        """Add a row to the tallies behind a cursor, or take it out."""
+        plan = self._plan
+        columns = dict.fromkeys(t.column for t in plan.tallies if t.cursor == cursor)
+        for column in columns:
+            text = value(column)
+            powers = {
+                tally.power: i
+                for i, tally in enumerate(plan.tallies)
+                if (tally.cursor, tally.column) == (cursor, column)
+            }
+            lines = []
+            number = text
+            if plan.columns[column].code == "d" and max(powers):
+                lines.append(f"number = exact({text})")
+                number = "number"
+            adds = {0: "1", 1: number, 2: f"{number} * {number}"}
+            lines += [f"s{i} {sign} {adds[power]}" for power, i in sorted(powers.items())]
+            missing = plan.missing(column, text)
+            if missing == "False":
+                yield from lines
+            else:
+                yield f"if not ({missing}):"
+                yield from (f"    {line}" for line in lines)
+
+    def _forget(self) -> Iterator[str]:
+        """Drop rows that nothing can see any more, unless there are pages before them."""
+        plan = self._plan
+        yield f"begin = {self._start}"
+        yield "if not length: oldest = at"
+        yield f"elif not first and oldest <= at - {plan.retention}:"
+        yield "    dropped = 0"
+        yield "    while dropped < length:"
+        yield f"        oldest, = time_at(head, {self._start} + dropped * {self._width})"
+        yield f"        if oldest > at - {plan.retention}: break"
+        yield "        dropped += 1"
+        yield "    else: oldest = at"
+        yield "    length -= dropped"
+        yield f"    begin += dropped * {self._width}"
+        for i in range(len(plan.cursors)):
+            yield f"    j{i} -= dropped"
+
+    def _advance_tail(self) -> Iterator[str]:
+        plan = self._plan
+        for i, windows in enumerate(plan.windows):
+            yield "many = 0"
+            yield f"while many < len(e{i}) and e{i}[many] <= at - {windows[0]}: many += 2"
+            yield f"if many: e{i} = e{i}[many:]"
+            yield from self._extremes(i, before=True)
+        for i, (_, _, half_life) in enumerate(plan.decays):
+            yield f"now = at // {half_life}"
+            yield f"if now > k{i}: z{i} >>= now - k{i}"
+            yield f"k{i} = now"
+        yield "now = at"
+
+    def _extremes(self, i: int, before: bool) -> Iterator[str]:
+        """Read an extreme over its windows: those before the event is in, or with it."""
+        plan = self._plan
+        wanted = {
+            each.over
+            for index, each in enumerate(plan.asked)
+            if (index in plan.before) == before
+            and each.op in ("min", "max")
+            and (each.column, each.op == "max") == plan.extremes[i]
+        }
+        windows = [window for window in plan.windows[i] if window in wanted]
+        if windows:
+            yield "many = 0"
+        for window in windows:
+            yield f"while many < len(e{i}) and e{i}[many] <= at - {window}: many += 2"
+            yield f"x{i}_{window} = e{i}[many + 1] if many < len(e{i}) else None"
+
+    def _add(self) -> Iterator[str]:
+        """Add the event."""
+        plan = self._plan
+        for column in dict.fromkeys(column for _, column in plan.distincts):
+            yield f"if v{column} != {NULL}:"
+            yield f"    time = seen(state, head, body, first, {column}, v{column})"
+            yield f"    if time == at: v{column} = {NULL}"
+            yield "    else:"
+            for u, (which, of) in enumerate(plan.distincts):
+                if of == column:
+                    yield f"        u{u} += time <= at - {plan.cursors[which].offset}"
+        for i, cursor in enumerate(plan.cursors):
+            if cursor.column is None:
+                yield f"n{i} += 1"
+            yield from self._tally(i, "+=", lambda column: f"v{column}")
+            if cursor.column is not None and plan.columns[cursor.column].nullable:
+                yield f"if p{i} == {END} and j{i} == length:"
+                yield f"    if {plan.missing(cursor.column, f'v{cursor.column}')}:"
+                yield f"        j{i} += 1"
+                yield f"        t{i} = {NOT_YET}"
+        for i, first in enumerate(plan.firsts):
+            filled = plan.cursors[first].column
+            assert filled is not None
+            yield f"if f{i} is None and not ({plan.missing(filled, f'v{filled}')}):"
+            yield f"    f{i} = (at, {self._values()})"
+        for i, (column, largest) in enumerate(plan.extremes):
+            missing, sign = plan.missing(column, f"v{column}"), "<=" if largest else ">="
+            yield f"if not ({missing}):"
+            yield f"    while e{i} and e{i}[-1] {sign} v{column}: del e{i}[-2:]"
+            yield f"    if len(e{i}) >= {2 * OPEN_MAX - 2}: return None"
+            yield f"    e{i} += at, v{column}"
+            yield from self._extremes(i, before=False)
+        for i, last in enumerate(plan.lasts):
+            missing = "False" if last is None else plan.missing(last, f"v{last}")
+            yield f"if not ({missing}):"
+            yield f"    lt{i} = at"
+            if self._packing.with_value[i]:
+                yield f"    lv{i} = v{last}"
+        for i, (fades, power, half_life) in enumerate(plan.decays):
+            value, doubles = "1", False
+            if fades is not None and power:
+                value, doubles = f"v{fades}", plan.columns[fades].code == "d"
+            missing = "False" if fades is None else plan.missing(fades, f"v{fades}")
+            yield f"if not ({missing}): z{i} += fading({value}, {doubles}, at, {half_life})"
+
+    def _pack(self) -> Iterator[str]:
+        yield "seq += 1"
+        yield f"added = row(at, {self._values()})"
+        tail = []
+        for i in range(len(self._plan.decays)):
+            yield f"y{i} = integer_bytes(z{i})"
+            tail += [f"fade(k{i}, len(y{i}))", f"y{i}"]
+        tail += [f"put(s{i})" for i in self._wide]
+        for i in range(len(self._plan.extremes)):
+            tail.append(f"pack_{i}[len(e{i}) // 2](len(e{i}) // 2, *e{i})")
+        yield "try:"
+        yield f"    fixed = pack({LAYOUT}, flags, {self._plan.asks}, {self._start}, length + 1,"
+        yield "        first, last, following, seq, at, oldest,"
+        yield f"        {self._fixed()} SAID)"
+        yield "except error: return None"  # a sum beyond 64 bits
+        if self._has_tail:
+            tail.append("rest")
+            yield f"head = join((fixed, head[begin:body], added, {', '.join(tail)}))"
+        else:  # most often
+            yield "if flags: head = join((fixed, head[begin:body], added, head[body:]))"
+            yield "else: head = join((fixed, head[begin:], added))"
+
+
+class _Nothing:
+    """The state of a key that has none."""
+
+    def get(self) -> bytes | None:
+        return None
+
+    def put(self, head: bytes) -> None:
+        raise NotImplementedError
+
+    def chunk(self, number: int) -> bytes | None:
+        return None
+
+    def put_chunk(self, number: int, data: bytes) -> None:
+        raise NotImplementedError
+
+    def drop_chunk(self, number: int) -> None:
+        raise NotImplementedError
+
+
+def _page(state: KeyedState, number: int) -> bytes:
+    return read_page(state, number)
+
+
+class _Seen:
+    """Finds the time of the last row that has a value."""
+
+    def __init__(self, packing: Packing) -> None:
+        self._start = packing.head.size
+        self._width = packing.row.size
+        codes = [column.code for column in packing.plan.columns]
+        self._offsets = [struct.calcsize("<q" + "".join(codes[:i])) for i in range(len(codes))]
+
+    def __call__(
+        self, state: KeyedState, head: bytes, end: int, first: int, column: int, value: int
+    ) -> int:
+        begin, width = self._start + self._offsets[column], self._width
+        packed = value.to_bytes(8, "little", signed=True)
+        place = head.rfind(packed, begin, end)
+        while place >= 0 and (place - begin) % width:  # across the parts of a row
+            place = head.rfind(packed, begin, place + 7)
+        if place >= 0:
+            row = place - self._offsets[column]
+            return int.from_bytes(head[row : row + 8], "little", signed=True)
+        return seen_in_pages(state.chunk, column, value) if first else NEVER

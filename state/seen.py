@@ -35,10 +35,10 @@ class SeenState:
     b'the rest'
     """
 
-    __slots__ = ("_body", "_id", "_ids", "_rest", "_state", "_window")
+    __slots__ = ("_body", "_id", "_ids", "_rest", "_state", "window")
 
     def __init__(self, window: int) -> None:
-        self._window = window
+        self.window = window
         self._ids = b""
         self._rest: bytes | None = None
 
@@ -64,7 +64,7 @@ class SeenState:
         """Remember the event's id from the next `put` on, and forget those of too long ago."""
         start = 0
         while start < len(self._ids):
-            if _ENTRY.unpack_from(self._ids, start)[2] > at - self._window:
+            if _ENTRY.unpack_from(self._ids, start)[2] > at - self.window:
                 break
             start += _ENTRY.size
         self._ids = self._ids[start:] + _ENTRY.pack(self._id, self._body, at)

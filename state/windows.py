@@ -1,121 +1,120 @@
-"""Exact sliding windows over one entity's events: a log in time order, cut into chunks.
+"""Exact sliding windows over one key's events, and what else its aggregates remember.
 
-A window is (t - w, t]: the current event is in, the one exactly ``w`` older is out. The newest
-entries (the *open* log) lie in the head; when they outgrow it, the oldest of them move to a
-numbered chunk, of which the head keeps a summary. An aggregate merges the summaries of the chunks
-that lie wholly inside the window with the entries at its edge, so an event touches the head and
-the chunk at each window's tail, never the whole log.
+A window is (t - w, t]: the event itself is in, the one exactly ``w`` older is out. What its windows
+hold is carried along as integers (`state.carried`): an event adds itself, and takes out what each
+window has lost since the event before it. So it touches the head, and for each window one page of
+the rows (`state.rows`), however many events the window holds; and nothing drifts.
 
-Nothing is ever subtracted from a running value, so nothing drifts: integers add up exactly, and
-so do floats (`state.exact`); a sum is rounded once, when it is read.
+This is the general way: any event, late or not, and heads of any layout. Nearly all events take a
+quicker one (`state.running`), to the same bits.
 """
 
-import struct
-from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
-from zlib import crc32
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
+from state.carried import (
+    FADED,
+    NEVER,
+    SCOPE,
+    Asked,
+    Extreme,
+    Number,
+    Plan,
+    fading,
+    squared,
+)
 from state.errors import StateError
-from state.exact import exact_sum, pack_integer, unpack_integer
+from state.head import (
+    COLD,
+    COLUMN,
+    DECAY,
+    LAST_SEEN,
+    LAYOUT,
+    MISSING,
+    ROWS,
+    Head,
+    Packing,
+    Since,
+    Taken,
+    asks,
+    seen_in_pages,
+    seen_number,
+    since_of,
+)
 from state.keyed import KeyedState
+from state.old import OLD, old_rows
+from state.rows import END, Place, Row, Rows
 from state.seen import without_ids
-
-LAYOUT, RUNNING = 1, 2
-"""Versions of the packed head, that of `WindowLog` and that of `state.running`; a fixture of every
-layout ever released stays in tests."""
-
-OPEN_MAX = 128
-CHUNK_LENGTH = 64
-"""The open log spills its oldest 64 entries when it passes 128: a head stays under 2 KB a column
-and an entity of 100 events never leaves it. Both engines pay by the head's bytes."""
-
-Number = int | float
-Column = Literal["q", "d"]
-"""A column of the log, by its struct code: 64-bit integers, or doubles."""
-
-NULL = -(1 << 63)
-"""What stands for a missing value in an integer column; a double column has NaN."""
-
-HEAD = struct.Struct("<BIHIIQq")
-"""Layout, mark of the columns, open entries, chunks, first chunk's number, seq, newest time."""
-LITTLE_HEAD = struct.Struct("<BIHHIQq")
-"""Of a head of layout `RUNNING`: layout, mark, entries, bytes until the first of them, first chunk,
-seq, newest time. The entries follow row after row."""
-_SUMMARY = struct.Struct("<qqI")  # first and last time, entries
+from state.source import define
 
 
-class Part(NamedTuple):
-    """What is known of one column over a run of entries.
+class Found(NamedTuple):
+    """What an event sees.
 
-    ``n`` counts the values that are not missing; ``total`` is exact: a plain integer, or for
-    doubles a multiple of 2**-1074.
+    Attributes
+    ----------
+    values
+        One an aggregate; None where it has none.
+    seq
+        The event's number in its key's sequence, from 1.
+    late
+        Whether it is older than the newest event of its key.
+    cold
+        Indices of the aggregates that were not kept for as long as they reach back.
     """
 
-    n: int
-    total: int
-    low: Number | None
-    high: Number | None
+    values: list[float | None]
+    seq: int
+    late: bool
+    cold: tuple[int, ...] = ()
 
 
-EMPTY = Part(0, 0, None, None)
-
-
-@dataclass(slots=True)
-class Chunk:
-    """The summary of a chunk that the head keeps."""
-
-    first: int
-    last: int
-    entries: int
-    parts: list[Part]
-
-
-class Log(NamedTuple):
-    """A run of entries in time order: their times, and one list a column."""
-
-    times: list[int]
-    columns: tuple[list[Number], ...]
-
-
-class WindowLog:
-    """The log of one kind of entity.
+class Windows:
+    """The events of one kind of entity, and the aggregates over them.
 
     Parameters
     ----------
-    columns
-        The struct code of each logged value: ``"q"`` for 64-bit integers (decimals as unscaled
-        integers), ``"d"`` for doubles.
-    retention
-        Milliseconds for which an entry is kept behind the entity's newest: the longest window and
-        the allowed lateness.
-    meaning
-        What the columns hold, in words of the caller's: state written under another meaning is
-        refused, for its numbers would be misread.
+    plan
+        What is asked.
 
     Examples
     --------
+    >>> from state.carried import Column
     >>> from state.keyed import MemoryState
-    >>> log, state = WindowLog(("q",), retention=120_000), MemoryState()
-    >>> _ = log.update(state, at=0, values=[5])
-    >>> view = log.update(state, at=60_000, values=[7])
-    >>> view.seq, view.late
-    (2, False)
-    >>> view.entries(60_000), view.entries(60_001)  # the one exactly 60 s older is out
-    (1, 2)
-    >>> view.part(0, 60_001)
-    Part(n=2, total=12, low=5, high=7)
+    >>> asked = [Asked("sum", 60_000, 0), Asked("count", 10)]
+    >>> windows = Windows(Plan(asked, [Column("q", scale=2)], retention=60_000))
+    >>> state = MemoryState()
+    >>> windows.update(state, 0, [150])
+    Found(values=[1.5, 1.0], seq=1, late=False, cold=())
+    >>> windows.update(state, 59_999, [50])
+    Found(values=[2.0, 1.0], seq=2, late=False, cold=())
+    >>> windows.look(state, 59_999)
+    Found(values=[2.0, 1.0], seq=2, late=False, cold=())
     """
 
-    def __init__(self, columns: Sequence[Column], retention: int, meaning: str = "") -> None:
-        self.columns = tuple(columns)
-        self.retention = retention
-        self.meaning = meaning
-        self.mark = crc32(f"{''.join(columns)} {meaning}".encode())
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.packing = Packing(plan)
+        self._missing: list[Callable[[Any], bool]] = [
+            define("missing", "value", [f"return {plan.missing(i, 'value')}"], {})
+            for i in range(len(plan.columns))
+        ]
+        self._read: Callable[[Sequence[Any], int, int], list[float | None]] = define(
+            "read",
+            "slots, at, now",
+            [
+                f"{', '.join(plan.slots)}, = slots" if plan.slots else "pass",
+                f"return [{', '.join(plan.formulas)}]",
+            ],
+            SCOPE,
+        )
+        self._distinct = sorted({column for _, column in plan.distincts})
+        self._reaches = [self._reach(each) for each in plan.asked]
 
-    def update(self, state: KeyedState, at: int, values: Sequence[Number]) -> "View":
-        """Log one event of the key and return what its windows see.
+    # From an event to what it sees
+
+    def update(self, state: KeyedState, at: int, values: Sequence[Number]) -> Found:
+        """Log one event of the key and return what it sees.
 
         Parameters
         ----------
@@ -124,319 +123,485 @@ class WindowLog:
         at
             Event time in milliseconds.
         values
-            One a column; `NULL` or NaN where missing.
+            One a column; `NULL`, NaN or False where missing.
 
         Raises
         ------
         StateError
-            The head is of a layout that this release does not read.
+            The head is of a layout that this release does not read, or damaged.
         """
-        head = state.get()
-        if head is None:
-            open_log = Log([at], tuple([value] for value in values))
-            view = View(self, state, open_log, [], 0, 1, at, at)
-            state.put(self._pack(view))
-            return view
-        view = self._unpack(head, state, at)
-        self._insert(view, values)
-        view.forget()
-        if len(view.open.times) > OPEN_MAX:
-            self._spill(view)
-        state.put(self._pack(view))
-        return view
+        head = self.opened(state, state.get())
+        if head.newest <= at - self.plan.horizon:
+            head.forget()
+        head.seq += 1
+        late = at < head.newest
+        plan = self.plan
+        if late:
+            found = self._late(head, at, values)
+        else:
+            head.newest = at
+            self._advance(head)
+            before = self._values(head, at) if plan.before else []
+            self._add(head, (at, *values))
+            found = self._values(head, at)
+            for i in plan.before:
+                found[i] = before[i]
+        cold = self.cold(head.since, at)
+        state.put(self.packing.packed(head))
+        return Found(found, head.seq, late, cold)
 
-    def look(self, state: KeyedState, at: int) -> "View":
-        """Return what the windows of an event at a time see, without logging it.
+    def look(self, state: KeyedState, at: int) -> Found:
+        """Return what an event at a time sees of those that are logged, without logging it.
 
         Its ``seq`` is that of the key's last logged event, 0 where there is none.
         """
-        head = state.get()
-        if head is None:
-            return View(self, state, Log([], tuple([] for _ in self.columns)), [], 0, 0, at, at)
-        view = self.opened(state, head, at)
-        view.seq -= 1
-        return view
+        head = self.opened(state, state.get())
+        if head.newest <= at - self.plan.horizon:
+            head.forget()
+        late = at < head.newest
+        if late:
+            found = self._values_at(head, at)
+        else:
+            head.newest = at
+            self._advance(head)
+            found = self._values(head, at)
+        return Found(found, head.seq, late, self.cold(head.since, at))
 
-    def opened(self, state: KeyedState, head: bytes, at: int) -> "View":
-        """Return what a head says to an event at a time that is not logged yet.
+    def _advance(self, head: Head) -> None:
+        """Let go of what has left the windows of the newest event."""
+        plan, now = self.plan, head.newest
+        for i, cursor in enumerate(plan.cursors):
+            edge, column = now - cursor.offset, cursor.column
+
+            def gone(row: Row, edge: int = edge, column: int | None = column) -> bool:
+                return row[0] <= edge or (column is not None and self._is_missing(row, column))
+
+            for row in head.rows.pass_by(i, gone):
+                self._take_out(head, i, row)
+        dropped = head.rows.forget(now - plan.retention)
+        self._forget_seen(head, dropped)
+        self._spilled(head, head.rows.spill())
+        for i, rows in enumerate(head.extremes):
+            for j, window in enumerate(plan.windows[i]):
+                rows.skip(j, now - window)
+            rows.forget(now - plan.windows[i][0])
+        for i, (_, _, half_life) in enumerate(plan.decays):
+            landmark, total = head.decays[i]
+            head.decays[i] = now // half_life, total >> max(now // half_life - landmark, 0)
+
+    def _take_out(self, head: Head, cursor: int, row: Row) -> None:
+        head.counts[cursor] -= self.plan.cursors[cursor].column is None
+        for i, tally in enumerate(self.plan.tallies):
+            if tally.cursor == cursor:
+                head.tallies[i] -= self._tallied(tally.column, tally.power, row)
+        for i, (of, column) in enumerate(self.plan.distincts):
+            if of == cursor and not self._is_missing(row, column):
+                head.distincts[i] -= self.last_seen(head, column, row[column + 1]) == row[0]
+
+    def _tallied(self, column: int, power: int, row: Row) -> int:
+        if self._is_missing(row, column):
+            return 0
+        return squared(row[column + 1], power, self.plan.columns[column].code == "d")
+
+    def _is_missing(self, row: Row, column: int) -> bool:
+        return self._missing[column](row[column + 1])
+
+    def _add(self, head: Head, row: Row) -> None:
+        """Add a row that is not older than any other."""
+        row = self._marked(head, row)
+        for i, (which, column) in enumerate(self.plan.distincts):
+            if not self._is_missing(row, column):
+                edge = row[0] - self.plan.cursors[which].offset
+                head.distincts[i] += self.last_seen(head, column, row[column + 1]) <= edge
+        place = len(head.rows.open)
+        for i, cursor in enumerate(self.plan.cursors):
+            head.counts[i] += cursor.column is None
+            passed = head.rows.cursors[i]
+            if cursor.column is not None and passed[0] == END and passed[1] == place:
+                passed[1] += self._is_missing(row, cursor.column)
+        for i, tally in enumerate(self.plan.tallies):
+            head.tallies[i] += self._tallied(tally.column, tally.power, row)
+        head.rows.append(row)
+        for i, extreme in enumerate(self.plan.extremes):
+            self._push(head.extremes[i], extreme, row)
+        self._remember(head, row)
+        self._fade(head, row)
+
+    def _push(self, rows: Rows, extreme: Extreme, row: Row) -> None:
+        """Add a candidate: whatever it surpasses can be none any more."""
+        if self._is_missing(row, extreme.column):
+            return
+        value = row[extreme.column + 1]
+        while (newest := rows.newest) is not None and _surpasses(value, newest[1], extreme):
+            rows.pop()
+        rows.append((row[0], value))
+        rows.spill()
+
+    def _remember(self, head: Head, row: Row) -> None:
+        for i, column in enumerate(self.plan.lasts):
+            if head.lasts[i][0] <= row[0] and (column is None or not self._is_missing(row, column)):
+                head.lasts[i] = row[0], self._last_value(i, row)
+
+    def _last_value(self, last: int, row: Row) -> Number:
+        value: Number = (
+            row[(self.plan.lasts[last] or 0) + 1] if self.packing.with_value[last] else 0
+        )
+        return value
+
+    def _fade(self, head: Head, row: Row) -> None:
+        for i, (column, power, half_life) in enumerate(self.plan.decays):
+            if column is not None and self._is_missing(row, column):
+                continue
+            landmark, total = head.decays[i]
+            doubles = column is not None and power > 0 and self.plan.columns[column].code == "d"
+            value = row[column + 1] if column is not None and power else 1
+            added = fading(value, doubles, row[0], half_life)
+            head.decays[i] = landmark, total + (added >> (landmark - row[0] // half_life))
+
+    def _values(self, head: Head, at: int) -> list[float | None]:
+        """Read the aggregates, as the newest event sees them."""
+        slots: list[Any] = [*head.counts, *head.tallies, *head.distincts]
+        slots += [head.rows.at(_place(head.rows.cursors[cursor])) for cursor in self.plan.firsts]
+        slots += [part for last in head.lasts for part in last]
+        for rows in head.extremes:
+            found = (rows.at(_place(cursor)) for cursor in rows.cursors)
+            slots += [None if row is None else row[1] for row in found]
+        slots += [total for _, total in head.decays]
+        return self._read(slots, at, head.newest)
+
+    # Late events
+
+    def _late(self, head: Head, at: int, values: Sequence[Number]) -> list[float | None]:
+        """Log an event that is older than the newest, unless it would be forgotten at once."""
+        plan, now = self.plan, head.newest
+        before = self._values_at(head, at) if plan.before else []
+        if at > now - plan.retention:
+            self._insert(head, self._marked(head, (at, *values)))
+        found = self._values_at(head, at)
+        for i in plan.before:
+            found[i] = before[i]
+        return found
+
+    def _insert(self, head: Head, row: Row) -> None:
+        plan, at, now = self.plan, row[0], head.newest
+        for i, (which, column) in enumerate(plan.distincts):
+            if not self._is_missing(row, column):
+                edge = now - plan.cursors[which].offset
+                head.distincts[i] += (
+                    at > edge and self.last_seen(head, column, row[column + 1]) <= edge
+                )
+        earlier = [
+            column
+            for column in self._distinct
+            if not self._is_missing(row, column)
+            and self.last_seen(head, column, row[column + 1]) < at
+        ]
+
+        def counts(i: int) -> bool:
+            offset, column = plan.cursors[i]
+            return at > now - offset and (column is None or not self._is_missing(row, column))
+
+        if head.rows.insert(row, counts) != END:
+            for column in earlier:
+                self._put_seen(head, column, row[column + 1], at)
+        for i, cursor in enumerate(plan.cursors):
+            if at > now - cursor.offset:
+                head.counts[i] += cursor.column is None
+        for i, (which, column, power) in enumerate(plan.tallies):
+            if at > now - plan.cursors[which].offset:
+                head.tallies[i] += self._tallied(column, power, row)
+        for i, extreme in enumerate(plan.extremes):
+            self._insert_candidate(head, i, extreme, row)
+        self._remember(head, row)
+        self._fade(head, row)
+
+    def _insert_candidate(self, head: Head, i: int, extreme: Extreme, row: Row) -> None:
+        """Add a late candidate, unless a later one surpasses it."""
+        at, value = row[0], row[extreme.column + 1]
+        if self._is_missing(row, extreme.column) or at <= head.newest - self.plan.windows[i][0]:
+            return
+        rows = head.extremes[i]
+        later: list[Row] = []
+        while (newest := rows.newest) is not None and newest[0] > at:
+            if _surpasses(newest[1], value, extreme):
+                break
+            later.append(newest)
+            rows.pop()
+        else:
+            while (newest := rows.newest) is not None and _surpasses(value, newest[1], extreme):
+                rows.pop()
+            later.append((at, value))
+        for candidate in reversed(later):
+            rows.append(candidate)
+            rows.spill()
+        for j, window in enumerate(self.plan.windows[i]):
+            edge = head.newest - window
+            cursor = rows.end
+            for place, candidate in rows.back(rows.end):
+                if candidate[0] <= edge:
+                    break
+                cursor = place
+            rows.cursors[j][:] = cursor
+
+    def _values_at(self, head: Head, at: int) -> list[float | None]:
+        """Read the aggregates as a late event sees them: without the rows after its time."""
+        plan, rows, now = self.plan, head.rows, head.newest
+        counts, tallies = list(head.counts), list(head.tallies)
+        end = rows.end
+        for place, row in rows.back(rows.end):
+            if row[0] <= at:
+                break
+            end = place
+            for i, cursor in enumerate(plan.cursors):
+                if row[0] > now - cursor.offset:
+                    self._count(counts, tallies, i, row, -1)
+        begins: list[Place] = []
+        for i, cursor in enumerate(plan.cursors):
+            begin = min(_place(rows.cursors[i]), end)
+            for place, row in rows.back(begin):
+                if row[0] <= at - cursor.offset:
+                    break
+                begin = place
+                if row[0] <= now - cursor.offset:
+                    self._count(counts, tallies, i, row, 1)
+            begins.append(begin)
+        slots: list[Any] = [*counts, *tallies]
+        for which, column in plan.distincts:
+            seen = {row[column + 1] for row in self._between(rows, begins[which], end, column)}
+            slots.append(len(seen))
+        for which in plan.firsts:
+            filled = plan.cursors[which].column
+            assert filled is not None
+            slots.append(next(self._between(rows, begins[which], end, filled), None))
+        for i, of in enumerate(plan.lasts):
+            slots += self._last_before(head, i, of, end, at)
+        for i, extreme in enumerate(plan.extremes):
+            slots += self._extremes_at(head, i, extreme, end, at)
+        slots += [total for _, total in head.decays]
+        return self._read(slots, at, now)
+
+    def _count(
+        self, counts: list[int], tallies: list[int], cursor: int, row: Row, sign: int
+    ) -> None:
+        counts[cursor] += sign
+        for i, tally in enumerate(self.plan.tallies):
+            if tally.cursor == cursor:
+                tallies[i] += sign * self._tallied(tally.column, tally.power, row)
+
+    def _between(self, rows: Rows, begin: Place, end: Place, column: int) -> Iterator[Row]:
+        """Yield the rows from one place to another that have a value of a column."""
+        found = []
+        for place, row in rows.back(end):
+            if place < begin:
+                break
+            if not self._is_missing(row, column):
+                found.append(row)
+        yield from reversed(found)
+
+    def _last_before(
+        self, head: Head, i: int, column: int | None, end: Place, at: int
+    ) -> tuple[int, Number]:
+        if head.lasts[i][0] <= at:
+            return head.lasts[i]
+        for _, row in head.rows.back(end):
+            if column is None or not self._is_missing(row, column):
+                return row[0], self._last_value(i, row)
+        return NEVER, 0
+
+    def _extremes_at(
+        self, head: Head, i: int, extreme: Extreme, end: Place, at: int
+    ) -> list[Number | None]:
+        found: list[Number | None] = []
+        candidates, longest = head.extremes[i], self.plan.windows[i][0]
+        for window in self.plan.windows[i]:
+            # What is extreme of all that is newer than the window's begin is so within the window,
+            # if it is not newer than the event.
+            best = None
+            for _, row in candidates.back(candidates.end):
+                if row[0] <= at - window:
+                    break
+                best = row
+            if at - window >= head.newest - longest and (best is None or best[0] <= at):
+                found.append(None if best is None else best[1])
+                continue
+            value = None
+            for _, row in head.rows.back(end):
+                if row[0] <= at - window:
+                    break
+                if not self._is_missing(row, extreme.column):
+                    number = row[extreme.column + 1]
+                    if value is None or _surpasses(number, value, extreme):
+                        value = number
+            found.append(value)
+        return found
+
+    # Distinct values
+
+    def _marked(self, head: Head, row: Row) -> Row:
+        """Take out what adds nothing to the distinct values: a row of that time has it already."""
+        for column in self._distinct:
+            if self._is_missing(row, column):
+                continue
+            for _, other in head.rows.back(head.rows.end):
+                if other[0] < row[0]:
+                    break
+                if other[0] == row[0] and other[column + 1] == row[column + 1]:
+                    row = (*row[: column + 1], NEVER, *row[column + 2 :])
+                    break
+        return row
+
+    def last_seen(self, head: Head, column: int, value: int) -> int:
+        """Return the time of a value's last row, or `NEVER`."""
+        for row in reversed(head.rows.open):
+            if row[column + 1] == value:
+                time: int = row[0]
+                return time
+        if not head.rows.first:
+            return NEVER
+        return seen_in_pages(head.chunk, column, value)
+
+    def _spilled(self, head: Head, rows: Sequence[Row]) -> None:
+        for column in self._distinct:
+            for row in rows:
+                if not self._is_missing(row, column):
+                    self._put_seen(head, column, row[column + 1], row[0])
+
+    def _forget_seen(self, head: Head, rows: Sequence[Row]) -> None:
+        for column in self._distinct:
+            for row in rows:
+                value = row[column + 1]
+                if self._is_missing(row, column):
+                    continue
+                if seen_in_pages(head.chunk, column, value) == row[0]:
+                    self._put_seen(head, column, value, NEVER)
+
+    def _put_seen(self, head: Head, column: int, value: int, at: int) -> None:
+        number = seen_number(column, value)
+        entries = dict(LAST_SEEN.iter_unpack(head.chunk(number) or b""))
+        if at == NEVER:
+            entries.pop(value, None)
+        else:
+            entries[value] = at
+        packed = b"".join(LAST_SEEN.pack(*entry) for entry in entries.items())
+        head.writes[number] = packed or None
+
+    def opened(self, state: KeyedState, packed: bytes | None) -> Head:
+        """Take a head out of its state; one of another plan or layout is made anew.
 
         Raises
         ------
         StateError
-            The head is of a layout that this release does not read, or of other aggregates.
+            It is of a layout that this release does not read.
         """
-        view = self._unpack(head, state, at)
-        view.late = at < view.newest
-        return view
+        if packed is None:
+            return self.packing.empty(state)
+        packed = without_ids(packed)
+        if packed[0] == LAYOUT and asks(packed) == self.plan.asks:
+            return self.packing.unpacked(state, packed)
+        return self._anew(state, packed)
 
-    def _insert(self, view: "View", values: Sequence[Number]) -> None:
-        at = view.at
-        if at >= view.newest:
-            view.newest = at
-            view.open.times.append(at)
-            for column, value in zip(view.open.columns, values, strict=True):
-                column.append(value)
-            return
-        view.late = True
-        if at <= view.newest - self.retention:
-            return  # it would be forgotten at once
-        times = view.open.times
-        if not view.chunks or (times and times[0] <= at):
-            _insert_sorted(view.open, at, values)
-            return
-        index = max(bisect_right(view.chunks, at, key=lambda chunk: chunk.first) - 1, 0)
-        log = view.load(index)
-        _insert_sorted(log, at, values)
-        view.store(index, log)
+    # Another plan's
 
-    def _spill(self, view: "View") -> None:
-        view.chunks.append(Chunk(0, 0, 0, []))
-        view.store(len(view.chunks) - 1, _cut(view.open, 0, CHUNK_LENGTH))
-        view.open = _cut(view.open, CHUNK_LENGTH, len(view.open.times))
-
-    def _pack(self, view: "View") -> bytes:
-        times = view.open.times
-        head = HEAD.pack(
-            LAYOUT,
-            self.mark,
-            len(times),
-            len(view.chunks),
-            view.first_number,
-            view.seq,
-            view.newest,
-        )
-        return head + self.pack_log(view.open) + b"".join(map(self._pack_summary, view.chunks))
-
-    def _unpack(self, head: bytes, state: KeyedState, at: int) -> "View":
-        head = without_ids(head)
-        chunk_count = 0
-        if head[0] == LAYOUT:
-            _, mark, entries, chunk_count, first_number, seq, newest = HEAD.unpack_from(head)
-        elif head[0] == RUNNING:
-            _, mark, entries, skip, first_number, seq, newest = LITTLE_HEAD.unpack_from(head)
+    def _anew(self, state: KeyedState, packed: bytes) -> Head:
+        """Make a head of one that was written for another plan, from its rows."""
+        if packed[0] in OLD:
+            seq, newest, rows, chunks = old_rows(state, packed, self.plan.columns)
+            columns = [(self.packing.marks[i], i) for i in range(len(self.plan.columns))]
+            gone = dict.fromkeys(chunks)
+            old = Taken(seq, newest, rows, gone, self.plan.retention, columns, [], [])
+        elif packed[0] == LAYOUT:
+            old = self.packing.taken_apart(state, packed)
         else:
             raise StateError(
-                f"the stored state has layout {head[0]}, this release reads {LAYOUT} and {RUNNING}"
-                ": run the release that wrote it, or start from an empty state"
+                f"the stored state has layout {packed[0]}, this release reads 1 to {LAYOUT}: run "
+                "the release that wrote it, or start from an empty state"
             )
-        if mark != self.mark:
-            raise StateError(
-                f"the stored state is of other aggregates than '{self.meaning}': start from an "
-                "empty state folder, or go back to the pipeline file that wrote it"
-            )
-        if head[0] == RUNNING:
-            rows = struct.iter_unpack("<q" + "".join(self.columns), head[LITTLE_HEAD.size + skip :])
-            times, *columns = map(list, zip(*rows, strict=True))
-            open_log = Log(times, tuple(columns))
-            return View(self, state, open_log, [], first_number, seq + 1, newest, at)
-        open_log, offset = self.unpack_log(head, HEAD.size, entries)
-        chunks = []
-        for _ in range(chunk_count):
-            chunk, offset = self._unpack_summary(head, offset)
-            chunks.append(chunk)
-        return View(self, state, open_log, chunks, first_number, seq + 1, newest, at)
-
-    def pack_log(self, log: Log) -> bytes:
-        """Pack a run of entries, column by column."""
-        n = len(log.times)
-        codes = "".join(f"{n}{code}" for code in self.columns)
-        values = [value for column in log.columns for value in column]
-        return struct.pack(f"<{n}q{codes}", *log.times, *values)
-
-    def unpack_log(self, data: bytes, offset: int, entries: int) -> tuple[Log, int]:
-        """Return the run of entries packed at an offset, and the offset behind it."""
-        codes = "".join(f"{entries}{code}" for code in self.columns)
-        flat = struct.unpack_from(f"<{entries}q{codes}", data, offset)
-        columns = tuple(
-            list(flat[entries * (i + 1) : entries * (i + 2)]) for i in range(len(self.columns))
-        )
-        end = offset + 8 * entries * (1 + len(self.columns))
-        return Log(list(flat[:entries]), columns), end
-
-    def summary(self, log: Log) -> Chunk:
-        """Summarise a run of entries."""
-        parts = [
-            summarise(code, column) for code, column in zip(self.columns, log.columns, strict=True)
+        head = self._replayed(state, old)
+        whole = old.seq == len(old.rows)  # nothing has been forgotten yet, nor was too late
+        begin = old.newest - old.retention
+        if not whole and self.plan.retention > old.retention:
+            head.since.append(Since(ROWS, 0, begin))
+        known = dict(old.columns)
+        new = [i for i in range(len(self.plan.columns)) if self.packing.marks[i] not in known]
+        head.since += [Since(COLUMN, i, old.newest) for i in new]
+        kept = {mark: (landmark, total) for mark, landmark, total in old.decays}
+        for i, (column, _, half_life) in enumerate(self.plan.decays):
+            mark = self.packing.decay_marks[i]
+            if mark in kept:
+                landmark, total = kept[mark]
+                head.decays[i] = (
+                    old.newest // half_life,
+                    total >> max(old.newest // half_life - landmark, 0),
+                )
+            elif column in new:
+                head.since.append(Since(DECAY, i, old.newest))
+            elif not whole:
+                head.since.append(Since(DECAY, i, begin))
+        head.since += [
+            Since(what, place, time)
+            for what, mark, time in old.since
+            for place in self._places(what, mark)
         ]
-        return Chunk(log.times[0], log.times[-1], len(log.times), parts)
+        return head
 
-    def _pack_summary(self, chunk: Chunk) -> bytes:
-        packed = [_SUMMARY.pack(chunk.first, chunk.last, chunk.entries)]
-        for code, part in zip(self.columns, chunk.parts, strict=True):
-            packed.append(struct.pack(f"<I2{code}", part.n, part.low or 0, part.high or 0))
-            packed.append(pack_integer(part.total))
-        return b"".join(packed)
+    def _replayed(self, state: KeyedState, old: Taken) -> Head:
+        """Log the rows of an old head in a new one."""
+        places = [
+            dict(old.columns).get(self.packing.marks[i]) for i in range(len(self.plan.columns))
+        ]
+        head = self.packing.empty(state)
+        head.writes |= old.chunks
+        for row in old.rows:
+            values = [
+                MISSING[column.code] if place is None else row[place + 1]
+                for place, column in zip(places, self.plan.columns, strict=True)
+            ]
+            head.newest = row[0]
+            self._advance(head)
+            self._add(head, (row[0], *values))
+        head.seq, head.newest = old.seq, old.newest
+        return head
 
-    def _unpack_summary(self, data: bytes, offset: int) -> tuple[Chunk, int]:
-        first, last, entries = _SUMMARY.unpack_from(data, offset)
-        offset += _SUMMARY.size
-        parts = []
-        for code in self.columns:
-            count, low, high = struct.unpack_from(f"<I2{code}", data, offset)
-            total, offset = unpack_integer(data, offset + 20)
-            parts.append(Part(count, total, low, high) if count else EMPTY)
-        return Chunk(first, last, entries, parts), offset
+    def _places(self, what: int, mark: int) -> list[int]:
+        """Return the indices here of what an old head calls by its mark."""
+        if what == COLUMN:
+            return [i for i in range(len(self.plan.columns)) if self.packing.marks[i] == mark]
+        if what == DECAY:
+            return [i for i in range(len(self.plan.decays)) if self.packing.decay_marks[i] == mark]
+        return [0]
 
+    def cold_of(self, head: bytes, at: int) -> tuple[int, ...]:
+        """Return what is cold, given a packed head that says so."""
+        return self.cold(since_of(head, COLD), at)
 
-class View:
-    """What the windows of one event see; read it before the next event of the key.
+    def cold(self, since: Sequence[Since], at: int) -> tuple[int, ...]:
+        """Return the indices of the aggregates that reach back behind what has been kept."""
+        if not since:
+            return ()
+        return tuple(
+            i
+            for i, (begin, needs) in enumerate(self._reaches)
+            if any(at - begin < time and (what, index) in needs for what, index, time in since)
+        )
 
-    Attributes
-    ----------
-    seq
-        The number of this event in its key's own sequence, from 1.
-    late
-        True where the event is older than the newest of its key.
-    """
-
-    __slots__ = (
-        "_runs",
-        "at",
-        "chunks",
-        "first_number",
-        "late",
-        "log",
-        "newest",
-        "open",
-        "seq",
-        "state",
-    )
-
-    def __init__(
-        self,
-        log: WindowLog,
-        state: KeyedState,
-        open_log: Log,
-        chunks: list[Chunk],
-        first_number: int,
-        seq: int,
-        newest: int,
-        at: int,
-    ) -> None:
-        self.log = log
-        self.state = state
-        self.open = open_log
-        self.chunks = chunks
-        self.first_number = first_number
-        self.seq = seq
-        self.newest = newest
-        self.at = at
-        self.late = False
-        self._runs: dict[int, tuple[list[Chunk], list[Log]]] = {}
-
-    def entries(self, window: int) -> int:
-        """Count the events in (at - window, at]."""
-        if not self.chunks:  # the common case: the whole log is open
-            times = self.open.times
-            return bisect_right(times, self.at) - bisect_right(times, self.at - window)
-        whole, edges = self._run(window)
-        return sum(chunk.entries for chunk in whole) + sum(len(edge.times) for edge in edges)
-
-    def part(self, column: int, window: int) -> Part:
-        """Summarise the values of a column in (at - window, at]; missing ones do not count."""
-        code = self.log.columns[column]
-        whole, edges = self._run(window)
-        if not whole and len(edges) == 1:
-            return summarise(code, edges[0].columns[column])
-        parts = [chunk.parts[column] for chunk in whole]
-        parts += [summarise(code, edge.columns[column]) for edge in edges]
-        return merge(parts)
-
-    def values(self, column: int, window: int) -> Sequence[Number] | None:
-        """Return a column's values in (at - window, at], or None where some are in chunks."""
-        whole, edges = self._run(window)
-        if whole or len(edges) > 1:
-            return None
-        return edges[0].columns[column] if edges else ()
-
-    def _run(self, window: int) -> tuple[list[Chunk], list[Log]]:
-        """Find the chunks wholly inside a window, and the runs of entries at its edges."""
-        run = self._runs.get(window)
-        if run is not None:
-            return run
-        low, high = self.at - window, self.at
-        whole: list[Chunk] = []
-        edges: list[Log] = []
-        for index, chunk in enumerate(self.chunks):
-            if chunk.last <= low or chunk.first > high:
-                continue
-            if chunk.first > low and chunk.last <= high:
-                whole.append(chunk)
-            else:
-                edges.append(_between(self.load(index), low, high))
-        if self.open.times and self.open.times[-1] > low:
-            edges.append(_between(self.open, low, high))
-        run = self._runs[window] = whole, edges
-        return run
-
-    def forget(self) -> None:
-        """Drop what no window of the key's newest event, or of a later one, can see."""
-        horizon = max(self.newest, self.at) - self.log.retention
-        while self.chunks and self.chunks[0].last <= horizon:
-            self.state.drop_chunk(self.first_number)
-            self.chunks.pop(0)
-            self.first_number += 1
-        times = self.open.times
-        if not self.chunks and times and times[0] <= horizon:
-            self.open = _cut(self.open, bisect_right(times, horizon), len(times))
-
-    def load(self, index: int) -> Log:
-        """Read a chunk of the key."""
-        number = self.first_number + index
-        data = self.state.chunk(number)
-        if data is None:
-            raise StateError(
-                f"chunk {number} of a key's window log is missing: the state is damaged; "
-                "restore it from a checkpoint or a copy"
-            )
-        return self.log.unpack_log(data, 0, self.chunks[index].entries)[0]
-
-    def store(self, index: int, log: Log) -> None:
-        """Write a chunk of the key, and its summary into the head."""
-        self.state.put_chunk(self.first_number + index, self.log.pack_log(log))
-        self.chunks[index] = self.log.summary(log)
+    def _reach(self, each: Asked) -> tuple[int, set[tuple[int, int]]]:
+        """Return how far an aggregate reaches back, and over what."""
+        if each.decayed:
+            decays = [
+                i
+                for i, decay in enumerate(self.plan.decays)
+                if (decay.column, decay.half_life) == (each.column, each.over)
+            ]
+            return FADED * each.over, {(DECAY, i) for i in decays}
+        needs = {(ROWS, 0)}
+        if each.column is not None:
+            needs.add((COLUMN, each.column))
+        return each.delay + each.over, needs
 
 
-def summarise(code: Column, values: Sequence[Number]) -> Part:
-    """Summarise a column's run of values."""
-    known: Sequence[Number]
-    if code == "q":
-        known = [value for value in values if value != NULL] if NULL in values else values
-        total = sum(known)
-    else:
-        known = [value for value in values if value == value]
-        total = exact_sum(known)
-    if not known:
-        return EMPTY
-    return Part(len(known), int(total), min(known), max(known))
+def _place(cursor: Sequence[int]) -> Place:
+    return cursor[0], cursor[1]
 
 
-def merge(parts: Sequence[Part]) -> Part:
-    """Put the summaries of several runs together."""
-    known = [part for part in parts if part.n]
-    if not known:
-        return EMPTY
-    return Part(
-        sum(part.n for part in known),
-        sum(part.total for part in known),
-        min(part.low for part in known if part.low is not None),
-        max(part.high for part in known if part.high is not None),
-    )
-
-
-def _insert_sorted(log: Log, at: int, values: Sequence[Number]) -> None:
-    index = bisect_right(log.times, at)
-    log.times.insert(index, at)
-    for column, value in zip(log.columns, values, strict=True):
-        column.insert(index, value)
-
-
-def _cut(log: Log, start: int, stop: int) -> Log:
-    return Log(log.times[start:stop], tuple(column[start:stop] for column in log.columns))
-
-
-def _between(log: Log, low: int, high: int) -> Log:
-    start, stop = bisect_right(log.times, low), bisect_right(log.times, high)
-    if start == 0 and stop == len(log.times):
-        return log
-    return _cut(log, start, stop)
+def _surpasses(value: Number, other: Number, extreme: Extreme) -> bool:
+    return value >= other if extreme.largest else value <= other

@@ -54,8 +54,8 @@ def test_values(value: Any) -> None:
 
 
 HOPS = st.lists(
-    st.tuples(TEXTS, TEXTS, st.integers(1, 2**62), st.booleans())
-    | st.tuples(TEXTS, st.none(), st.none(), st.just(False)),
+    st.tuples(TEXTS, TEXTS, st.integers(1, 2**62), st.booleans(), st.lists(TEXTS, max_size=2))
+    | st.tuples(TEXTS, st.none(), st.none(), st.just(False), st.just([])),
     max_size=3,
 )
 
@@ -64,7 +64,7 @@ HOPS = st.lists(
 def test_a_decision_is_what_fastavro_writes(
     encode: Callable[[str], Encode],
     data: st.DataObject,
-    hops: list[tuple[str, Any, Any, bool]],
+    hops: list[tuple[str, Any, Any, bool, list[str]]],
     names: list[str],
     fields: list[str],
     prefix: bytes,
@@ -89,15 +89,17 @@ def test_a_decision_is_what_fastavro_writes(
         "pipeline": "shop",
         "model": model,
         "hops": [
-            {"entity": entity, "key": key, "hop_seq": seq, "late": late}
-            for entity, key, seq, late in hops
+            {"entity": entity, "key": key, "hop_seq": seq, "late": late, "cold": cold}
+            for entity, key, seq, late, cold in hops
         ],
         "features": {name: features[name] for name in names},
     }
     record["decision_id"] = decision_id("shop", record["event_id"])
     made = [
-        no_hop(entity) if key is None else hop_encoder(entity)(key, seq, late)
-        for entity, key, seq, late in hops
+        no_hop(entity)
+        if key is None
+        else hop_encoder(entity, cold)(key, seq, late, range(len(cold)))
+        for entity, key, seq, late, cold in hops
     ]
     amount, currency = record["amount"], record["currency"]
     money = avro_out.NULL if amount is None else PRESENT + avro_out.data(amount)

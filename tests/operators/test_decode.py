@@ -54,7 +54,7 @@ SCHEMA = parse(
     }
 )
 FIELDS = ["amount", "count", "limit", "flag", "channel", "seen", "terminal.floor"]
-EXTRACT = Extract(SCHEMA, "id", "at", ["card", "terminal.id"], FIELDS, ["amount", "count"])
+EXTRACT = Extract(SCHEMA, "id", "at", [["card"], ["terminal.id"]], FIELDS, ["amount", "count"])
 
 RAW = {
     "id": "e1",
@@ -203,7 +203,7 @@ def test_integers_are_keys_by_their_digits() -> None:
             "fields": [{"name": "id", "type": "long"}, {"name": "at", "type": MILLIS}],
         }
     )
-    extract = Extract(schema, "id", "at", ["id"], [], [])
+    extract = Extract(schema, "id", "at", [["id"]], [], [])
     assert extract({"id": 0, "at": 1}) == Event("0", 1, ("0",), {}, {})
     assert extract({"id": -7, "at": 1}).keys == ("-7",)
 

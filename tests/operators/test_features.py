@@ -18,6 +18,7 @@ from operators.features import (
     Formulas,
     WindowedFeature,
     filled,
+    in_order,
     kinds,
     load_function,
     reads,
@@ -71,7 +72,7 @@ def test_decimals_and_integers_are_logged_exactly_and_expressions_as_doubles() -
     state = MemoryState()
     for index in range(9):
         features(event(index, amount=0.1, items=index, distance=0.1, channel="pos"), state)
-    found, seq, late = features(
+    found, seq, late, _ = features(
         event(9, amount=0.1, items=-5, distance=0.1, channel="online"), state
     )
     assert found == [10.0, 1.0, 0.1, 8.0, 2.0, 10.0, 1.0]
@@ -132,8 +133,8 @@ def test_late_events_are_flagged_and_counted_in_their_place() -> None:
     features = EntityFeatures([feature("sum", "items")], SCHEMA, lateness=10)
     state = MemoryState()
     features(event(100_000, items=1), state)
-    assert features(event(99_990, items=10), state) == ([10.0], 2, True)
-    assert features(event(100_000, items=100), state) == ([111.0], 3, False)
+    assert features(event(99_990, items=10), state) == ([10.0], 2, True, ())
+    assert features(event(100_000, items=100), state) == ([111.0], 3, False, ())
 
 
 def test_a_late_event_within_the_lateness_sees_its_whole_window() -> None:
@@ -147,9 +148,9 @@ def test_a_late_event_within_the_lateness_sees_its_whole_window() -> None:
 def test_an_entity_without_aggregates_counts_its_sequence() -> None:
     features, state = EntityFeatures([], SCHEMA, lateness=0), MemoryState()
     assert [features(event(time), state) for time in (5, 9, 7)] == [
-        ([], 1, False),
-        ([], 2, False),
-        ([], 3, True),
+        ([], 1, False, ()),
+        ([], 2, False, ()),
+        ([], 3, True, ()),
     ]
 
 
@@ -165,13 +166,13 @@ def test_a_look_sees_what_the_event_saw_and_logs_nothing() -> None:
         [feature("sum", "items"), feature("mean", "distance", default=7.5)], SCHEMA, lateness=0
     )
     state = MemoryState()
-    assert features.look(event(100, items=3), state) == ([0.0, 7.5], 0, False)
+    assert features.look(event(100, items=3), state) == ([0.0, 7.5], 0, False, ())
     assert state.head is None
     features(event(100, items=3), state)
     first = features(event(200, items=4), state)
     head = state.head
-    assert features.look(event(200, items=4), state) == first == ([7.0, 7.5], 2, False)
-    assert features.look(event(100, items=3), state) == ([3.0, 7.5], 2, True)
+    assert features.look(event(200, items=4), state) == first == ([7.0, 7.5], 2, False, ())
+    assert features.look(event(100, items=3), state) == ([3.0, 7.5], 2, True, ())
     assert state.head == head
 
 
@@ -189,12 +190,72 @@ def test_windows_are_what_a_recomputation_gives(steps: list[tuple[int, int | Non
     for gap, items in steps:
         time += gap
         seen.append((time, items))
-        found, _, _ = features(event(time, items=items), state)
+        found = features(event(time, items=items), state).values
         inside = [value for at, value in seen if time - MINUTE < at and value is not None]
         expected = [len(inside), sum(inside), -1.0, -1.0, -1.0]
         if inside:
             expected[2:] = [sum(inside) / len(inside), min(inside), max(inside)]
         assert found == expected
+
+
+def test_only_events_on_which_the_condition_holds_count() -> None:
+    def asked(op: str, argument: str | None, where: str | None) -> WindowedFeature:
+        return WindowedFeature(f"{op}_{argument}_{where}", op, argument, MINUTE, None, where)
+
+    online, dear = "channel == 'online'", "amount > 10"
+    features, state = (
+        EntityFeatures(
+            [
+                asked("count", None, online),
+                asked("count", None, dear),
+                asked("sum", "amount", online),
+                asked("sum", "amount", None),
+                asked("max", "distance", dear),
+                asked("distinct", "channel", None),
+                asked("distinct", "channel", dear),
+                asked("distinct", "items", None),
+                asked("time_since_last", None, online),
+            ],
+            SCHEMA,
+            lateness=0,
+        ),
+        MemoryState(),
+    )
+    rows: list[dict[str, Any]] = [
+        {"channel": "online", "amount": 5.0, "distance": 1.5, "items": 2**53},
+        {"channel": "pos", "amount": 20.0, "distance": 0.5, "items": 2**53 + 1},
+        {"channel": None, "amount": None, "distance": 9.0},
+        {"channel": "online", "amount": 0.1},
+    ]
+    found = [features(event(1_000 * i, **row), state).values for i, row in enumerate(rows)]
+    assert found == [
+        [1.0, 0.0, 5.0, 5.0, None, 1.0, 0.0, 1.0, None],
+        [1.0, 1.0, 5.0, 25.0, 0.5, 2.0, 1.0, 2.0, 1.0],
+        [1.0, 1.0, 5.0, 25.0, 0.5, 2.0, 1.0, 2.0, 2.0],
+        [2.0, 1.0, 5.1, 25.1, 0.5, 2.0, 1.0, 2.0, 3.0],
+    ]
+
+
+def test_features_that_share_an_argument_share_what_is_kept() -> None:
+    asked = [feature("sum", "amount"), feature("mean", "amount"), feature("count", None)]
+    alone, state = EntityFeatures(asked[:1], SCHEMA, 0), MemoryState()
+    alone(event(0, amount=1.0), state)
+    both, other = EntityFeatures(asked, SCHEMA, 0), MemoryState()
+    both(event(0, amount=1.0), other)
+    assert len(other.head or b"") - len(state.head or b"") < 8
+    found = both(event(1, amount=2.0), state)  # what was kept for the one serves the other
+    assert (found.values, found.cold) == ([3.0, 1.5, 2.0], ())
+
+
+def test_an_entity_that_was_there_before_is_cold() -> None:
+    old, new = (
+        EntityFeatures([feature("count", None), *more], SCHEMA, 0)
+        for more in ([], [feature("sum", "items")])
+    )
+    state = MemoryState()
+    old(event(0, items=1), state)
+    assert new(event(1, items=1), state).cold == (1,)
+    assert new(event(1, items=1), MemoryState()).cold == ()
 
 
 def test_reads_lists_fields_by_value_and_as_exact_integers() -> None:
@@ -237,6 +298,24 @@ def test_formulas_in_order_with_their_defaults(tmp_path: Path) -> None:
         9.0,
         0.5,
     ]
+
+
+def test_a_derived_feature_reads_others_with_their_defaults() -> None:
+    formulas = [
+        Formula("ratio", None, expression="amount / (mean_1d + 1)"),
+        Formula("z", -1.0, expression="(amount - mean_1d) / std_1d"),
+        Formula("high", None, expression="ratio > 2 and z > 1"),
+    ]
+    derived = Formulas(formulas, SCHEMA, before=["mean_1d", "std_1d"])
+    assert derived({"amount": 9.0}, [2.0, 3.5]) == [3.0, 2.0, 1.0]
+    assert derived({"amount": 9.0}, [2.0, 0.0]) == [3.0, -1.0, 0.0]
+    assert derived({"amount": 9.0}, [None, 0.0]) == [None, -1.0, None]
+
+
+def test_a_formula_that_reads_itself_in_a_circle() -> None:
+    a, b = Formula("a", None, expression="b + 1"), Formula("b", None, expression="a + 1")
+    with pytest.raises(ValueError, match=r"^(a <- b <- a|b <- a <- b)$"):
+        in_order([a, b], {"a": ["b"], "b": ["a"]})
 
 
 def test_what_is_missing_is_never_silently_zero() -> None:

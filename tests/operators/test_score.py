@@ -126,7 +126,7 @@ def job(encode: Callable[[str], Encode]) -> Callable[..., list[Operator]]:
         missing: str | None = None,
         dedupe: int | None = None,
     ) -> list[Operator]:
-        extract = Extract(SCHEMA, "id", "at", ["card", "terminal"], FIELDS, ["amount"])
+        extract = Extract(SCHEMA, "id", "at", [["card"], ["terminal"]], FIELDS, ["amount"])
         intake = Intake(json_decoder(), extract, CHECKS, keyed, MAX_AHEAD)
         formulas = Formulas(FORMULAS, SCHEMA)
         names = {**kinds(SCHEMA), **dict.fromkeys([*ORDER, "score"], Kind.NUMBER)}
@@ -210,8 +210,8 @@ def test_a_decision_says_what_was_known_and_why(run: Callable[..., Any]) -> None
         "event_id": "e1",
         "event_time": 5_000,
         "hops": [
-            {"entity": "card", "key": "c1", "hop_seq": 2, "late": False},
-            {"entity": "terminal", "key": "t1", "hop_seq": 2, "late": False},
+            {"entity": "card", "key": "c1", "hop_seq": 2, "late": False, "cold": []},
+            {"entity": "terminal", "key": "t1", "hop_seq": 2, "late": False, "cold": []},
         ],
         "amount": (2_500_000).to_bytes(3, "big"),
         "currency": "EUR",
@@ -266,7 +266,7 @@ def test_a_missing_second_entity_takes_defaults_and_keeps_no_state(
         (emit,) = hops(message(index, terminal=None if index else ""))
         decision = decode("decision")(emit.value)
         assert decision["hops"][1] == {
-            "entity": "terminal", "key": None, "hop_seq": None, "late": False
+            "entity": "terminal", "key": None, "hop_seq": None, "late": False, "cold": []
         }  # fmt: skip
         assert decision["features"]["terminal_sum"] == -1.0
     assert sorted(hops.states[1]) == [WITHOUT_KEY + b"e0", WITHOUT_KEY + b"e1", WITHOUT_KEY + b"e2"]
@@ -517,7 +517,13 @@ def test_a_repeat_changes_no_state_and_is_flagged(run: Callable[..., Any]) -> No
     assert following["features"]["card_count"] == 2.0
     assert [hop["hop_seq"] for hop in following["hops"]] == [2, 2]
     _, again = put(message(0, at=1_000))
-    assert again["hops"][0] == {"entity": "card", "key": "c1", "hop_seq": 2, "late": True}
+    assert again["hops"][0] == {
+        "entity": "card",
+        "key": "c1",
+        "hop_seq": 2,
+        "late": True,
+        "cold": [],
+    }
     assert again["features"] == first["features"]
 
 

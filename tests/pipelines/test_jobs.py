@@ -85,18 +85,18 @@ def test_an_unknown_job_is_refused(keyed: Pipeline) -> None:
 
 
 def test_an_entitys_aggregates_keep_the_order_of_the_file(keyed: Pipeline) -> None:
-    assert [feature.name for feature in jobs.windowed(keyed, "terminal")] == [
+    assert [feature.name for feature in keyed.windowed("terminal")] == [
         "terminal_count_1h",
         "terminal_count_1d",
         "terminal_count_7d",
         "terminal_mean_7d",
     ]
-    mean = jobs.windowed(keyed, "terminal")[-1]
-    assert (mean.op, mean.argument, mean.window, mean.default) == ("mean", "amount", 604_800_000, 0)
+    mean = keyed.windowed("terminal")[-1]
+    assert (mean.op, mean.argument, mean.over, mean.default) == ("mean", "amount", 604_800_000, 0)
 
 
 def test_the_features_of_the_event_alone_are_formulas(keyed: Pipeline) -> None:
-    assert [formula.name for formula in jobs.formulas(keyed)] == [
+    assert [formula.name for formula in keyed.formulas()] == [
         "amount",
         "night",
         "weekend",

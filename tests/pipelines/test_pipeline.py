@@ -257,7 +257,85 @@ MISTAKES: dict[str, tuple[str, str, str, str]] = {
     "nothing": (PIPELINE, "# nothing", "# nothing", "a mapping is wanted"),
     "no pipeline": ("pipeline: shop\n", "", "events:", "'pipeline' is missing"),
     "no schema": ("  schema: event.avsc\n", "", "events:", "'events.schema' is missing"),
-    "no window": ("    over: 7d\n", "", "shop_mean:", "'features.shop_mean.over' is missing"),
+    "no window": ("    over: 7d\n", "", "shop_mean:", "say either 'over', a window's length, or"),
+    "window and half-life": (
+        "over: 7d",
+        "over: 7d\n    half_life: 1d",
+        "shop_mean:",
+        "say either 'over', a window's length, or 'half_life'",
+    ),
+    "half-life of a maximum": (
+        "mean: amount\n    over: 7d",
+        "max: amount\n    half_life: 7d",
+        "half_life: 7d",
+        "'half_life' goes with count, sum, mean",
+    ),
+    "delay of a maximum": (
+        "mean: amount\n    over: 7d",
+        "max: amount\n    over: 7d\n    delay: 1d",
+        "delay: 1d",
+        "'delay' goes with count, sum, mean, std over a window",
+    ),
+    "delay without the event": (
+        "over: 7d",
+        "over: 7d\n    delay: 1d\n    current: false",
+        "current: false",
+        "a window with a 'delay' never holds the event itself",
+    ),
+    "since last without the event": (
+        "mean: amount\n    over: 7d",
+        "time_since_last: '*'\n    over: 7d\n    current: false",
+        "current: false",
+        "'time_since_last' never looks at the event itself",
+    ),
+    "where is no condition": (
+        "over: 7d",
+        "over: 7d\n    where: amount + 1",
+        "where: amount + 1",
+        "feature 'shop_mean': 'amount + 1' is a number, no condition",
+    ),
+    "where reads a feature": (
+        "over: 7d",
+        "over: 7d\n    where: night > 0",
+        "where: night > 0",
+        "there is no 'night'",
+    ),
+    "distinct of what is not there": (
+        "mean: amount",
+        "distinct: curency",
+        "shop_mean:",
+        "asks for distinct(curency): 'curency': there is no 'curency'. Did you mean 'currency'?",
+    ),
+    "mean of text": (
+        "mean: amount",
+        "mean: currency",
+        "shop_mean:",
+        "feature 'shop_mean': 'currency' is a string, no number",
+    ),
+    "a circle of features": (
+        "  amount: amount\n",
+        "  amount: amount\n  a: b + 1\n  b: a + 1\n",
+        "  a: b + 1",
+        "features read each other in a circle: a <- b <- a",
+    ),
+    "a feature of itself": (
+        "  amount: amount\n",
+        "  amount: amount\n  a: a + 1\n",
+        "  a: a + 1",
+        "there is no 'a'",
+    ),
+    "key of one part": (
+        "card: card",
+        "card: [card]",
+        "card: [card]",
+        "a key of several parts has two at least, each once",
+    ),
+    "key of a part that is no name": (
+        "card: card",
+        "card: [card, ratio]",
+        "card: [card, ratio]",
+        "'ratio' is a number; a key is a string or an integer",
+    ),
     "no champion": ("  champion: models/a\n", "", "model:", "'model.champion' is missing"),
     "bad duration": (
         "over: 7d",
@@ -267,7 +345,7 @@ MISTAKES: dict[str, tuple[str, str, str, str]] = {
     ),
     "number for a duration": ("over: 1h", "over: 60", "over: 60", "'60' is no duration"),
     "window of no length": ("over: 1h", "over: 0h", "over: 0h", "'0h' is no duration"),
-    "window of two years": ("over: 7d", "over: 730d", "730d", "a window is 365d at most"),
+    "window of two years": ("over: 7d", "over: 730d", "730d", "over is 365d at most"),
     "two ops": (
         "mean: amount",
         "mean: amount\n    sum: amount",
@@ -278,7 +356,7 @@ MISTAKES: dict[str, tuple[str, str, str, str]] = {
         "    mean: amount\n",
         "",
         "shop_mean:",
-        "say exactly one of count, sum, mean, min, max",
+        "say exactly one of count, sum, mean, std, min, max, first, last, distinct,",
     ),
     "empty feature": (
         "  amount: amount\n  night",
@@ -483,11 +561,11 @@ MISTAKES: dict[str, tuple[str, str, str, str]] = {
         "'amount' is a number, 'small' is none",
     ),
     "empty range": ("{min: 0}", "{min: 5, max: 1}", "min: 5", "'min' is above 'max'"),
-    "keyed by the second entity": (
+    "keyed by no entity": (
         "keyed_by: card",
-        "keyed_by: shop",
+        "keyed_by: cart",
         "keyed_by",
-        "events.keyed_by is 'shop', but the first entity is 'card'",
+        "events.keyed_by is 'cart', which is no entity; there are card, shop",
     ),
     "topic and files": (
         "  topic: payments",
@@ -730,6 +808,21 @@ def test_a_right_file_is_right(right: Pipeline, shop: Path) -> None:
     assert right.topics["events"] == "payments"
     assert right.rule_names()["score"] == right.rule_names()["shop_mean"] == "number"
     assert right.rule_names()["shop.name"] == "string"
+
+
+def test_the_entity_that_events_are_keyed_by_comes_first(shop: Path) -> None:
+    file = shop / "ordered.yaml"
+    file.write_text(
+        changed(
+            ("keyed_by: card", "keyed_by: shop"),
+            ("  amount: amount\n", "  amount: amount\n  n: {count: '*', over: 1d, by: both}\n"),
+            ("  card: card\n", "  card: card\n  unused: currency\n  both: [card, shop.id]\n"),
+            ("by: card", "by: card, default: 0"),
+        ).replace("by: both", "by: both, default: 0")
+    )
+    pipeline = load(file)
+    assert pipeline.entities == ["shop", "card", "both"]
+    assert pipeline.key("both") == ["card", "shop.id"]
 
 
 def test_over_files_it_is_the_same_pipeline_but_not_keyed(right: Pipeline, tmp_path: Path) -> None:

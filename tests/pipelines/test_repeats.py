@@ -35,7 +35,7 @@ DEADLINE_S = 30
 
 def decision(number: int, score: float = 0.25, **changes: Any) -> bytes:
     """Make a decision of the schema."""
-    hops = [{"entity": "customer", "key": "c", "hop_seq": number + 1, "late": False}]
+    hops = [{"entity": "customer", "key": "c", "hop_seq": number + 1, "late": False, "cold": []}]
     return stream_encoder("decisions")(
         {
             "decision_id": f"{number:032x}",

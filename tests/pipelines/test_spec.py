@@ -161,7 +161,7 @@ def test_a_feature_of_a_model_that_knows_what_is_missing_may_default_to_nan() ->
         (Spec, {"entities": {}}, "'entities' is empty"),
         (Spec, {"pipeline": "My Pipeline"}, "'My Pipeline' will not do"),
         (Spec, {"entities": {"Card": "card"}}, "'Card' will not do"),
-        (Spec, {"events": {**EVENTS, "keyed_by": "shop"}}, "but the first entity is 'card'"),
+        (Spec, {"events": {**EVENTS, "keyed_by": "shop"}}, "'shop', which is no entity"),
         (Spec, {"events": {**EVENTS, "topic": "drift"}}, "is the topic of an output, too"),
         (Spec, {"features": {"f": None}}, "write an expression, or an aggregate"),
         (Spec, {"features": {"f": ["a"]}}, "write an expression, or an aggregate"),

@@ -39,8 +39,8 @@ RECORDS: Mapping[str, dict[str, Any]] = {
         "event_id": "e",
         "event_time": MILLIS,
         "hops": [
-            {"entity": "card", "key": "c", "hop_seq": 1, "late": False},
-            {"entity": "shop", "key": None, "hop_seq": None, "late": True},
+            {"entity": "card", "key": "c", "hop_seq": 1, "late": False, "cold": []},
+            {"entity": "shop", "key": None, "hop_seq": None, "late": True, "cold": []},
         ],
         "amount": AMOUNT,
         "currency": "EUR",

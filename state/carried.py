@@ -1,0 +1,414 @@
+"""What is carried along of a key's rows so that its aggregates need not look at all of them.
+
+Everything is an integer, so that what is added can be taken out again exactly: counts, sums of
+integers, sums of doubles as multiples of 2**-1074, sums of squares. What cannot be taken out again
+(extremes, distinct values) is kept so that it need not be.
+"""
+
+import math
+import struct
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Literal, NamedTuple
+from zlib import crc32
+
+from state.exact import SCALE_BITS, exact, rounded
+
+Number = int | float
+Code = Literal["q", "d", "?"]
+
+NULL = -(1 << 63)
+"""What stands for a missing value in an integer column; a double column has NaN, a flag False."""
+NEVER = NULL
+"""The time of what has not been yet."""
+
+OPS = (
+    "count",
+    "sum",
+    "mean",
+    "std",
+    "min",
+    "max",
+    "first",
+    "last",
+    "distinct",
+    "time_since_last",
+)
+"""Over windows."""
+DECAYED = ("count", "sum", "mean")
+"""With a half-life."""
+DELAYED = ("count", "sum", "mean", "std")
+"""With a delay."""
+DAY_MS = 86_400_000
+FADED = 10
+"""Half-lives after which what is missing of a decayed aggregate weighs less than 0.1 %."""
+FADED_AWAY = 84
+"""Half-lives after which it is as if it had never been."""
+
+
+class Column(NamedTuple):
+    """A column of the rows.
+
+    Attributes
+    ----------
+    code
+        ``q`` for 64-bit integers (decimals as unscaled integers), ``d`` for doubles, ``?`` for
+        flags: whether an event counts.
+    scale
+        Decimal places of unscaled decimals.
+    nullable
+        Whether a value may be missing; that of a flag is False.
+    meaning
+        What it holds, in the caller's words: a column of another meaning is another one.
+    """
+
+    code: Code
+    scale: int = 0
+    nullable: bool = True
+    meaning: str = ""
+
+    @property
+    def mark(self) -> int:
+        """What tells it from others in the state."""
+        return crc32(f"{self.code}{self.scale} {self.meaning}".encode())
+
+
+class Asked(NamedTuple):
+    """One aggregate.
+
+    Attributes
+    ----------
+    op
+        One of `OPS`; with a half-life, one of `DECAYED`.
+    over
+        The window's length in milliseconds, or the half-life.
+    column
+        Index of the column; None for events.
+    delay
+        Milliseconds: the window is (t - delay - over, t - delay].
+    current
+        Whether the event itself counts, where the window reaches to it.
+    decayed
+        ``over`` is a half-life.
+    """
+
+    op: str
+    over: int
+    column: int | None = None
+    delay: int = 0
+    current: bool = True
+    decayed: bool = False
+
+
+class Cursor(NamedTuple):
+    """Where rows are older than ``offset``; with a column, behind those without a value too."""
+
+    offset: int
+    column: int | None = None
+
+
+class Tally(NamedTuple):
+    """Behind a cursor: how many values a column has (power 0), their sum, or that of squares."""
+
+    cursor: int
+    column: int
+    power: int
+
+
+class Extreme(NamedTuple):
+    """The smallest or largest values of a column, in windows that end with the event."""
+
+    column: int
+    largest: bool
+
+
+class Decay(NamedTuple):
+    """A faded count (power 0) or sum of a column, or of events."""
+
+    column: int | None
+    power: int
+    half_life: int
+
+
+class Plan:
+    """What has to be carried for some aggregates, and how they are read from it.
+
+    Parameters
+    ----------
+    asked
+        The aggregates.
+    columns
+        Of the rows.
+    retention
+        Milliseconds for which a row is kept behind the newest: the longest window with its delay,
+        and the allowed lateness.
+
+    Attributes
+    ----------
+    formulas
+        Python for each aggregate. It names, by their index: ``n`` the rows behind a cursor, ``s``
+        a tally, ``u`` a count of distinct values, ``f`` the row of a first value or None, ``lt``
+        and ``lv`` time and value of the last, ``x0_60`` an extreme over 60 ms, ``z`` what fades as
+        it stands at ``now``, the time of the key's newest event; ``at`` is the event's own.
+    before
+        Indices of the aggregates that do not see the event itself.
+    """
+
+    def __init__(self, asked: Sequence[Asked], columns: Sequence[Column], retention: int) -> None:
+        if any(each.op not in OPS for each in asked):
+            raise ValueError(f"there are the aggregates {', '.join(OPS)}")
+        self.asked = tuple(asked)
+        self.columns = tuple(columns)
+        self.retention = retention
+        self.cursors: list[Cursor] = []
+        self.tallies: list[Tally] = []
+        self.distincts: list[tuple[int, int]] = []
+        self.firsts: list[int] = []
+        self.lasts: list[int | None] = []
+        self.extremes: list[Extreme] = []
+        self.windows: list[list[int]] = []
+        """Of each extreme, the longest first."""
+        self.decays: list[Decay] = []
+        self.formulas = [self._formula(each) for each in asked]
+        for windows in self.windows:
+            windows.sort(reverse=True)
+        self.before: Collection[int] = [
+            i for i, each in enumerate(asked) if not each.current or each.op == "time_since_last"
+        ]
+        self.horizon = max(
+            [DAY_MS, retention, *(FADED_AWAY * each.half_life for each in self.decays)]
+        )
+        """Milliseconds of silence after which nothing of a key is left, not even its seq: a day at
+        least."""
+        self.slots = [
+            *(f"n{i}" for i in range(len(self.cursors))),
+            *(f"s{i}" for i in range(len(self.tallies))),
+            *(f"u{i}" for i in range(len(self.distincts))),
+            *(f"f{i}" for i in range(len(self.firsts))),
+            *(f"{t}{i}" for i in range(len(self.lasts)) for t in ("lt", "lv")),
+            *(f"x{i}_{w}" for i, windows in enumerate(self.windows) for w in windows),
+            *(f"z{i}" for i in range(len(self.decays))),
+        ]
+        """What the formulas name, in the order in which the general way gives it."""
+        self.asks = crc32(
+            repr(
+                (
+                    [column.mark for column in columns],
+                    [column.nullable for column in columns],
+                    self.cursors,
+                    self.tallies,
+                    self.distincts,
+                    self.firsts,
+                    self.lasts,
+                    self.extremes,
+                    self.windows,
+                    self.decays,
+                    retention,
+                )
+            ).encode()
+        )
+        """What tells it from others in the state."""
+
+    def wide(self, tally: Tally) -> bool:
+        """Whether a tally may need more than 64 bits at any time."""
+        return tally.power == 2 or (tally.power == 1 and self.columns[tally.column].code == "d")
+
+    def missing(self, column: int, value: str) -> str:
+        """Write the condition that a value of a column is missing."""
+        code, _, nullable, _ = self.columns[column]
+        if not nullable:
+            return "False"
+        return {"q": f"{value} == {NULL}", "d": f"{value} != {value}", "?": f"not {value}"}[code]
+
+    def _unit(self, column: int) -> int:
+        return int(10 ** self.columns[column].scale)
+
+    def _cursor(self, offset: int, column: int | None = None) -> int:
+        return _place(self.cursors, Cursor(offset, column))
+
+    def _behind(self, each: Asked, find: Callable[[int], str]) -> str:
+        """Write what lies in a window, from what lies behind its two ends."""
+        begin = find(self._cursor(each.delay + each.over))
+        if not each.delay:
+            return begin
+        return f"({begin} - {find(self._cursor(each.delay))})"
+
+    def _tallied(self, each: Asked, power: int) -> str:
+        column = each.column
+        if column is None or (power == 0 and not self.columns[column].nullable):
+            return self._behind(each, lambda cursor: f"n{cursor}")
+        return self._behind(
+            each, lambda cursor: f"s{_place(self.tallies, Tally(cursor, column, power))}"
+        )
+
+    def _formula(self, each: Asked) -> str:
+        if each.decayed:
+            return self._faded(each)
+        op, over, column, _, _, _ = each
+        if op == "count":
+            return f"float({self._tallied(each, 0)})"
+        if op == "time_since_last":
+            i = _place(self.lasts, column)
+            return f"(at - lt{i}) / 1000 if lt{i} > at - {over} else None"
+        if column is None:
+            raise ValueError(f"{op} is of a column")
+        unit, floats = self._unit(column), self.columns[column].code == "d"
+        match op:
+            case "sum":
+                total = self._tallied(each, 1)
+                return f"nearest({total})" if floats else f"{total} / {unit}"
+            case "mean":
+                total, count = self._tallied(each, 1), self._tallied(each, 0)
+                if floats:
+                    return f"divided(nearest({total}), {count})"
+                return f"{total} / ({count} * {unit}) if {count} else None"
+            case "std":
+                parts = ", ".join(self._tallied(each, power) for power in (0, 1, 2))
+                return f"deviation({parts}, {'units' if floats else unit})"
+            case "distinct":
+                i = _place(self.distincts, (self._cursor(over), column))
+                return f"float(u{i})"
+            case "first":
+                i = _place(self.firsts, self._cursor(over, column))
+                value = f"f{i}[{column + 1}] / {unit}" if not floats else f"f{i}[{column + 1}]"
+                return f"None if f{i} is None else {value} + 0.0"
+            case "last":
+                i = _place(self.lasts, column)
+                return f"lv{i} / {unit} + 0.0 if lt{i} > at - {over} else None"
+            case _:
+                i = _place(self.extremes, Extreme(column, op == "max"))
+                if i == len(self.windows):
+                    self.windows.append([])
+                if over not in self.windows[i]:
+                    self.windows[i].append(over)
+                return f"None if x{i}_{over} is None else x{i}_{over} / {unit} + 0.0"
+
+    def _faded(self, each: Asked) -> str:
+        op, half_life, column, _, _, _ = each
+        if op not in DECAYED:
+            raise ValueError(f"with a half-life there are {', '.join(DECAYED)}")
+
+        def faded(power: int) -> str:
+            i = _place(self.decays, Decay(column, power, half_life))
+            unit = self.fade_unit(self.decays[i])
+            return f"faded(z{i}, now, {half_life}, {unit})"
+
+        if op == "count" or column is None:
+            return faded(0)
+        if op == "sum":
+            return faded(1)
+        i, j = (_place(self.decays, Decay(column, power, half_life)) for power in (1, 0))
+        return f"quotient(z{i}, {self.fade_unit(self.decays[i])}, z{j})"
+
+    def fade_unit(self, decay: Decay) -> int:
+        """How many units of a decay's total make one."""
+        if decay.power and decay.column is not None:
+            column = self.columns[decay.column]
+            return (1 << FADE_BITS_D) if column.code == "d" else 10**column.scale << FADE_BITS
+        return 1 << FADE_BITS
+
+
+def _place(known: list[Any], wanted: object) -> int:
+    """Return the index of what is wanted, which is added if it is new."""
+    if wanted not in known:
+        known.append(wanted)
+    found: int = known.index(wanted)
+    return found
+
+
+def nearest(total: int) -> float | None:
+    """Round an exact sum of doubles; None where it lies beyond the largest."""
+    try:
+        return rounded(total)
+    except OverflowError:
+        return None
+
+
+def divided(total: float | None, count: int) -> float | None:
+    """Divide a sum of doubles by how many they are."""
+    return total / count if total is not None and count else None
+
+
+UNITS = 1 << SCALE_BITS
+"""Of exact sums of doubles, in one."""
+
+
+def deviation(count: int, total: int, squares: int, unit: int) -> float | None:
+    """Return a sample's standard deviation, of less than two values None.
+
+    The variance is the double nearest to the exact one; its root is rounded once more.
+
+    >>> deviation(4, 20, 120, 1)  # of 2, 4, 4, 10 less 0: the variance is 20/3
+    2.581988897471611
+    """
+    if count < 2:
+        return None
+    try:
+        return math.sqrt((count * squares - total * total) / (count * (count - 1) * unit * unit))
+    except OverflowError:
+        return None
+
+
+FADE_BITS, FADE_BITS_D = 84, 200
+"""A total that fades is an integer number of 2**-84 of the column's units; of doubles, 2**-200."""
+_FACTOR_BITS = 52
+
+
+def fading(value: Number, doubles: bool, at: int, half_life: int) -> int:
+    """Return what a value adds to a total whose landmark is the last whole half-life before it.
+
+    So all that is added to a total is multiplied by a number from 1 to 2; when the landmark moves,
+    the total is halved, which an integer can be without a rounding that depends on the order.
+    """
+    factor = int(math.ldexp(math.exp2(at % half_life / half_life), _FACTOR_BITS))
+    if doubles:
+        return exact(value) * factor >> (SCALE_BITS + _FACTOR_BITS - FADE_BITS_D)
+    return int(value) * factor << (FADE_BITS - _FACTOR_BITS)
+
+
+def faded(total: int, now: int, half_life: int, unit: int) -> float | None:
+    """Return a total as it stands now; None where it lies beyond the largest double."""
+    try:
+        value = total / unit
+    except OverflowError:
+        return None
+    return value * math.exp2(-(now % half_life / half_life))
+
+
+def quotient(total: int, unit: int, count: int) -> float | None:
+    """Return the mean of what fades: how much it has faded cancels."""
+    try:
+        return (total << FADE_BITS) / (count * unit) if count else None
+    except OverflowError:
+        return None
+
+
+def squared(value: Number, power: int, doubles: bool) -> int:
+    """Return what a value adds to a tally: a count, a sum or a sum of squares.
+
+    >>> squared(-3, 2, False), squared(0.5, 1, True) == 1 << 1073
+    (9, True)
+    """
+    if not power:
+        return 1
+    number = exact(value) if doubles else int(value)
+    return number if power == 1 else number * number
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "nearest": nearest,
+    "divided": divided,
+    "deviation": deviation,
+    "faded": faded,
+    "quotient": quotient,
+    "float": float,
+}
+"""What formulas call."""
+SCOPE: dict[str, Any] = {**FUNCTIONS, "units": UNITS}
+"""What formulas name, beside the slots."""
+
+ROW = "<q"
+
+
+def row_layout(columns: Sequence[Column]) -> struct.Struct:
+    """Return how a row is packed: its time, and a value each column."""
+    return struct.Struct(ROW + "".join(column.code for column in columns))

@@ -1,0 +1,415 @@
+"""What is remembered of one key, and how it is packed.
+
+A head says of itself, before its rows, what it is made of. So one that was written for another
+plan can be taken apart, and made anew from its rows.
+"""
+
+import math
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+from zlib import crc32
+
+from state.carried import FADED, NEVER, NULL, Number, Plan, row_layout
+from state.exact import pack_integer, unpack_integer
+from state.keyed import KeyedState
+from state.rows import END, KIND_BITS, LINKS, SPACING, Row, Rows, read_page
+
+LAYOUT = 3
+"""Version of the packed head; a fixture of every layout ever released stays in tests."""
+
+WIDE, PAGED, COLD = 1, 2, 4
+"""Flags of a head: sums that do not fit 64 bits stand behind the rows; candidates of an extreme
+have pages; something asked now was not kept from the start."""
+
+HEAD = struct.Struct("<BBIHHIIIQqq")
+"""Layout, flags, what is asked, bytes until the first row, rows, first page, last page, the page to
+come, seq, newest time, up to what time has to be forgotten for anything to be dropped."""
+CURSOR = "IHqI"
+"""Page, index, time of the row there, rows from there on."""
+NOT_YET = -(1 << 63)
+"""The time of a cursor that stands behind the last row."""
+CANDIDATES, PAGES, PLACE = struct.Struct("<H"), struct.Struct("<III"), struct.Struct("<IH")
+FADE = struct.Struct("<qH")
+"""Landmark in half-lives, bytes of the total."""
+SINCE = struct.Struct("<BBq")
+"""What, its index, since when it has been kept."""
+SAID = struct.Struct("<qBBBBB")
+"""What a head says of itself: retention; how many columns, decays, tallies, wide ones and extremes
+there are. Then come the columns' codes (``Q`` for distinct values) and marks, the decays' marks,
+how many windows each extreme has, and how long all this is."""
+MARK = struct.Struct("<cI")
+ROWS, COLUMN, DECAY = 0, 1, 2
+MISSING: dict[str, Number] = {"q": NULL, "d": math.nan, "?": False}
+
+EXTREMES, DISTINCTS = 1, 64
+"""First kind of the chunks that hold candidates of extremes, and last times of distinct values."""
+LAST_SEEN = struct.Struct("<qq")
+"""A value of a column of distinct ones, and the time of its last row."""
+
+
+class Since(NamedTuple):
+    """Since when something has been kept: the rows, a column of them, a decay."""
+
+    what: int
+    which: int
+    time: int
+
+
+class Head:
+    """What is remembered of one key, taken out of its state."""
+
+    __slots__ = (
+        "counts",
+        "decays",
+        "distincts",
+        "extremes",
+        "lasts",
+        "newest",
+        "rows",
+        "seq",
+        "since",
+        "state",
+        "tallies",
+        "writes",
+    )
+
+    def __init__(self, state: KeyedState, plan: Plan, rows: Rows, extremes: list[Rows]) -> None:
+        self.state = state
+        self.rows = rows
+        self.extremes = extremes
+        self.seq = 0
+        self.newest = NEVER
+        self.counts = [0] * len(plan.cursors)
+        self.tallies = [0] * len(plan.tallies)
+        self.distincts = [0] * len(plan.distincts)
+        self.lasts: list[tuple[int, Number]] = [(NEVER, 0)] * len(plan.lasts)
+        self.decays: list[tuple[int, int]] = [(0, 0)] * len(plan.decays)
+        """Landmark and total."""
+        self.since: list[Since] = []
+        self.writes: dict[int, bytes | None] = {}
+        """Chunks that change when the head is put back, beside the pages."""
+
+    def forget(self) -> None:
+        """Let go of what does not leave with the rows: the key begins anew."""
+        self.seq = 0
+        self.decays = [(0, 0)] * len(self.decays)
+        self.since = []
+
+    def chunk(self, number: int) -> bytes | None:
+        """Return a chunk as it will be."""
+        return self.writes[number] if number in self.writes else self.state.chunk(number)
+
+
+def asks(packed: bytes) -> int:
+    """Return what a packed head's plan asks for."""
+    return int(HEAD.unpack_from(packed)[2])
+
+
+def newest(packed: bytes) -> int | None:
+    """Return the time of a key's newest event; None where the layout is another."""
+    return int(HEAD.unpack_from(packed)[9]) if packed[0] == LAYOUT else None
+
+
+class Packing:
+    """How the heads of a plan are packed.
+
+    Parameters
+    ----------
+    plan
+        What is asked.
+
+    Attributes
+    ----------
+    row, head, fields
+        Layouts of a row, of what has a fixed place before the rows, and of this without ``said``.
+    said
+        What a head says of itself.
+
+    Examples
+    --------
+    >>> from state.carried import Asked
+    >>> from state.keyed import MemoryState
+    >>> packing, state = Packing(Plan([Asked("count", 10)], [], 10)), MemoryState()
+    >>> head = packing.empty(state)
+    >>> head.seq, head.newest = 7, 1_000
+    >>> packing.unpacked(state, packing.packed(head)).seq
+    7
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.row = row_layout(plan.columns)
+        self.wide = [plan.wide(tally) for tally in plan.tallies]
+        narrow = (t for t, wide in zip(plan.tallies, self.wide, strict=True) if not wide)
+        codes = "".join("q" if tally.power else "I" for tally in narrow)
+        codes += "I" * len(plan.distincts)
+        self.with_value = [self._has_value(column) for column in plan.lasts]
+        """Whether the last of each column has a value to remember, beside its time."""
+        for column, with_value in zip(plan.lasts, self.with_value, strict=True):
+            codes += "q" + (plan.columns[column or 0].code if with_value else "")
+        codes = HEAD.format + CURSOR * len(plan.cursors) + codes
+        self.candidates = [
+            struct.Struct("<q" + plan.columns[column].code) for column, _ in plan.extremes
+        ]
+        self.marks = [column.mark for column in plan.columns]
+        self.decay_marks = [
+            crc32(f"{0 if column is None else self.marks[column]} {power} {half_life}".encode())
+            for column, power, half_life in plan.decays
+        ]
+        self.said = self._said()
+        self.head = struct.Struct(f"{codes}{len(self.said)}s")
+        self.fields = struct.Struct(f"{codes}{len(self.said)}x")
+
+    def _has_value(self, column: int | None) -> bool:
+        return column is not None and self.plan.columns[column].code != "?"
+
+    def _said(self) -> bytes:
+        """Say what a head is made of, so that another plan can make sense of it."""
+        plan, columns = self.plan, range(len(self.plan.columns))
+        distinct = {column for _, column in plan.distincts}
+        lengths = map(len, (plan.columns, plan.decays, plan.tallies))
+        said = SAID.pack(plan.retention, *lengths, sum(self.wide), len(plan.extremes))
+        for i in columns:
+            code = plan.columns[i].code
+            said += MARK.pack((code.upper() if i in distinct else code).encode(), self.marks[i])
+        said += b"".join(struct.pack("<I", mark) for mark in self.decay_marks)
+        said += bytes(len(windows) for windows in plan.windows)
+        return said + struct.pack("<H", len(said))
+
+    def packed(self, head: Head) -> bytes:
+        """Pack a head; its changed pages go to the state."""
+        plan, rows = self.plan, head.rows
+        since = [each for each in head.since if self._matters(each, head.newest)]
+        flags = COLD if since else 0
+        if any(each.first for each in head.extremes):
+            flags |= PAGED
+        narrow = [t for t, wide in zip(head.tallies, self.wide, strict=True) if not wide]
+        if any(not -(1 << 63) <= total < 1 << 63 for total in narrow):
+            flags |= WIDE
+        parts: list[Any] = []
+        for cursor, count in zip(rows.cursors, head.counts, strict=True):
+            row = rows.at((cursor[0], cursor[1]))
+            parts += *cursor, NOT_YET if row is None else row[0], count
+        parts += [0] * len(narrow) if flags & WIDE else narrow
+        parts += head.distincts
+        for (time, value), with_value in zip(head.lasts, self.with_value, strict=True):
+            parts += [time, value] if with_value else [time]
+        for number, data in head.writes.items():
+            if data is None:
+                head.state.drop_chunk(number)
+            else:
+                head.state.put_chunk(number, data)
+        rows.save()
+        oldest = rows.oldest
+        packed = [
+            self.head.pack(
+                *(LAYOUT, flags, plan.asks, self.head.size, len(rows.open)),
+                *(rows.first, rows.last, rows.following, head.seq, head.newest),
+                NEVER if oldest is None else oldest,
+                *parts,
+                self.said,
+            ),
+            *(self.row.pack(*row) for row in rows.open),
+        ]
+        for landmark, total in head.decays:
+            total_bytes = integer_bytes(total)
+            packed += FADE.pack(landmark, len(total_bytes)), total_bytes
+        if flags & WIDE:
+            packed += map(pack_integer, head.tallies)
+        else:
+            pairs = zip(head.tallies, self.wide, strict=True)
+            packed += [pack_integer(total) for total, wide in pairs if wide]
+        for layout, candidates in zip(self.candidates, head.extremes, strict=True):
+            packed.append(CANDIDATES.pack(len(candidates.open)))
+            if flags & PAGED:
+                packed.append(PAGES.pack(candidates.first, candidates.last, candidates.following))
+                packed += [PLACE.pack(*cursor) for cursor in candidates.cursors]
+            packed += [layout.pack(*row) for row in candidates.open]
+            candidates.save()
+        if since:
+            packed += [SINCE.pack(*each) for each in since]
+            packed.append(bytes([len(since)]))
+        return b"".join(packed)
+
+    def empty(self, state: KeyedState) -> Head:
+        rows = Rows(self.row, 0, state, cursors=[[END, 0] for _ in self.plan.cursors])
+        extremes = [
+            Rows(layout, EXTREMES + i, state, cursors=[[END, 0] for _ in windows])
+            for i, (layout, windows) in enumerate(
+                zip(self.candidates, self.plan.windows, strict=True)
+            )
+        ]
+        return Head(state, self.plan, rows, extremes)
+
+    def unpacked(self, state: KeyedState, packed: bytes) -> Head:
+        plan = self.plan
+        _, flags, _, start, count, first, last, following, seq, newest, _, *parts = (
+            self.fields.unpack_from(packed)
+        )
+        cursors = [parts[4 * i : 4 * i + 2] for i in range(len(plan.cursors))]
+        counts = [parts[4 * i + 3] for i in range(len(plan.cursors))]
+        taken = iter(parts[4 * len(plan.cursors) :])
+        narrow = iter([next(taken) for wide in self.wide if not wide])
+        distincts = [next(taken) for _ in plan.distincts]
+        lasts = [(next(taken), next(taken) if with_value else 0) for with_value in self.with_value]
+        end = start + count * self.row.size
+        open_ = list(self.row.iter_unpack(packed[start:end]))
+        decays, end = _decays(packed, end, len(plan.decays))
+        tallies = []
+        for wide in self.wide:
+            if flags & WIDE or wide:
+                total, end = unpack_integer(packed, end)
+            else:
+                total = next(narrow)
+            tallies.append(total)
+        extremes = []
+        for i, (layout, windows) in enumerate(zip(self.candidates, plan.windows, strict=True)):
+            pages, places, rows, end = _candidates(packed, end, flags, len(windows), layout)
+            if not flags & PAGED:
+                places = [
+                    [END, sum(row[0] <= newest - window for row in rows)] for window in windows
+                ]
+            extremes.append(Rows(layout, EXTREMES + i, state, *pages, rows, places))
+        head = Head(
+            state,
+            plan,
+            Rows(self.row, 0, state, first, last, following, open_, cursors),
+            extremes,
+        )
+        head.seq, head.newest = seq, newest
+        head.counts, head.tallies, head.distincts = counts, tallies, distincts
+        head.lasts, head.decays = lasts, decays
+        head.since = since_of(packed, flags)
+        return head
+
+    def taken_apart(self, state: KeyedState, packed: bytes) -> "Taken":
+        """Take apart a head of this layout by what it says of itself."""
+        _, flags, _, start, count, first, last, _, seq, newest, _ = HEAD.unpack_from(packed)
+        (length,) = struct.unpack_from("<H", packed, start - 2)
+        end = start - 2 - length
+        retention, columns, decays, tallies, wide, extremes = SAID.unpack_from(packed, end)
+        end += SAID.size
+        marks = list(MARK.iter_unpack(packed[end : end + columns * MARK.size]))
+        end += columns * MARK.size
+        fades = struct.unpack_from(f"<{decays}I", packed, end)
+        windows = packed[end + 4 * decays : start - 2]
+        codes = [code.decode() for code, _ in marks]
+        layout = struct.Struct("<q" + "".join(codes).lower())
+        end = start + count * layout.size
+        rows = list(layout.iter_unpack(packed[start:end]))
+        chunks: dict[int, bytes | None] = {}
+        paged = list(_paged(state, 0, first, last, layout))
+        for number, page in paged:
+            chunks[number] = None
+            for i, code in enumerate(codes):
+                if code == "Q":
+                    chunks |= {seen_number(i, row[i + 1]): None for row in page}
+        totals, end = _decays(packed, end, decays)
+        for _ in range(tallies if flags & WIDE else wide):
+            _, end = unpack_integer(packed, end)
+        candidate = struct.Struct("<qq")
+        for i in range(extremes):
+            (first, last, _), _, _, end = _candidates(packed, end, flags, windows[i], candidate)
+            chunks |= {
+                number: None for number, _ in _paged(state, EXTREMES + i, first, last, candidate)
+            }
+        return Taken(
+            seq,
+            newest,
+            [row for _, page in paged for row in page] + rows,
+            chunks,
+            retention,
+            [(mark, i) for i, (_, mark) in enumerate(marks)],
+            [(mark, *total) for mark, total in zip(fades, totals, strict=True)],
+            [
+                (what, marks[i][1] if what == COLUMN else fades[i] if what == DECAY else 0, time)
+                for what, i, time in since_of(packed, flags)
+            ],
+        )
+
+    def _matters(self, since: Since, newest: int) -> bool:
+        """Whether anything still reaches back behind it."""
+        if since.what == DECAY:
+            return newest - FADED * self.plan.decays[since.which].half_life < since.time
+        return newest - self.plan.retention < since.time
+
+
+def seen_number(column: int, value: int) -> int:
+    """Return the number of the chunk where the last times of a column's values lie."""
+    return (DISTINCTS + column) << KIND_BITS | value & (1 << KIND_BITS) - 1
+
+
+def seen_in_pages(chunk: Callable[[int], bytes | None], column: int, value: int) -> int:
+    """Return the time of a value's last row that has left the head, or `NEVER`."""
+    data = chunk(seen_number(column, value))
+    return NEVER if data is None else dict(LAST_SEEN.iter_unpack(data)).get(value, NEVER)
+
+
+def integer_bytes(total: int) -> bytes:
+    """Pack an integer of any size, its length left to whoever packs it."""
+    return total.to_bytes(total.bit_length() // 8 + 1, "little", signed=True)
+
+
+class Taken(NamedTuple):
+    """A head that was written for another plan."""
+
+    seq: int
+    newest: int
+    rows: list[Row]
+    chunks: Mapping[int, bytes | None]
+    """What it leaves behind."""
+    retention: int
+    columns: list[tuple[int, int]]
+    """Mark and index."""
+    decays: list[tuple[int, int, int]]
+    """Mark, landmark and total."""
+    since: list[tuple[int, int, int]]
+    """What, its mark, since when."""
+
+
+def _decays(packed: bytes, at: int, count: int) -> tuple[list[tuple[int, int]], int]:
+    found = []
+    for _ in range(count):
+        landmark, length = FADE.unpack_from(packed, at)
+        at += FADE.size
+        found.append((landmark, int.from_bytes(packed[at : at + length], "little", signed=True)))
+        at += length
+    return found, at
+
+
+def _candidates(
+    packed: bytes, at: int, flags: int, windows: int, layout: struct.Struct
+) -> tuple[tuple[int, int, int], list[list[int]], list[Row], int]:
+    """Return the pages of an extreme's candidates, its cursors, the open rows, what lies behind."""
+    (length,) = CANDIDATES.unpack_from(packed, at)
+    at += CANDIDATES.size
+    pages: Any = (0, 0, SPACING)
+    places: list[list[int]] = []
+    if flags & PAGED:
+        pages = PAGES.unpack_from(packed, at)
+        at += PAGES.size
+        end = at + PLACE.size * windows
+        places = [list(place) for place in PLACE.iter_unpack(packed[at:end])]
+        at = end
+    end = at + length * layout.size
+    return pages, places, list(layout.iter_unpack(packed[at:end])), end
+
+
+def _paged(
+    state: KeyedState, kind: int, first: int, last: int, layout: struct.Struct
+) -> Iterator[tuple[int, list[Row]]]:
+    """Yield every page of a key's rows, with its chunk's number."""
+    while first:
+        number = kind << KIND_BITS | first
+        data = read_page(state, number)
+        yield number, list(layout.iter_unpack(data[LINKS.size :]))
+        first = 0 if first == last else LINKS.unpack_from(data)[1]
+
+
+def since_of(packed: bytes, flags: int) -> list[Since]:
+    """Return what the end of a head says of what has not been kept from the start."""
+    if not flags & COLD:
+        return []
+    begin = len(packed) - 1 - packed[-1] * SINCE.size
+    return [Since(*each) for each in SINCE.iter_unpack(packed[begin:-1])]

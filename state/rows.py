@@ -1,0 +1,350 @@
+"""A key's rows in time order: the newest in its head, the older ones in linked pages.
+
+When the head holds `OPEN_MAX` rows, the oldest `PAGE` of them move to a page of their own. A
+*cursor* is a place that only moves on: where a window begins. To move it touches one page, however
+many there are; so does to add a row. A late row goes back page by page to where it belongs.
+"""
+
+import struct
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from state.errors import StateError
+from state.keyed import KeyedState
+
+OPEN_MAX, PAGE = 128, 64
+"""An entity of 100 events never leaves its head, and no head has more than 8 KB of a few columns:
+both engines pay by a head's bytes."""
+SPACING = 16
+"""Between the numbers of two pages, so that one that late rows make too long can be cut in two."""
+END = (1 << 32) - 1
+"""What stands for a page's number where the rows are those in the head: they come behind all."""
+LINKS = struct.Struct("<II")
+"""A page begins with the number of the one before it, and of the one behind."""
+KIND_BITS = 56
+"""A chunk's number is its kind, and below it these bits."""
+
+Row = tuple[Any, ...]
+"""Its time, and a value each column."""
+Place = tuple[int, int]
+"""A page and an index in it, in an order that is that of the rows."""
+
+
+class _Page:
+    __slots__ = ("before", "behind", "rows")
+
+    def __init__(self, before: int, behind: int, rows: list[Row]) -> None:
+        self.before = before
+        self.behind = behind
+        self.rows = rows
+
+
+class Rows:
+    """The rows of one key, taken out of its state; `save` puts back the pages that changed.
+
+    Parameters
+    ----------
+    layout
+        Of a row, its time first.
+    kind
+        Of the chunks that hold the pages.
+    state
+        Of the key.
+    first, last, following
+        Number of the first page, 0 where there is none; of the last; of the one to come.
+    rows
+        Those in the head.
+    cursors
+        A place each, as ``[page, index]``.
+
+    Examples
+    --------
+    >>> from state.keyed import MemoryState
+    >>> rows = Rows(struct.Struct("<qq"), 0, MemoryState(), cursors=[[END, 0]])
+    >>> for time in range(200):
+    ...     rows.append((time, time * time))
+    >>> _ = rows.spill()
+    >>> len(rows.open), rows.cursors
+    (136, [[16, 0]])
+    >>> sum(row[1] for row in rows.pass_by(0, lambda row: row[0] <= 99))
+    328350
+    >>> rows.cursors, rows.at((END, 0))
+    ([[4294967295, 36]], (64, 4096))
+    """
+
+    __slots__ = (
+        "_changed",
+        "_kind",
+        "_layout",
+        "_pages",
+        "_state",
+        "cursors",
+        "first",
+        "following",
+        "last",
+        "open",
+    )
+
+    def __init__(
+        self,
+        layout: struct.Struct,
+        kind: int,
+        state: KeyedState,
+        first: int = 0,
+        last: int = 0,
+        following: int = SPACING,
+        rows: list[Row] | None = None,
+        cursors: list[list[int]] | None = None,
+    ) -> None:
+        self._layout = layout
+        self._kind = kind << KIND_BITS
+        self._state = state
+        self._pages: dict[int, _Page] = {}
+        self._changed: dict[int, _Page | None] = {}
+        self.first = first
+        self.last = last
+        self.following = following
+        self.open = [] if rows is None else rows
+        self.cursors = [] if cursors is None else cursors
+
+    def _page(self, number: int) -> _Page:
+        page = self._pages.get(number)
+        if page is None:
+            data = read_page(self._state, self._kind | number)
+            rows = list(self._layout.iter_unpack(data[LINKS.size :]))
+            before, behind = LINKS.unpack_from(data)
+            page = self._pages[number] = _Page(before, behind, rows)
+        return page
+
+    def _of(self, number: int) -> list[Row]:
+        return self.open if number == END else self._page(number).rows
+
+    def _behind(self, number: int) -> int:
+        return END if number == self.last else self._page(number).behind
+
+    def _before(self, number: int) -> int:
+        """Return the number of the page before one, 0 where there is none."""
+        if number == END:
+            return self.last
+        return 0 if number == self.first else self._page(number).before
+
+    def _change(self, number: int, page: _Page) -> None:
+        self._pages[number] = self._changed[number] = page
+
+    def at(self, place: Place) -> Row | None:
+        """Return the row at a place, or None behind the last."""
+        rows = self._of(place[0])
+        return rows[place[1]] if place[1] < len(rows) else None
+
+    def append(self, row: Row) -> None:
+        """Add a row that is not older than any other."""
+        self.open.append(row)
+
+    def pop(self) -> None:
+        """Take the newest row out; cursors that were behind it are where it was."""
+        if not self.open:
+            number = self.last
+            page = self._page(number)
+            self.last = self._before(number)
+            self.first = self.first if self.last else 0
+            self.following = number
+            self.open = page.rows
+            self._changed[number] = None
+            self._pages.pop(number)
+            for cursor in self.cursors:
+                if cursor[0] == END:
+                    cursor[1] = len(self.open)
+                elif cursor[0] == number:
+                    cursor[0] = END
+        self.open.pop()
+        for cursor in self.cursors:
+            if cursor[0] == END:
+                cursor[1] = min(cursor[1], len(self.open))
+
+    @property
+    def newest(self) -> Row | None:
+        """The last row."""
+        if self.open:
+            return self.open[-1]
+        return self._page(self.last).rows[-1] if self.last else None
+
+    def pass_by(self, cursor: int, gone: Callable[[Row], bool]) -> Iterator[Row]:
+        """Move a cursor on past the rows that are gone, and yield them."""
+        place = self.cursors[cursor]
+        while True:
+            row = self.at((place[0], place[1]))
+            if row is None or not gone(row):
+                return
+            place[1] += 1
+            self._settle(place)
+            yield row
+
+    def skip(self, cursor: int, until: int) -> None:
+        """Move a cursor on past the rows of a time and before."""
+        for _ in self.pass_by(cursor, lambda row: row[0] <= until):
+            pass
+
+    def _settle(self, place: list[int]) -> None:
+        """A place behind the last row of a page is that of the first row of the next."""
+        while place[0] != END and place[1] >= len(self._page(place[0]).rows):
+            place[:] = self._behind(place[0]), 0
+
+    def forth(self, place: Place) -> Iterator[Row]:
+        """Yield the rows from a place on."""
+        number, index = place
+        while True:
+            yield from self._of(number)[index:]
+            if number == END:
+                return
+            number, index = self._behind(number), 0
+
+    def back(self, place: Place) -> Iterator[tuple[Place, Row]]:
+        """Yield the rows before a place, the newest first, each with its own place."""
+        number, index = place
+        while True:
+            rows = self._of(number)
+            for i in range(min(index, len(rows)) - 1, -1, -1):
+                yield (number, i), rows[i]
+            number = self._before(number)
+            if not number:
+                return
+            index = len(self._page(number).rows)
+
+    @property
+    def end(self) -> Place:
+        """The place behind the newest row."""
+        return END, len(self.open)
+
+    def insert(self, row: Row, counts: Callable[[int], bool]) -> int:
+        """Add a row where its time belongs, behind those of the same time; return its page.
+
+        Parameters
+        ----------
+        row
+            The row.
+        counts
+            Whether the row is one that a cursor must not have passed.
+        """
+        number = END
+        while number != self.first and self._before(number):
+            rows = self._of(number)
+            if rows and rows[0][0] <= row[0]:
+                break
+            number = self._before(number)
+        rows = self._of(number)
+        index = bisect_right(rows, row[0], key=lambda each: each[0])
+        rows.insert(index, row)
+        for i, cursor in enumerate(self.cursors):
+            if tuple(cursor) < (number, index):
+                continue
+            if counts(i):
+                cursor[:] = number, index
+            elif cursor[0] == number:
+                cursor[1] += 1
+        if number != END:
+            self._change(number, self._page(number))
+            if len(rows) > OPEN_MAX:
+                self._cut(number)
+        return number
+
+    def _cut(self, number: int) -> None:
+        """Make two pages of one, if there is a number between it and the next."""
+        page = self._page(number)
+        between = (number + page.behind) // 2
+        if between == number:
+            return
+        rows, page.rows = page.rows[PAGE:], page.rows[:PAGE]
+        self._change(between, _Page(number, page.behind, rows))
+        if number == self.last:
+            self.last = between
+        else:
+            after = self._page(page.behind)
+            after.before = between
+            self._change(page.behind, after)
+        page.behind = between
+        for cursor in self.cursors:
+            if cursor[0] == number and cursor[1] >= PAGE:
+                cursor[:] = between, cursor[1] - PAGE
+
+    def spill(self) -> list[Row]:
+        """Move the oldest rows of the head to a page, if it is full; return them."""
+        if len(self.open) < OPEN_MAX:
+            return []
+        number = self.following
+        rows = self.open[:PAGE]
+        self._change(number, _Page(self.last, number + SPACING, rows))
+        self.open = self.open[PAGE:]
+        for cursor in self.cursors:
+            if cursor[0] != END:
+                continue
+            if cursor[1] < PAGE:
+                cursor[0] = number
+            else:
+                cursor[1] -= PAGE
+        self.first = self.first or number
+        self.last, self.following = number, number + SPACING
+        return rows
+
+    def forget(self, until: int) -> list[Row]:
+        """Drop the rows of a time and before; while there are pages, whole pages of them.
+
+        Returns
+        -------
+        list
+            The rows of the dropped pages.
+        """
+        dropped: list[Row] = []
+        while self.first and self._page(self.first).rows[-1][0] <= until:
+            number = self.first
+            dropped += self._page(number).rows
+            behind = self._behind(number)
+            for cursor in self.cursors:
+                if cursor[0] == number:
+                    cursor[:] = behind, 0
+            self.first = 0 if behind == END else behind
+            self.last = self.last if self.first else 0
+            self._changed[number] = None
+            self._pages.pop(number)
+        if not self.first and self.open and self.open[0][0] <= until:
+            gone = bisect_right(self.open, until, key=lambda row: row[0])
+            self.open = self.open[gone:]
+            for cursor in self.cursors:
+                cursor[1] = max(cursor[1] - gone, 0)
+        return dropped
+
+    @property
+    def oldest(self) -> int | None:
+        """Up to what time has to be forgotten for anything to be dropped."""
+        if self.first:
+            time: int = self._page(self.first).rows[-1][0]
+            return time
+        return self.open[0][0] if self.open else None
+
+    def save(self) -> None:
+        """Write the pages that changed."""
+        for number, page in self._changed.items():
+            if page is None:
+                self._state.drop_chunk(self._kind | number)
+            else:
+                packed = [self._layout.pack(*row) for row in page.rows]
+                links = LINKS.pack(page.before, page.behind)
+                self._state.put_chunk(self._kind | number, links + b"".join(packed))
+        self._changed.clear()
+
+
+def read_page(state: KeyedState, number: int) -> bytes:
+    """Return a page as it is stored.
+
+    Raises
+    ------
+    StateError
+        There is none of this number.
+    """
+    data = state.chunk(number)
+    if data is None:
+        raise StateError(
+            f"page {number} of a key's rows is missing: the state is damaged; restore it from a "
+            "checkpoint or a copy"
+        )
+    return data
