@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines import jobs
+from pipelines.against import Effect, changes
 from pipelines.errors import FlinkError
 from pipelines.flink import MAX_PARALLELISM, SAVEPOINTS, Submitter, latest_checkpoint, submitting
 from pipelines.flink_program import Program, Submitted, home_of, program, submitted
@@ -14,8 +15,6 @@ from pipelines.flink_rest import ENDED, LOOK_S, Rest, cause_of
 from pipelines.flink_uids import stateful
 from pipelines.package import pack, unpack
 from pipelines.pipeline import Pipeline, load
-from pipelines.probe import try_state
-from state.errors import StateError
 
 COME_UP_S = 120.0
 """How long a job may take to run and to complete a checkpoint, unless told otherwise."""
@@ -275,12 +274,12 @@ def conflicts(
                 f"{stream} would be read from '{new.topics[stream]}' at the offsets of '{topic}': "
                 "put the topic back, or start anew with an empty --state"
             )
-    for entity in pipeline.entities:
-        if entity in former.entities and new.job.name == jobs.SCORE_JOB:
-            try:
-                try_state(former, pipeline, entity)
-            except StateError as error:
-                faults.append(f"entity '{entity}': {error}")
+    if new.job.name == jobs.SCORE_JOB:
+        faults += [
+            f"{change.what}: {change.says}"
+            for change in changes(former, pipeline)
+            if change.effect is Effect.REFUSED
+        ]
     return faults
 
 

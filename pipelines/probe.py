@@ -28,15 +28,20 @@ def written(pipeline: Pipeline, entity: str, events: int) -> MemoryState:
     return state
 
 
-def try_state(former: Pipeline, pipeline: Pipeline, entity: str) -> None:
-    """Let the windows of an entity read what a former pipeline's wrote.
+def cold(former: Pipeline, pipeline: Pipeline, entity: str) -> list[str]:
+    """Return the features of an entity that are cold over the state that a former pipeline wrote.
 
     Raises
     ------
     StateError
-        They refuse it.
+        It cannot be read.
     """
-    windows(pipeline, entity)(_nothing(longest(former, entity)), written(former, entity, 1))
+    old, state = windows(former, entity), MemoryState()
+    far = longest(former, entity) + former.spec.events.allowed_lateness + 2
+    for at in (0, far // 2, far):  # so that something has been forgotten
+        old(_nothing(at), state)
+    new = windows(pipeline, entity)
+    return [new.names[i] for i in new(_nothing(far), state).cold]
 
 
 def _nothing(at: int) -> Event:

@@ -1,5 +1,6 @@
 """The embedded engine: whatever stops it, what comes out is what an uninterrupted run makes."""
 
+import json
 import subprocess
 import sys
 import threading
@@ -17,7 +18,7 @@ from pipelines.embedded import BATCH, Output, Runner, paced, run_files, run_kafk
 from pipelines.errors import FileError, KafkaError
 from pipelines.files import AvroFile
 from pipelines.job import Hop, Job
-from pipelines.pipeline import Pipeline
+from pipelines.pipeline import Pipeline, load
 from pipelines.streams import EVENTS, definition
 from state.errors import StateError
 from state.keyed import KeyedState
@@ -376,3 +377,43 @@ def test_outputs_are_containers_of_their_schema(whole: Blocks, tmp_path: Path) -
         schema = fastavro.block_reader(container).writer_schema
     assert isinstance(schema, dict) and schema["name"] == "verdict.Decision"
     assert whole["decisions"]
+
+
+def test_a_silent_entity_is_deleted_and_begins_anew(tiny: Path) -> None:
+    """The longest window and a day pass; then twice that, and whoever is silent is gone."""
+    pipeline = load(tiny / "pipeline.yaml")
+    day = 86_400_000
+    cards = [(0, "idle"), (1, "late"), *((n * day // 10, "busy") for n in range(1, 26))]
+    lines = [
+        json.dumps({"id": f"e{i}", "time": at, "card_id": card, "amount": 1})
+        for i, (at, card) in enumerate([*cards, (2 * day, "late"), (3 * day, "idle")])
+    ]
+    folder = tiny / "state"
+
+    def decided() -> list[tuple[str, int]]:
+        run_files(
+            [jobs.score(pipeline)],
+            [tiny / "events.jsonl"],
+            pipeline.schema,
+            pipeline.topics,
+            folder,
+            tiny / "out",
+            pace=lambda _: 5,  # events between two commits
+        )
+        with (tiny / "out/decisions.avro").open("rb") as file:
+            hops = [dict(decision)["hops"][0] for decision in fastavro.reader(file)]  # type: ignore[call-overload]
+        return [(hop["key"], hop["hop_seq"]) for hop in hops]
+
+    def kept() -> set[bytes]:
+        store = RocksStore(folder)
+        found = {key.rpartition(b"\0")[2] for key, _ in store.items(b"h") if key[:1] == b"h"}
+        store.close()
+        return found
+
+    (tiny / "events.jsonl").write_text("".join(f"{line}\n" for line in lines[:27]))
+    assert decided()[-1] == ("busy", 25)
+    assert kept() == {b"busy"}
+    (tiny / "events.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    found = decided()
+    assert found[-2:] == [("late", 1), ("idle", 1)]  # forgotten, deleted or not
+    assert kept() == {b"late", b"idle", b"busy"}

@@ -84,3 +84,33 @@ def test_a_file_in_the_folders_place_is_refused(tmp_path: Path) -> None:
     file.write_text("not a folder")
     with pytest.raises(StateError, match="cannot be opened"):
         RocksStore(file)
+
+
+def test_a_sweep_goes_round_and_takes_a_keys_chunks_and_no_others(tmp_path: Path) -> None:
+    store = RocksStore(tmp_path)
+    state, other = store.keyed("customer"), store.keyed("customers")
+    for hop in (state, other):
+        for key in (b"c1", b"c10", b"c1" + bytes(8), b"c2"):
+            hop.key = key
+            hop.put(b"old" if key == b"c1" else b"new")
+            for number in (0, 3, (1 << 64) - 1):
+                hop.put_chunk(number, key)
+    store.commit({})
+    looked: list[bytes] = []
+
+    def forgotten(head: bytes) -> bool:
+        looked.append(head)
+        return head == b"old"
+
+    assert [state.sweep(forgotten, most=3) for _ in range(3)] == [1, 0, 1]
+    assert len(looked) == 3 + 1 + 3  # the third begins anew: nothing was committed
+    store.commit({})
+    assert state.sweep(forgotten, most=100) == 0
+    for hop in (state, other):
+        for key in (b"c1", b"c10", b"c1" + bytes(8), b"c2"):
+            hop.key = key
+            gone = hop is state and key == b"c1"
+            assert hop.get() == (None if gone else b"old" if key == b"c1" else b"new")
+            for number in (0, 3, (1 << 64) - 1):
+                assert hop.chunk(number) == (None if gone else key)
+    store.close()

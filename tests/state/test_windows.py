@@ -314,6 +314,26 @@ def test_nothing_is_kept_that_no_window_can_see() -> None:
     assert len(pair.quick.head or b"") < len(first.head or b"") + 100
 
 
+def test_a_key_that_was_silent_for_long_begins_anew() -> None:
+    day = 86_400_000
+    asked = [Asked("count", 1_000), Asked("count", day // 1_000, decayed=True)]
+    counts, state, windows_ = (
+        Aggregates(asked, [], 1_000),
+        MemoryState(),
+        Windows(Plan(asked, [], 1_000)),
+    )
+    general = MemoryState()
+    steps = [0, 1, day, 2 * day - 1, 3 * day - 1, 3 * day - 1 + 5 * day, 20 * day]
+    found = [counts.update(state, at, []) for at in steps]
+    assert [each.seq for each in found] == [1, 2, 3, 4, 1, 1, 1]
+    assert found[-1].values == [1.0, 1.0]
+    assert [windows_.update(general, at, []) for at in steps] == found
+    # As if its state had been deleted.
+    fresh = MemoryState()
+    counts.update(fresh, 20 * day, [])
+    assert fresh.head == state.head
+
+
 def test_a_log_that_keeps_nothing_goes_on() -> None:
     nothing, state = Aggregates([], [], 0), MemoryState()
     assert [nothing.update(state, at, []).late for at in (5, 6, 3, 6)] == [
