@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines import cli_dlq, cli_flink, cli_read, jobs, logs
+from pipelines import cli_bootstrap, cli_dlq, cli_flink, cli_read, jobs, logs
 from pipelines.against import Change, Effect, changes
 from pipelines.errors import FlinkError, KafkaError, SpecError
 from pipelines.job import Job
@@ -372,7 +372,13 @@ def topics_create(
 
 
 app.add_typer(cli_dlq.app, name="dlq")
-for command in (cli_read.tail, cli_read.repeats, cli_flink.upgrade, cli_flink.plan):
+for command in (
+    cli_bootstrap.bootstrap,
+    cli_read.tail,
+    cli_read.repeats,
+    cli_flink.upgrade,
+    cli_flink.plan,
+):
     app.command()(command)
 
 

@@ -1,0 +1,163 @@
+"""State made from history: a pipeline's job reads its topic from the start, and puts out nothing.
+
+So a feature that looks back 30 days is right at its first decision. The job that decides goes on
+meanwhile. When the new state has caught up, that job is stopped; the new one reads silently up to
+the very record at which the old one ended, and decides from there.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from operators.message import Message
+from pipelines import jobs
+from pipelines.broker import KafkaBroker, topics_of
+from pipelines.embedded import Output, run_kafka
+from pipelines.errors import KafkaError
+from pipelines.job import Stop
+from pipelines.kafka import clients
+from pipelines.pipeline import Pipeline
+from state.rocks import RocksStore
+
+
+class Silent:
+    """A broker that reads, up to some offsets, and writes nothing.
+
+    Parameters
+    ----------
+    broker
+        What reads.
+    until
+        ``topic/partition`` -> the first offset that is not read; None reads to the topics' end.
+    tell
+        Called with each batch of records.
+    """
+
+    def __init__(
+        self,
+        broker: KafkaBroker,
+        until: Mapping[str, int] | None,
+        tell: Callable[[Sequence[Message]], None] | None = None,
+    ) -> None:
+        self._broker = broker
+        self._until = until
+        self._tell = tell
+        self._past: set[str] = set()
+        """Partitions of which a record behind the last one has come."""
+
+    def poll(self, most: int, timeout: float) -> list[Message]:
+        found = self._broker.poll(most, timeout)
+        if self._until is not None:
+            found = [message for message in found if self._is_before(message, self._until)]
+        if self._tell is not None and found:
+            self._tell(found)
+        return found
+
+    def _is_before(self, message: Message, until: Mapping[str, int]) -> bool:
+        partition = f"{message.topic}/{message.partition}"
+        if message.offset < until.get(partition, 0):
+            return True
+        self._past.add(partition)
+        return False
+
+    def send(self, output: Output) -> None:
+        """Decide nothing: another job does."""
+
+    def flush(self) -> None:
+        """There is nothing to wait for."""
+
+    def at_end(self, offsets: Mapping[str, int]) -> bool:
+        if self._until is None or self._broker.at_end(offsets):
+            return self._broker.at_end(offsets)
+        return all(
+            offsets.get(partition, 0) >= end or partition in self._past
+            for partition, end in self._until.items()
+        )
+
+    def lags(self, offsets: Mapping[str, int]) -> dict[tuple[str, int], int]:
+        return self._broker.lags(offsets)
+
+    def close(self) -> None:
+        self._broker.close()
+
+
+def bootstrap(
+    pipeline: Pipeline,
+    folder: Path,
+    *,
+    stop: Stop,
+    until: Mapping[str, int] | None = None,
+    tell: Callable[[Sequence[Message]], None] | None = None,
+) -> int:
+    """Read a pipeline's events into its state, and decide none of them.
+
+    What was read before is not read again, so a second call catches up.
+
+    Parameters
+    ----------
+    pipeline
+        Of events in a topic.
+    folder
+        Of the pipelines' states, as `verdict run --state` takes it.
+    stop
+        Ends it after the batch at hand.
+    until
+        As `decided` returns it; None for the topics' end.
+    tell
+        Called with each batch of records.
+
+    Returns
+    -------
+    int
+        Records read.
+
+    Raises
+    ------
+    KafkaError
+        The state has decided events itself, or read further than ``until``; or as the broker does.
+    """
+    job = jobs.score(pipeline)
+    settings = clients(pipeline.spec.settings, pipeline.path.parent)
+    inputs = topics_of(job.inputs, pipeline.topics)
+    kept = home(pipeline, folder)
+
+    def opened(offsets: Mapping[str, int]) -> Silent:
+        for partition, end in (until or {}).items():
+            if offsets.get(partition, 0) > end:
+                raise KafkaError(
+                    f"{kept} has read {partition} up to {offsets[partition]}, the job that decides "
+                    f"only up to {end}: what lies between would be decided by nobody. Let that job "
+                    "decide it (verdict run --bounded), then say this again"
+                )
+        return Silent(KafkaBroker(settings, inputs, {}, offsets), until, tell)
+
+    return run_kafka(job, opened, kept, stop=stop, bounded=True)
+
+
+def decided(pipeline: Pipeline, folder: Path) -> dict[str, int]:
+    """Return up to where the ``score`` job of a pipeline has decided: topic/partition -> offset.
+
+    Raises
+    ------
+    StateError
+        The job still runs: it holds the folder.
+    KafkaError
+        There is no state of it.
+    """
+    kept = home(pipeline, folder)
+    if not kept.is_dir():
+        raise KafkaError(
+            f"there is no state of {pipeline.spec.pipeline}'s {jobs.SCORE_JOB} in {folder}: name "
+            "the folder that it runs with (settings.state, or --state)"
+        )
+    store = RocksStore(kept)
+    try:
+        offsets: dict[str, int] = json.loads(store.meta("offsets") or b"{}")
+        return offsets
+    finally:
+        store.close()
+
+
+def home(pipeline: Pipeline, folder: Path) -> Path:
+    """Return where the embedded engine keeps the state of a pipeline's ``score`` job."""
+    return folder / pipeline.spec.pipeline / jobs.SCORE_JOB

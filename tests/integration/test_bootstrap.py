@@ -1,0 +1,173 @@
+"""A feature that looks back 30 days is added to a running pipeline, and is right at once."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+
+from operators.message import Message
+from pipelines import bootstrap, jobs
+from pipelines.broker import KafkaBroker, topics_of
+from pipelines.embedded import Runner, run_kafka
+from pipelines.errors import KafkaError
+from pipelines.kafka import clients, create_topics
+from pipelines.local import LocalKafka
+from pipelines.pipeline import Pipeline, load
+from pipelines.streams import EVENTS, stream_decoder
+from state.errors import StateError
+from state.rocks import RocksStore
+
+sys.path.insert(0, str(Path(__file__).parent))
+from flink_topics import Reader
+
+INIT = Path(__file__).parents[2] / "pipelines" / "resources" / "init"
+DAY_MS = 86_400_000
+START = 1_700_000_000_000
+PARTITIONS = 2
+FEATURE = "  card_sum_30d: {sum: amount, over: 30d, by: card}\n"
+
+
+class Never:
+    """Goes on to the end."""
+
+    def is_set(self) -> bool:
+        return False
+
+
+class Cards:
+    """The pipeline of `verdict init` over a topic of two partitions, without and with a feature."""
+
+    def __init__(self, kafka: LocalKafka, folder: Path, name: str) -> None:
+        self.kafka, self.folder, self.sent = kafka, folder, 0
+        text = (INIT / "pipeline.yaml").read_text()
+        text = text.replace("files: [events.jsonl]", f"topic: {name}")
+        text += f"topics: {{decisions: {name}-decisions, dead-letters: {name}-dead}}\n"
+        for file in ("event.avsc", "model"):
+            (folder / file).symlink_to(INIT / file)
+        assert "features:\n" in text
+        (folder / "old.yaml").write_text(text)
+        (folder / "new.yaml").write_text(text.replace("features:\n", f"features:\n{FEATURE}"))
+        self.old, self.new = load(folder / "old.yaml"), load(folder / "new.yaml")
+        self.clients = clients(self.old.spec.settings)
+        create_topics(self.clients, [name], partitions=PARTITIONS)
+        create_topics(self.clients, [f"{name}-decisions", f"{name}-dead"])
+        self.name = name
+        self.log: list[Message] = []
+
+    def send(self, count: int) -> None:
+        """An event each tenth of a day, of five cards by turns; a partition for each card."""
+        producer = Producer({"bootstrap.servers": self.kafka.bootstrap})
+        for _ in range(count):
+            number = self.sent
+            event = {
+                "id": f"e{number}",
+                "time": START + number * DAY_MS // 10,
+                "card_id": f"c{number % 5}",
+                "amount": number + 0.25,
+            }
+            value = json.dumps(event).encode()
+            partition = number % 5 % PARTITIONS
+            producer.produce(self.name, value, partition=partition, timestamp=event["time"] + 1)
+            self.log.append(Message(EVENTS, None, value, self.name, 0, number, -1))
+            self.sent += 1
+        assert producer.flush(10) == 0
+
+    def run(self, pipeline: Pipeline, state: str) -> None:
+        """Decide what there is, as `verdict run --bounded` does."""
+        job = jobs.score(pipeline)
+        inputs, outputs = (
+            topics_of(job.inputs, pipeline.topics),
+            topics_of(job.outputs, pipeline.topics),
+        )
+        run_kafka(
+            job,
+            lambda offsets: KafkaBroker(self.clients, inputs, outputs, offsets),
+            bootstrap.home(pipeline, self.folder / state),
+            stop=Never(),
+            bounded=True,
+        )
+
+    def decisions(self) -> list[dict[str, Any]]:
+        decode = stream_decoder("decisions", self.old.spec.settings)
+        records = Reader(self.kafka.bootstrap, f"{self.name}-decisions").read()
+        return [decode(record.value or b"") for record in records]
+
+    def replayed(self) -> dict[str, float]:
+        """What the feature is for each event over all of them."""
+        store = RocksStore(self.folder / "replay")
+        runner = Runner(jobs.score(self.new), store)
+        decode = stream_decoder("decisions", self.new.spec.settings)
+        found = {}
+        for message in self.log:
+            for output in runner(message):
+                decision = decode(output.value)
+                found[decision["event_id"]] = decision["features"]["card_sum_30d"]
+        store.close()
+        return found
+
+
+@pytest.fixture
+def cards(
+    kafka: LocalKafka, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: Any
+) -> Iterator[Cards]:
+    monkeypatch.setenv("VERDICT_BOOTSTRAP", kafka.bootstrap)
+    return Cards(kafka, tmp_path, request.node.name.replace("_", "-")[:60])
+
+
+def test_the_first_live_decision_is_what_a_replay_gives(cards: Cards) -> None:
+    cards.send(400)
+    cards.run(cards.old, "old")
+    assert bootstrap.bootstrap(cards.new, cards.folder / "new", stop=Never()) == 400
+    cards.send(50)  # the old one goes on meanwhile
+    cards.run(cards.old, "old")
+    cards.send(30)  # what it has not seen when it is stopped
+    ends = bootstrap.decided(cards.old, cards.folder / "old")
+    assert sum(ends.values()) == 450
+    count = bootstrap.bootstrap(cards.new, cards.folder / "new", stop=Never(), until=ends)
+    assert count == 50
+    assert bootstrap.decided(cards.new, cards.folder / "new") == ends
+    assert len(cards.decisions()) == 450
+    cards.run(cards.new, "new")
+    cards.send(20)
+    cards.run(cards.new, "new")
+
+    decisions = cards.decisions()
+    ids = [decision["event_id"] for decision in decisions]
+    assert sorted(ids) == sorted(f"e{number}" for number in range(500))  # none lost, none twice
+    first = decisions[450:]
+    replayed = cards.replayed()
+    assert [d["features"]["card_sum_30d"] for d in first] == [
+        replayed[d["event_id"]] for d in first
+    ]
+    assert all(decision["hops"][0]["cold"] == [] for decision in first)
+
+
+def test_without_it_the_feature_says_that_it_is_cold(cards: Cards) -> None:
+    cards.send(400)
+    cards.run(cards.old, "old")
+    cards.send(5)
+    cards.run(cards.new, "old")
+    last = cards.decisions()[-5:]
+    assert [decision["hops"][0]["cold"] for decision in last] == [["card_sum_30d"]] * 5
+    replayed = cards.replayed()
+    assert all(d["features"]["card_sum_30d"] < replayed[d["event_id"]] for d in last)
+
+
+def test_what_would_be_decided_by_nobody_is_refused(cards: Cards) -> None:
+    cards.send(20)
+    cards.run(cards.old, "old")
+    ends = bootstrap.decided(cards.old, cards.folder / "old")
+    cards.send(20)
+    bootstrap.bootstrap(cards.new, cards.folder / "new", stop=Never())
+    with pytest.raises(KafkaError, match="what lies between would be decided by nobody"):
+        bootstrap.bootstrap(cards.new, cards.folder / "new", stop=Never(), until=ends)
+    with pytest.raises(KafkaError, match="there is no state of my-pipeline's score in"):
+        bootstrap.decided(cards.old, cards.folder / "other")
+    store = RocksStore(bootstrap.home(cards.old, cards.folder / "old"))
+    with pytest.raises(StateError, match="in use by another process"):
+        bootstrap.decided(cards.old, cards.folder / "old")
+    store.close()
