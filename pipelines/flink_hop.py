@@ -289,7 +289,6 @@ def _garbage_after(milliseconds: int) -> StateTtlConfig:
         .set_state_visibility(StateTtlConfig.StateVisibility.ReturnExpiredIfNotCleanedUp)
         # Without the second, which nothing uses, PyFlink asks a gateway that is not here.
         .cleanup_in_rocksdb_compact_filter(1_000, True)
-        .cleanup_full_snapshot()  # savepoints leave it out
         .build()
     )
 

@@ -124,20 +124,23 @@ def test_what_is_not_written_any_more_is_collected(
     job = flink_jobs.counting()
     hops = tuple(replace(hop, keeps=keeps_ms) for hop in job.hops)
     program = Program(replace(job, hops=hops), topics.names, settings)
-    job_id = client.prepare(program)()
+    job_id = client.prepare(program.job, program.topics, program.settings)()
     come_up(rest, job_id)
     topics.send("events", [(b"idle", b"1"), (b"busy", b"1")])
     until(lambda: len(counts(topics, UNCOMMITTED)) == 2)
     written = time.monotonic()
+    rest.checkpoint(job_id)
     until(lambda: time.monotonic() > written + keeps_ms / 1000)
-    topics.send("events", [(b"busy", b"2")])
-    until(lambda: len(counts(topics, UNCOMMITTED)) == 3)
+    for number in range(2, 10):  # each checkpoint makes a file, and four of them a compaction
+        topics.send("events", [(b"busy", b"%d" % number)])
+        until(lambda number=number: len(counts(topics, UNCOMMITTED)) == number + 1)
+        rest.checkpoint(job_id)
     # From a savepoint, for the process that counted has the heads in memory.
     job_id = exchange(client, rest, job_id, program, program).job_id
-    topics.send("events", [(b"idle", b"2"), (b"busy", b"3")])
-    until(lambda: len(counts(topics, UNCOMMITTED)) == 5)
+    topics.send("events", [(b"idle", b"2"), (b"busy", b"10")])
+    until(lambda: len(counts(topics, UNCOMMITTED)) == 12)
     assert sorted(counts(topics, UNCOMMITTED))[-2:] == [(b"idle", 1, b"1"), (b"idle", 1, b"2")]
-    assert (b"busy", 3, b"3") in counts(topics, UNCOMMITTED)
+    assert (b"busy", 10, b"10") in counts(topics, UNCOMMITTED)
     rest.cancel(job_id)
 
 
