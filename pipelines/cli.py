@@ -12,8 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines import cli_dlq, cli_flink, cli_read, jobs, logs
-from pipelines.errors import FlinkError, SpecError
+from pipelines import cli_dlq, cli_flink, cli_read, cli_test, jobs, logs
+from pipelines.errors import FlinkError, SpecError, UntestableError
 from pipelines.job import Job
 from pipelines.pipeline import Pipeline, check_models, load
 from pipelines.terminal import AsJson, PipelineFile, err, file_of, out, stop_on_signals
@@ -66,7 +66,7 @@ def _options(
 def init(
     folder: Annotated[Path, typer.Argument(help="Of the new pipeline; must not exist yet.")],
 ) -> None:
-    """Make the smallest pipeline that works: YAML, schema, ten events, a tiny model, a test.
+    """Make the smallest pipeline that works: YAML, schema, ten events, a tiny model, tests.
 
     Next: `verdict check FOLDER`, then `verdict run FOLDER`.
     """
@@ -81,8 +81,8 @@ def init(
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(file.read_bytes())
     out.print(f"Made {folder}. Next:")
-    for command in (f"check {folder}", f"run {folder}", f"tail {folder} decisions"):
-        out.print(f"  verdict {command}")
+    for command in ("check {}", "test {}", "run {}", "tail {} decisions"):
+        out.print(f"  verdict {command.format(folder)}")
 
 
 @app.command()
@@ -334,10 +334,13 @@ def topics_create(
 app.add_typer(cli_dlq.app, name="dlq")
 for command in (cli_read.tail, cli_read.repeats, cli_flink.upgrade, cli_flink.plan):
     app.command()(command)
+app.command("test")(cli_test.run)
 
 
 def guarded(command: Callable[[], Any]) -> int:
     """Run a command; an error of verdict is a message and exit code 1, no stack trace.
+
+    Tests that cannot be run are 2: 1 says that they failed.
 
     A mistyped option or an interrupt is typer's: it exits by itself, with 2 or 130.
     """
@@ -353,7 +356,7 @@ def guarded(command: Callable[[], Any]) -> int:
             if isinstance(error, FlinkError) and error.details:
                 err.print(error.details, markup=False, highlight=False)
         err.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
-        return 1
+        return 2 if isinstance(error, UntestableError) else 1
     return 0
 
 
