@@ -54,6 +54,9 @@ def _run(pipeline: Path | None, file: Path | None, name: str | None, as_json: bo
 
     named = None if pipeline is None else file_of(pipeline)
     path = file or (Path(FILE) if named is None else named.parent / FILE)
+    if file is None and not path.exists():
+        hint = "write tests there (docs/tutorial.md shows how), or name their file with --file"
+        raise SpecError([f"{path}: there is no such file: {hint}"])
     tests = read(path)
     loaded = load(named or tests.pipeline)
     cases = tests.cases(loaded)

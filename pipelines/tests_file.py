@@ -34,7 +34,7 @@ class FeatureValue(Model):
     value: Default
     """The number; ``null`` for a feature that has no value."""
     tolerance: float | None = Field(default=None, ge=0)
-    """How far off it may be; without it 1e-9 of the value."""
+    """How far off it may be; without it 1e-9 of the value. 0 is to the last bit."""
 
 
 def _value(value: Any) -> Any:
@@ -65,7 +65,7 @@ class Expectation(Model):
     """The model's score; ``null`` where a feature without a value should keep the event from being
     scored."""
     tolerance: float | None = Field(default=None, ge=0)
-    """How far off the score may be; without it 1e-6."""
+    """How far off the score may be; without it 1e-6. 0 is to the last bit."""
     action: str | None = None
     """The action."""
     rules: list[str] | None = None

@@ -261,5 +261,6 @@ def _near(expected: float | None, found: float, tolerance: float | None) -> bool
         return math.isnan(expected) and math.isnan(found)
     if tolerance is None:
         return math.isclose(expected, found, rel_tol=FEATURE_TOLERANCE)
-    # One more rounding than the author of the file has in mind: 0.3 is 0.1 from 0.2.
-    return math.isclose(expected, found, rel_tol=FEATURE_TOLERANCE, abs_tol=tolerance)
+    # 0.3 is a little more than 0.1 from 0.2 in binary; but who says 0 means to the last bit.
+    relative = FEATURE_TOLERANCE if tolerance else 0.0
+    return math.isclose(expected, found, rel_tol=relative, abs_tol=tolerance)

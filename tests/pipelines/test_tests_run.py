@@ -69,6 +69,8 @@ def test_the_tests_that_come_with_pipelines_pass(path: Path) -> None:
         ("features: {card_count_1h: 2.00000001}", ["card_count_1h"]),
         ("features: {card_count_1h: true}", ["card_count_1h"]),
         ("features: {card_count_1h: null}", ["card_count_1h"]),
+        ("features: {card_count_1h: {value: 2.0000000001, tolerance: 0}}", ["card_count_1h"]),
+        ("features: {amount: {value: 99.9, tolerance: 0.1}}", []),
         ("features: {amount: {value: 99.5, tolerance: 0.5}}", []),
         ("features: {amount: {value: 99.5, tolerance: 0.4}}", ["amount"]),
         ("score: 0.2689414", []),
@@ -197,7 +199,10 @@ def test_the_decisions_are_those_of_a_run_from_files(example: Any, tmp_path: Pat
             lines.append(f"      - {as_yaml(fields)}")
     lines.append("    expect:")
     for decision in decided:
-        features = {name: repr(value) for name, value in decision["features"].items()}
+        features = {
+            name: f"{{value: {value!r}, tolerance: 0}}"
+            for name, value in decision["features"].items()
+        }
         wanted = {
             "event": repr(decision["event_id"]),
             "features": as_yaml(features, str),
