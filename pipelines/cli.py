@@ -12,9 +12,9 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines import cli_bootstrap, cli_dlq, cli_flink, cli_read, jobs, logs
+from pipelines import cli_bootstrap, cli_dlq, cli_flink, cli_read, cli_test, jobs, logs
 from pipelines.against import Change, Effect, changes
-from pipelines.errors import FlinkError, KafkaError, SpecError
+from pipelines.errors import FlinkError, KafkaError, SpecError, UntestableError
 from pipelines.job import Job
 from pipelines.pipeline import Pipeline, check_models, load
 from pipelines.terminal import AsJson, PipelineFile, err, file_of, out, stop_on_signals
@@ -67,7 +67,7 @@ def _options(
 def init(
     folder: Annotated[Path, typer.Argument(help="Of the new pipeline; must not exist yet.")],
 ) -> None:
-    """Make the smallest pipeline that works: YAML, schema, ten events, a tiny model, a test.
+    """Make the smallest pipeline that works: YAML, schema, ten events, a tiny model, tests.
 
     Next: `verdict check FOLDER`, then `verdict run FOLDER`.
     """
@@ -82,8 +82,8 @@ def init(
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(file.read_bytes())
     out.print(f"Made {folder}. Next:")
-    for command in (f"check {folder}", f"run {folder}", f"tail {folder} decisions"):
-        out.print(f"  verdict {command}")
+    for command in ("check {}", "test {}", "run {}", "tail {} decisions"):
+        out.print(f"  verdict {command.format(folder)}")
 
 
 @app.command()
@@ -380,10 +380,13 @@ for command in (
     cli_flink.plan,
 ):
     app.command()(command)
+app.command("test")(cli_test.run)
 
 
 def guarded(command: Callable[[], Any]) -> int:
     """Run a command; an error of verdict is a message and exit code 1, no stack trace.
+
+    Tests that cannot be run are 2: 1 says that they failed.
 
     A mistyped option or an interrupt is typer's: it exits by itself, with 2 or 130.
     """
@@ -399,7 +402,7 @@ def guarded(command: Callable[[], Any]) -> int:
             if isinstance(error, FlinkError) and error.details:
                 err.print(error.details, markup=False, highlight=False)
         err.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
-        return 1
+        return 2 if isinstance(error, UntestableError) else 1
     return 0
 
 

@@ -15,6 +15,10 @@ class SpecError(VerdictError):
         self.messages = list(messages)
 
 
+class UntestableError(SpecError):
+    """Tests of a pipeline cannot be run: the file of tests, the pipeline or a model is wrong."""
+
+
 class LocalError(VerdictError):
     """The local broker, its Java runtime or its jars cannot be had; see the log it names."""
 

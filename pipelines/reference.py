@@ -15,13 +15,22 @@ from operators.bundle import Card
 from operators.expressions import FUNCTIONS
 from pipelines import kafka_settings, spec
 from pipelines.spec import Spec
+from pipelines.tests_file import PipelineTests
 
-NAMES = {str: "text", float: "number", int: "whole number", bool: "true or false", Path: "path"}
+NAMES = {
+    Any: "value",
+    str: "text",
+    float: "number",
+    int: "whole number",
+    bool: "true or false",
+    Path: "path",
+}
 FIRST = """# The pipeline file
 
 One YAML file says what a pipeline reads, remembers, computes and decides. `verdict check PIPELINE`
 finds its mistakes, each with its line. This page is made from the docstrings of
-`pipelines/spec.py` and `operators/bundle.py` by `make docs`; a test holds the two together.
+`pipelines/spec.py`, `pipelines/tests_file.py` and `operators/bundle.py` by `make docs`; a test
+holds the two together.
 
 The smallest useful one, which `verdict init my-pipeline` makes:
 
@@ -40,6 +49,20 @@ An expression whose operand is missing, or that divides by zero, has no value: t
 default, the rule does not fire.
 """
 
+TESTS = """## The file of tests
+
+The next four sections are not of the pipeline file, but of `pipeline_test.yaml` beside it.
+`verdict test` sends the events of each test through the score job and the embedded engine. `verdict
+test --file` and pytest take `…_pipeline_test.yaml` too.
+
+Avro events are encoded by the schema and decoded as the live ones are, so what no producer could
+send is a mistake of the file. JSON goes in as it is written, so a value of the wrong type becomes a
+dead letter. Records have neither key nor Kafka timestamp, as those of files have none: dead letters
+of the kinds `key-mismatch`, `ahead` and `time-in-seconds` cannot be tested.
+
+A word is read as in JSON: `NO`, `0742` and a time are text without quotes.
+"""
+
 
 def page() -> str:
     """Make the whole page."""
@@ -51,6 +74,8 @@ def page() -> str:
         EXPRESSIONS.format(functions=functions),
         "## Kafka clients\n\nWhat `settings.kafka` takes, under librdkafka's names.\n",
         kafka_settings.reference(),
+        TESTS,
+        "\n".join(_sections(PipelineTests)),
         "## The model bundle\n\nA folder with `model.onnx` and `model.yaml`, which says:\n",
         "\n".join(_table(Card)),
         "\n".join(_sections(Card, root=False)),

@@ -78,8 +78,15 @@ class Source:
         return SpecError([f"{self.path}:{self.line(place)}: {message}"])
 
 
-def read(path: Path) -> Source:
+def read(path: Path, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> Source:
     """Read a YAML file of one mapping.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+    loader
+        What makes values of the file's words.
 
     Raises
     ------
@@ -93,7 +100,7 @@ def read(path: Path) -> Source:
     except UnicodeDecodeError as error:
         raise SpecError([f"{path}: not UTF-8: {error}"]) from None
     try:
-        return _read(path, yaml.SafeLoader(text))
+        return _read(path, loader(text))
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise SpecError([f"{path}:{line}: not YAML: {error.reason}"]) from None

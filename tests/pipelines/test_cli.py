@@ -22,7 +22,7 @@ from pipelines.errors import FlinkError
 from pipelines.files import read_records
 
 STREAMS = ("decisions", "dead-letters", "shadow-scores", "drift", "comparison")
-COMMANDS = ("init", "check", "run", "up", "down", "topics create", "tail")
+COMMANDS = ("init", "check", "test", "run", "up", "down", "topics create", "tail")
 DEADLINE_S = 60
 Verdict = Callable[..., Any]
 
@@ -82,6 +82,7 @@ def test_init_makes_a_pipeline_and_says_what_to_do_next(verdict: Verdict, tmp_pa
     assert ran.out.splitlines() == [
         f"Made {folder}. Next:",
         f"  verdict check {folder}",
+        f"  verdict test {folder}",
         f"  verdict run {folder}",
         f"  verdict tail {folder} decisions",
     ]

@@ -28,6 +28,7 @@ def test_it_is_a_pipeline_of_few_lines_with_all_that_it_needs(made: Path) -> Non
         "model/model.onnx",
         "model/model.yaml",
         "pipeline.yaml",
+        "pipeline_test.yaml",
         "test_pipeline.py",
     ]
     assert len((made / "pipeline.yaml").read_text().splitlines()) <= 15

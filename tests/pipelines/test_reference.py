@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from operators.bundle import Card
 from pipelines import reference
 from pipelines.spec import Spec
+from pipelines.tests_file import PipelineTests
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -29,7 +30,9 @@ def models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from models(part)
 
 
-@pytest.mark.parametrize("model", sorted({*models(Spec), *models(Card)}, key=str))
+@pytest.mark.parametrize(
+    "model", sorted({*models(Spec), *models(PipelineTests), *models(Card)}, key=str)
+)
 def test_every_setting_is_explained(model: type[BaseModel]) -> None:
     page = reference.page()
     for name, field in model.model_fields.items():

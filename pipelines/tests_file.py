@@ -1,0 +1,311 @@
+"""A file of tests beside a pipeline: events, and the decisions that they should lead to."""
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from pipelines import yaml_file
+from pipelines.errors import SpecError
+from pipelines.pipeline import Pipeline
+from pipelines.spec import Default
+from pipelines.tests_events import EventEncoder, JsonLoader, merged, plain
+from pipelines.yaml_file import Fault, Model, Place, Source
+
+FILE = "pipeline_test.yaml"
+"""Its name; ``fast_pipeline_test.yaml`` is one too."""
+SCORE_TOLERANCE = 1e-6
+"""What two machines' processors make of one score lies nearer; so it is the tolerance unless one is
+stated."""
+FEATURE_TOLERANCE = 1e-9
+"""The same for features, relative: decimal numbers of a file are seldom exact in binary."""
+
+
+class FeatureValue(Model):
+    """What a feature should be.
+
+    Example: ``customer_mean_1d: {value: 16.67, tolerance: 0.01}``; ``customer_mean_1d: 12.5`` will
+    do, and so will ``true`` and ``false`` for 1 and 0.
+    """
+
+    value: Default
+    """The number; ``null`` for a feature that has no value."""
+    tolerance: float | None = Field(default=None, ge=0)
+    """How far off it may be; without it 1e-9 of the value. 0 is to the last bit."""
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, Mapping | Model):
+        return value
+    if value is not None and not isinstance(value, int | float):
+        raise ValueError(f"write a number, or {{value: 12.5, tolerance: 0.1}}, not {value!r}")
+    return {"value": value}
+
+
+def _id(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+class Expectation(Model):
+    """What should come of one event. What is not named may be anything.
+
+    Example: ``{event: t2, features: {customer_count_1h: 2}, score: 0.93, tolerance: 0.01, action:
+    review}``
+    """
+
+    event: Annotated[str, BeforeValidator(_id)]
+    """The event's id. Of an event that is sent twice, the first expectation is of the first time,
+    the second of the second."""
+    features: dict[str, Annotated[FeatureValue, BeforeValidator(_value)]] = {}
+    """Feature -> its value. Those that are not named may have any."""
+    score: float | None = None
+    """The model's score; ``null`` where a feature without a value should keep the event from being
+    scored."""
+    tolerance: float | None = Field(default=None, ge=0)
+    """How far off the score may be; without it 1e-6. 0 is to the last bit."""
+    action: str | None = None
+    """The action."""
+    rules: list[str] | None = None
+    """Every rule that should fire, in any order; ``[]`` for none."""
+    dead_letter: str | None = None
+    """The kind of dead letter that the event should become, such as ``implausible``."""
+
+    @model_validator(mode="after")
+    def _holds_something(self) -> "Expectation":
+        stated = self.model_fields_set - {"event"}
+        if "tolerance" in stated and self.score is None:
+            raise Fault(("tolerance",), "'tolerance' is of the score: say which 'score', too")
+        if not stated or (stated == {"features"} and not self.features):
+            raise ValueError("say what comes of it: features, score, action, rules or dead_letter")
+        if self.dead_letter is not None and len(stated) > 1:
+            raise Fault(
+                ("dead_letter",),
+                "a dead letter has no features, score, action and rules: leave those out",
+            )
+        for name in ("action", "rules", "dead_letter"):
+            if name in stated and getattr(self, name) is None:
+                raise Fault((name,), f"'{name}' is empty: say which, or leave it out")
+        return self
+
+
+Fields = dict[str, Any]
+
+
+class OneTest(Model):
+    """Events in the order in which they come, from an empty state, and what should come of them."""
+
+    name: str = Field(min_length=1)
+    """What it shows, in a few words; no two tests of a file have the same."""
+    given: Fields = {}
+    """Fields of each of its events that does not say otherwise. Within a record, such as
+    ``terminal: {country: FR}``, too."""
+    events: list[Fields] = Field(min_length=1)
+    """Written as JSON events are, whatever ``events.format`` is: a decimal is a number, a time
+    is ISO 8601 with its zone or a number in the schema's unit, what is left out is null."""
+    expect: list[Expectation] = Field(min_length=1)
+    """What should come of them. An event that is not named may lead to any decision, but not to a
+    dead letter."""
+
+
+class PipelineTests(Model):
+    """Tests of a pipeline, in a file ``pipeline_test.yaml`` beside it; ``verdict test`` runs it."""
+
+    pipeline: Path = Path("pipeline.yaml")
+    """The pipeline file, relative to this one."""
+    given: Fields = {}
+    """Fields of each event of each test that does not say otherwise."""
+    tests: list[OneTest] = Field(min_length=1)
+    """The tests. Each has a state of its own."""
+
+    @model_validator(mode="after")
+    def _each_name_once(self) -> "PipelineTests":
+        names = [test.name for test in self.tests]
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                raise Fault(("tests", index, "name"), f"two tests are called '{name}'")
+        return self
+
+
+@dataclass(frozen=True)
+class Sent:
+    """An event of a test, as a producer would send it.
+
+    Attributes
+    ----------
+    id
+        None where it has none, as an event may that should become a dead letter.
+    value
+        In the pipeline's format.
+    expected, line
+        What should come of it, if anything is said; and the line that says so, else the event's.
+    """
+
+    id: str | None
+    value: bytes
+    expected: Expectation | None
+    line: int
+
+
+@dataclass(frozen=True)
+class Case:
+    """A test that has been checked against its pipeline, with its line in the file."""
+
+    name: str
+    line: int
+    events: tuple[Sent, ...]
+
+
+@dataclass(frozen=True)
+class FileOfTests:
+    """A file of tests, as it stands.
+
+    Attributes
+    ----------
+    path
+        Of the file.
+    pipeline
+        Of the pipeline file that it names.
+    """
+
+    path: Path
+    pipeline: Path
+    spec: PipelineTests
+    source: Source
+
+    def cases(self, pipeline: Pipeline) -> list[Case]:
+        """Hold the file against a pipeline: each field, feature, action and rule must be there.
+
+        Raises
+        ------
+        SpecError
+            One line a fault: file, line, what is wrong, what to write instead.
+        """
+        checking = _Checking(self, pipeline)
+        found = [checking.case(index) for index in range(len(self.spec.tests))]
+        if checking.faults:
+            lines = sorted(dict.fromkeys(checking.faults))
+            raise SpecError([f"{self.path}:{line}: {text}" for line, text in lines])
+        return found
+
+
+def read(path: Path) -> FileOfTests:
+    """Read a file of tests.
+
+    Raises
+    ------
+    SpecError
+        It cannot be read, is no YAML, or says what no such file can.
+
+    Examples
+    --------
+    >>> from pipelines import resources
+    >>> tests = read(resources.path("init/pipeline_test.yaml"))
+    >>> tests.pipeline.name, tests.spec.tests[0].expect[0].event
+    ('pipeline.yaml', 'p1')
+    """
+    source = yaml_file.read(path, JsonLoader)
+    spec = yaml_file.parse(source, PipelineTests)
+    return FileOfTests(path, path.parent / spec.pipeline, spec, source)
+
+
+class _Checking:
+    """Goes through a file's tests and notes what is wrong, with its line."""
+
+    def __init__(self, file: FileOfTests, pipeline: Pipeline) -> None:
+        self._spec, self._source = file.spec, file.source
+        self._encode = EventEncoder(pipeline.schema, pipeline.spec.events.format)
+        self._id_path = pipeline.spec.events.id.split(".")
+        self._features = list(pipeline.spec.features)
+        decide = pipeline.spec.decide
+        self._rules = [rule.name for rule in decide.rules]
+        ways = [rule.action for rule in decide.rules] + [each.action for each in decide.thresholds]
+        ways += [decide.otherwise, decide.missing]
+        if any(check.outside == "review" for check in pipeline.spec.events.fields.values()):
+            ways.append("review")
+        self._actions = list(dict.fromkeys(way for way in ways if way is not None))
+        self.faults: list[tuple[int, str]] = []
+
+    def case(self, index: int) -> Case:
+        test, place = self._spec.tests[index], ("tests", index)
+        given = merged(self._spec.given, test.given)
+        events = [merged(given, event) for event in test.events]
+        ids = [self._id(event) for event in events]
+        expected = self._expected(index, ids)
+        sent = []
+        for number, event in enumerate(events):
+            value = b""
+            try:
+                value = self._encode(event)
+            except Fault as fault:
+                line = self._field_line(index, number, fault.place)
+                self.faults.append((line, f"event {ids[number] or number + 1}: {fault}"))
+            at = expected.get(number)
+            where = (*place, "events", number) if at is None else (*place, "expect", at)
+            expectation = None if at is None else test.expect[at]
+            sent.append(Sent(ids[number], value, expectation, self._source.line(where)))
+        return Case(test.name, self._source.line((*place, "name")), tuple(sent))
+
+    def _id(self, event: Any) -> str | None:
+        for step in self._id_path:
+            if not isinstance(event, Mapping):
+                return None
+            event = event.get(step)
+        if isinstance(event, str):
+            return event
+        return str(event) if isinstance(event, int) and not isinstance(event, bool) else None
+
+    def _expected(self, index: int, ids: Sequence[str | None]) -> dict[int, int]:
+        """Map the number of an event to that of its expectation."""
+        found: dict[int, int] = {}
+        for number, expectation in enumerate(self._spec.tests[index].expect):
+            place: Place = ("tests", index, "expect", number)
+            for step, message in self._unknown(expectation):
+                self.faults.append((self._source.line((*place, *step)), message))
+            same = [i for i, event_id in enumerate(ids) if event_id == expectation.event]
+            left = [i for i in same if i not in found]
+            line = self._source.line((*place, "event"))
+            if left:
+                found[left[0]] = number
+            elif same:
+                times = "once" if len(same) == 1 else f"{len(same)} times"
+                self.faults.append(
+                    (line, f"event '{expectation.event}' comes {times}: too much is expected of it")
+                )
+            else:
+                known = [event_id for event_id in ids if event_id is not None]
+                hint = _meant(expectation.event, known)
+                self.faults.append((line, f"no event of the test is '{expectation.event}'.{hint}"))
+        return found
+
+    def _unknown(self, expectation: Expectation) -> Iterator[tuple[Place, str]]:
+        for name in expectation.features:
+            if name not in self._features:
+                hint = _meant(name, self._features)
+                yield ("features", name), f"the pipeline has no feature '{name}'.{hint}"
+        for rule in expectation.rules or []:
+            if rule not in self._rules:
+                hint = _meant(rule, self._rules)
+                yield ("rules",), f"the pipeline has no rule '{rule}'.{hint}"
+        action = expectation.action
+        if action is not None and action not in self._actions:
+            hint = _meant(action, self._actions)
+            yield ("action",), f"nothing in the pipeline leads to the action '{action}'.{hint}"
+
+    def _field_line(self, index: int, number: int, place: Place) -> int:
+        """Find the line of a field: in its event, or in what is given to it."""
+        event: Place = ("tests", index, "events", number)
+        for holder in (event, ("tests", index, "given"), ("given",)):
+            if place and (*holder, *place) in self._source.lines:
+                return self._source.lines[*holder, *place]
+        return self._source.line((*event, *place))
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    known = list(dict.fromkeys(known))
+    close = difflib.get_close_matches(name, known, n=1)
+    if close:
+        return f" Did you mean '{close[0]}'?"
+    return f" There are: {', '.join(map(plain, known))}." if known else " There are none."

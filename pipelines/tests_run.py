@@ -1,0 +1,266 @@
+"""Runs a file of tests through the real score job, and holds what comes out against it."""
+
+import math
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from operators.message import Message, Operator
+from operators.records import DEAD_LETTERS, DECISIONS
+from pipelines import jobs
+from pipelines.embedded import Runner
+from pipelines.files import NO_TIMESTAMP
+from pipelines.job import Hop
+from pipelines.pipeline import Pipeline, check_models, load
+from pipelines.streams import EVENTS, stream_decoder
+from pipelines.tests_file import (
+    FEATURE_TOLERANCE,
+    FILE,
+    SCORE_TOLERANCE,
+    Case,
+    Expectation,
+    Sent,
+)
+from state.rocks import RocksStore
+
+T = TypeVar("T")
+DECISION, DEAD_LETTER = "decision", "dead letter"
+
+
+class Unasked:
+    """Stands for what a test says nothing of."""
+
+    def __repr__(self) -> str:
+        return "UNASKED"
+
+
+UNASKED = Unasked()
+
+
+@dataclass(frozen=True)
+class Row:
+    """One value that came of an event, beside what was expected.
+
+    Attributes
+    ----------
+    name
+        Of a feature; or ``score``, ``action``, ``rules``, ``because``; or ``dead letter`` and its
+        ``reason``.
+    expected
+        `UNASKED` where the test says nothing of it.
+    found
+        None where it has no value.
+    differs
+        More than the test allows.
+    tolerance
+        What the test states, if it does.
+    """
+
+    name: str
+    expected: Any
+    found: Any
+    differs: bool = False
+    tolerance: float | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of one event that something is expected of, or of one that no decision came of.
+
+    Attributes
+    ----------
+    event
+        Its id; None if it has none.
+    line
+        Of the file, where it is expected.
+    rows
+        The features first, in the order of the pipeline.
+    """
+
+    event: str | None
+    line: int
+    rows: tuple[Row, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing differs."""
+        return not any(row.differs for row in self.rows)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a test."""
+
+    case: Case
+    results: tuple[Result, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing differs."""
+        return all(result.ok for result in self.results)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what JSON can hold: a feature without a value is null."""
+        events = [
+            {
+                "event": result.event,
+                "line": result.line,
+                "ok": result.ok,
+                "values": [_row_as_json(row) for row in result.rows],
+            }
+            for result in self.results
+        ]
+        return {
+            "name": self.case.name,
+            "line": self.case.line,
+            "ok": self.ok,
+            "events": events,
+        }
+
+
+def _row_as_json(row: Row) -> dict[str, Any]:
+    found = {"name": row.name, "found": _known(row.found), "differs": row.differs}
+    return found if row.expected is UNASKED else {**found, "expected": _known(row.expected)}
+
+
+def _known(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class Harness:
+    """Runs the tests of one pipeline, each from an empty state.
+
+    The events go one by one through the score job and the embedded engine, as those of a file do.
+    The models are loaded once.
+
+    Parameters
+    ----------
+    pipeline
+        The pipeline; where its events come from does not matter.
+
+    Raises
+    ------
+    SpecError
+        A model is refused.
+
+    Examples
+    --------
+    >>> from pipelines import resources
+    >>> from pipelines.tests_file import read
+    >>> tests = read(resources.path("init/pipeline_test.yaml"))
+    >>> pipeline = load(tests.pipeline)
+    >>> harness = Harness(pipeline)
+    >>> all(harness.run(case).ok for case in tests.cases(pipeline))
+    True
+    """
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        check_models(pipeline)
+        with tempfile.TemporaryDirectory() as folder:
+            if pipeline.spec.settings.output_format == "confluent":
+                pipeline = _without_registry(pipeline, Path(folder))
+            job = jobs.score(pipeline.over([]))
+            # Operators know no state but the one they are handed: they do for every test.
+            hops = [Hop(hop.name, hop.keyed, partial(_same, hop.operator())) for hop in job.hops]
+        self._job = replace(job, hops=tuple(hops))
+        self._features = list(pipeline.spec.features)
+        settings = pipeline.spec.settings
+        self._decode = {
+            stream: stream_decoder(stream, settings) for stream in (DECISIONS, DEAD_LETTERS)
+        }
+
+    def run(self, case: Case) -> Outcome:
+        """Run one test."""
+        with tempfile.TemporaryDirectory() as folder:
+            store = RocksStore(Path(folder))
+            try:
+                runner = Runner(self._job, store)
+                results = [
+                    result
+                    for offset, sent in enumerate(case.events)
+                    for result in self._result(runner, sent, offset)
+                ]
+            finally:
+                store.close()
+        return Outcome(case, tuple(results))
+
+    def _result(self, runner: Runner, sent: Sent, offset: int) -> Iterator[Result]:
+        message = Message(EVENTS, None, sent.value, FILE, 0, offset, NO_TIMESTAMP)
+        (output,) = runner(message)
+        record = self._decode[output.stream](output.value)
+        if output.stream == DEAD_LETTERS:
+            yield Result(sent.id, sent.line, tuple(_dead(sent.expected, record)))
+        elif sent.expected is not None:
+            rows = _decided(sent.expected, record, self._features)
+            yield Result(sent.id, sent.line, tuple(rows))
+
+
+def _same(operator: Operator) -> Operator:
+    return operator
+
+
+def _without_registry(pipeline: Pipeline, folder: Path) -> Pipeline:
+    """Copy a pipeline whose outputs bear the ids of a schema registry: a test asks none."""
+    from pipelines.package import pack, unpack
+
+    path = unpack(pack(pipeline), folder)
+    data = yaml.safe_load(path.read_text("utf-8"))
+    data["settings"]["output_format"] = "avro"
+    path.write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), "utf-8")
+    return load(path)
+
+
+def _dead(expected: Expectation | None, letter: dict[str, Any]) -> Iterator[Row]:
+    kind = None if expected is None else expected.dead_letter
+    if kind is None:
+        yield Row(DEAD_LETTER, DECISION, letter["kind"], True)
+    else:
+        yield Row(DEAD_LETTER, kind, letter["kind"], kind != letter["kind"])
+    yield Row("reason", UNASKED, letter["reason"])
+
+
+def _decided(
+    expected: Expectation, decision: dict[str, Any], features: Sequence[str]
+) -> Iterator[Row]:
+    if expected.dead_letter is not None:
+        yield Row(DEAD_LETTER, expected.dead_letter, DECISION, True)
+    for name in features:
+        found = decision["features"][name]
+        wanted = expected.features.get(name)
+        if wanted is None:
+            yield Row(name, UNASKED, found)
+        else:
+            value = math.nan if wanted.value is None else wanted.value
+            near = _near(value, found, wanted.tolerance)
+            yield Row(name, value, found, not near, wanted.tolerance)
+    score = decision["score"]
+    if "score" in expected.model_fields_set:
+        tolerance = SCORE_TOLERANCE if expected.tolerance is None else expected.tolerance
+        missing = expected.score is None or score is None
+        near = expected.score is score if missing else _near(expected.score, score, tolerance)
+        yield Row("score", expected.score, score, not near, expected.tolerance)
+    else:
+        yield Row("score", UNASKED, score)
+    action = expected.action
+    differs = action is not None and action != decision["action"]
+    yield Row("action", UNASKED if action is None else action, decision["action"], differs)
+    rules = expected.rules
+    differs = rules is not None and sorted(set(rules)) != sorted(decision["rules"])
+    yield Row("rules", UNASKED if rules is None else rules, decision["rules"], differs)
+    yield Row("because", UNASKED, decision["because"])
+
+
+def _near(expected: float | None, found: float, tolerance: float | None) -> bool:
+    assert expected is not None
+    if math.isnan(expected) or math.isnan(found):
+        return math.isnan(expected) and math.isnan(found)
+    if tolerance is None:
+        return math.isclose(expected, found, rel_tol=FEATURE_TOLERANCE)
+    # 0.3 is a little more than 0.1 from 0.2 in binary; but who says 0 means to the last bit.
+    relative = FEATURE_TOLERANCE if tolerance else 0.0
+    return math.isclose(expected, found, rel_tol=relative, abs_tol=tolerance)
