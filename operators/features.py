@@ -5,6 +5,7 @@ import math
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from graphlib import CycleError, TopologicalSorter
 from hashlib import blake2b
 from pathlib import Path
@@ -17,8 +18,11 @@ from operators.schema import Schema
 from state.aggregates import Aggregates
 from state.carried import NULL, Asked, Column, Number
 from state.keyed import KeyedState
+from state.seen import ids_of
 from state.source import define
 from state.windows import Found
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,7 @@ class EntityFeatures:
             for feature in features
         ]
         longest = max((feature.reach for feature in features), default=0)
+        self.columns = kept.columns
         self._values = kept.taker()
         self._aggregates = Aggregates(asked, kept.columns, longest + lateness)
 
@@ -132,6 +137,35 @@ class EntityFeatures:
         """
         found = self._aggregates.update(state, event.time, self._values(event))
         return self._filled(found) if None in found[0] else found
+
+    def remembered(self, state: KeyedState) -> dict[str, Any]:
+        """Say what is remembered of the state's key, in words and numbers that JSON knows.
+
+        ``events`` counts those since it began; ``log`` has those that a window may still see, the
+        newest last, with what is kept of each; ``features`` are as the newest of them saw them.
+        """
+        found, newest, rows = self._aggregates.remembered(state)
+        return {
+            "events": found.seq,
+            "newest": _iso(newest),
+            "features": dict(zip(self.names, self._filled(found).values, strict=True)),
+            "cold": [self.names[i] for i in found.cold],
+            "ids": ids_of(state.get() or b"-"),
+            "log": [
+                {
+                    "time": _iso(time),
+                    **{
+                        column.meaning: _plain(column, value)
+                        for column, value in zip(self.columns, values, strict=True)
+                    },
+                }
+                for time, *values in rows
+            ],
+        }
+
+    def forget(self, state: KeyedState) -> None:
+        """Erase what is remembered of the state's key."""
+        self._aggregates.forget(state)
 
     @property
     def horizon(self) -> int:
@@ -234,6 +268,19 @@ class _Kept:
         if holds:
             lines = [f"if {holds}:", *(f"    {line}" for line in lines), f"else: v{i} = {missing}"]
         return ["try:", *(f"    {line}" for line in lines), f"except causes: v{i} = {missing}"]
+
+
+def _plain(column: Column, value: Number) -> Any:
+    """Make of what is kept what JSON knows; of a distinct value, 64 bits of it are."""
+    if column.code == "?":
+        return bool(value)
+    if value == NULL or value != value:
+        return None
+    return value / 10**column.scale if column.scale else value
+
+
+def _iso(time: int) -> str:
+    return (EPOCH + timedelta(milliseconds=time)).isoformat(timespec="milliseconds")
 
 
 def _hashed(value: Any) -> int:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines import cli_bootstrap, cli_dlq, cli_flink, cli_read, cli_test, jobs, logs
+from pipelines import cli_bootstrap, cli_dlq, cli_flink, cli_read, cli_state, cli_test, jobs, logs
 from pipelines.against import Change, Effect, changes
 from pipelines.errors import FlinkError, KafkaError, SpecError, UntestableError
 from pipelines.job import Job
@@ -372,6 +372,7 @@ def topics_create(
 
 
 app.add_typer(cli_dlq.app, name="dlq")
+app.add_typer(cli_state.app, name="state")
 for command in (
     cli_bootstrap.bootstrap,
     cli_read.tail,

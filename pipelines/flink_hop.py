@@ -100,6 +100,10 @@ class FlinkState:
         self._cache.put(self.key, head)
         self._head.update(head)
 
+    def drop(self) -> None:
+        self._cache.drop(self.key)
+        self._head.clear()
+
     def chunk(self, number: int) -> bytes | None:
         data: bytes | None = self._chunks.get(number)
         return data
@@ -125,6 +129,9 @@ class NoState:
         raise self._refuse()
 
     def put(self, head: bytes) -> None:
+        raise self._refuse()
+
+    def drop(self) -> None:
         raise self._refuse()
 
     def chunk(self, number: int) -> bytes | None:

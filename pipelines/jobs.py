@@ -8,6 +8,13 @@ from functools import partial
 from pathlib import Path
 
 from operators import bundle as bundles
+from operators.commands import (
+    STATE_ANSWERS,
+    STATE_COMMANDS,
+    Obey,
+    ObeyingDecodeHop,
+    ObeyingEntityHop,
+)
 from operators.compare import Comparisons
 from operators.decide import Decide, Policy, Rule
 from operators.decode import Decode, Extract, avro_decoder, confluent_decoder, json_decoder
@@ -74,14 +81,12 @@ def _entity_job(pipeline: Pipeline, name: str, output: str) -> Job:
     if not pipeline.keyed:
         from_files = pipeline.spec.events.files is not None
         hops.insert(0, Hop(DECODE_HOP, False, partial(_decode_hop, pipeline.path, from_files)))
-    return Job(
-        name,
-        pipeline.spec.pipeline,
-        (EVENTS,),
-        tuple(hops),
-        (output, DEAD_LETTERS),
-        tuple(pipeline.spec.events.carry),
-    )
+    inputs: tuple[str, ...] = (EVENTS,)
+    outputs: tuple[str, ...] = (output, DEAD_LETTERS)
+    if pipeline.commanded:
+        inputs, outputs = (*inputs, STATE_COMMANDS), (*outputs, STATE_ANSWERS)
+    carry = tuple(pipeline.spec.events.carry)
+    return Job(name, pipeline.spec.pipeline, inputs, tuple(hops), outputs, carry)
 
 
 def _keeps(pipeline: Pipeline, index: int) -> int:
@@ -149,7 +154,12 @@ def job(pipeline: Pipeline, name: str) -> Job:
 def _decode_hop(path: Path, from_files: bool) -> Operator:
     pipeline = load(path)
     intake = _intake(pipeline, keyed=False, from_files=from_files)
-    return DecodeHop(pipeline.spec.pipeline, intake, _encoder(pipeline, DEAD_LETTERS))
+    encode_dead = _encoder(pipeline, DEAD_LETTERS)
+    if not pipeline.commanded:
+        return DecodeHop(pipeline.spec.pipeline, intake, encode_dead)
+    hop = ObeyingDecodeHop(pipeline.spec.pipeline, intake, encode_dead)
+    hop.obey = _obey(pipeline, -1, None)
+    return hop
 
 
 def _entity_hop(path: Path, index: int, keyed: bool, output: str) -> Operator:
@@ -158,11 +168,12 @@ def _entity_hop(path: Path, index: int, keyed: bool, output: str) -> Operator:
     finish: Finish | Row | None = None
     if index == len(entities) - 1:
         finish = _finish(pipeline) if output == DECISIONS else _row(pipeline)
-    return EntityHop(
+    features = _features(pipeline, index)
+    hop = (ObeyingEntityHop if pipeline.commanded else EntityHop)(
         pipeline.spec.pipeline,
         entities,
         index,
-        _features(pipeline, index),
+        features,
         _intake(pipeline, keyed=True) if keyed and index == 0 else None,
         finish,
         _encoder(pipeline, DEAD_LETTERS),
@@ -170,6 +181,14 @@ def _entity_hop(path: Path, index: int, keyed: bool, output: str) -> Operator:
         if index == 0 and pipeline.spec.events.dedupe
         else None,
     )
+    if isinstance(hop, ObeyingEntityHop):
+        hop.obey = _obey(pipeline, index, features)
+    return hop
+
+
+def _obey(pipeline: Pipeline, index: int, features: EntityFeatures | None) -> Obey:
+    encode = _encoder(pipeline, STATE_ANSWERS)
+    return Obey(pipeline.spec.pipeline, pipeline.entities, index, features, encode)
 
 
 def _shadow_hop(path: Path) -> Operator:

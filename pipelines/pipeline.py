@@ -8,6 +8,7 @@ from pathlib import Path
 
 from operators import bundle as bundles
 from operators import schema as schemas
+from operators.commands import STATE_COMMANDS
 from operators.decide import SCORE
 from operators.errors import BundleError, ExpressionError, FunctionError, SchemaError
 from operators.expressions import Expression, Kind
@@ -59,6 +60,11 @@ class Pipeline:
         """Whether events come keyed by the first entity: from a topic that the spec says is."""
         return self.spec.events.topic is not None and self.spec.events.keyed_by is not None
 
+    @property
+    def commanded(self) -> bool:
+        """Whether the job takes commands about its state."""
+        return self.spec.events.topic is not None and self.spec.topics.state_commands is not None
+
     def over(self, files: Sequence[Path]) -> "Pipeline":
         """The same pipeline over files instead of what its file names.
 
@@ -86,6 +92,8 @@ class Pipeline:
         topics = output_topics(self.spec.topics)
         if self.spec.events.topic is not None:
             topics[EVENTS] = self.spec.events.topic
+        if self.commanded:
+            topics[STATE_COMMANDS] = self.spec.topics.state_commands or ""
         return topics
 
     @property

@@ -443,12 +443,19 @@ class Topics(Model):
     """The state of each window of each feature, with its alarms."""
     comparison: Topic = "comparison"
     """Running totals of champion against challenger."""
+    state_commands: Topic | None = Field(default=None, alias="state-commands")
+    """An input: commands of `verdict state`, which looks at what is remembered of an entity, or
+    erases it. Without it the job takes none."""
+    state_answers: Topic = Field(default="state-answers", alias="state-answers")
+    """What became of the commands: the record of every erasure."""
 
     @model_validator(mode="after")
     def _each_its_own(self) -> "Topics":
         taken: list[str] = []
         for name, field in type(self).model_fields.items():
             topic = getattr(self, name)
+            if topic is None:
+                continue
             if topic in taken:
                 raise Fault((field.alias or name,), f"two of the topics are called '{topic}'")
             taken.append(topic)

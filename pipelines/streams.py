@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from operators.commands import STATE_ANSWERS
 from operators.decode import CONFLUENT_HEADER, CONFLUENT_MAGIC
 from operators.records import (
     COMPARISON,
@@ -30,6 +31,7 @@ SCHEMA_FILES: Mapping[str, str] = {
     SHADOW_SCORES: "shadow-score",
     DRIFT: "drift",
     COMPARISON: "comparison",
+    STATE_ANSWERS: "state-answer",
 }
 """Output stream -> its schema's file in ``avro/``."""
 
@@ -83,10 +85,13 @@ def stream_decoder(stream: str, settings: Settings, *, logical: bool = False) ->
 
 def output_topics(topics: Topics) -> dict[str, str]:
     """Map every output stream to its topic."""
-    return {
+    found = {
         DECISIONS: topics.decisions,
         DEAD_LETTERS: topics.dead_letters,
         SHADOW_SCORES: topics.shadow_scores,
         DRIFT: topics.drift,
         COMPARISON: topics.comparison,
     }
+    if topics.state_commands is not None:
+        found[STATE_ANSWERS] = topics.state_answers
+    return found

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from state.carried import Asked, Column, Number, Plan
 from state.keyed import KeyedState
+from state.rows import Row
 from state.running import Update, quick
 from state.windows import Found, Windows
 
@@ -42,6 +43,14 @@ class Aggregates:
         """Log one event and compute what it sees, as `Windows.update` does."""
         found = self._quick(state, state.get(), at, values)
         return self._windows.update(state, at, values) if found is None else found
+
+    def remembered(self, state: KeyedState) -> tuple[Found, int, list[Row]]:
+        """Return what the key's newest event saw, its time, and every row that is kept."""
+        return self._windows.remembered(state)
+
+    def forget(self, state: KeyedState) -> None:
+        """Erase what is remembered of the key."""
+        self._windows.forget(state)
 
     @property
     def horizon(self) -> int:

@@ -19,6 +19,10 @@ class KeyedState(Protocol):
         """Replace the head."""
         ...
 
+    def drop(self) -> None:
+        """Forget the head."""
+        ...
+
     def chunk(self, number: int) -> bytes | None:
         """Return a chunk, or None where there is none of that number."""
         ...
@@ -55,6 +59,9 @@ class MemoryState:
 
     def put(self, head: bytes) -> None:
         self.head = head
+
+    def drop(self) -> None:
+        self.head = None
 
     def chunk(self, number: int) -> bytes | None:
         return self.chunks.get(number)

@@ -142,6 +142,10 @@ class RocksState:
         self._cache.put(self.key, head)
         self._store.put(self._head + self.key, head)
 
+    def drop(self) -> None:
+        self._cache.drop(self.key)
+        self._store.put(self._head + self.key, None)
+
     def chunk(self, number: int) -> bytes | None:
         return self._store.get(self._chunk_key(number))
 

@@ -345,6 +345,9 @@ class _Nothing:
     def put(self, head: bytes) -> None:
         raise NotImplementedError
 
+    def drop(self) -> None:
+        raise NotImplementedError
+
     def chunk(self, number: int) -> bytes | None:
         return None
 

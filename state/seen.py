@@ -75,6 +75,9 @@ class SeenState:
     def put(self, head: bytes) -> None:
         self._state.put(_START.pack(IDS, len(self._ids) // _ENTRY.size) + self._ids + head)
 
+    def drop(self) -> None:
+        self._state.drop()
+
     def chunk(self, number: int) -> bytes | None:
         return self._state.chunk(number)
 
@@ -83,6 +86,11 @@ class SeenState:
 
     def drop_chunk(self, number: int) -> None:
         self._state.drop_chunk(number)
+
+
+def ids_of(head: bytes) -> int:
+    """Count the ids before a head."""
+    return int(_START.unpack_from(head)[1]) if head[0] == IDS else 0
 
 
 def without_ids(head: bytes) -> bytes:

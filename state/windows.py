@@ -167,6 +167,27 @@ class Windows:
             found = self._values(head, at)
         return Found(found, head.seq, late, self.cold(head.since, at))
 
+    def remembered(self, state: KeyedState) -> tuple[Found, int, list[Row]]:
+        """Return what the key's newest event saw, its time, and every row."""
+        head = self.opened(state, state.get())
+        found = self.look(state, head.newest)
+        begin = (head.rows.first or END, 0)
+        return found, head.newest, list(head.rows.forth(begin))
+
+    def forget(self, state: KeyedState) -> None:
+        """Erase what is remembered of the key, every chunk of it."""
+        packed = state.get()
+        if packed is None:
+            return
+        packed = without_ids(packed)
+        if packed[0] == LAYOUT:
+            chunks = self.packing.taken_apart(state, packed).chunks
+        else:
+            chunks = self.opened(state, packed).writes
+        for number in chunks:
+            state.drop_chunk(number)
+        state.drop()
+
     def _advance(self, head: Head) -> None:
         """Let go of what has left the windows of the newest event."""
         plan, now = self.plan, head.newest

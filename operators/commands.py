@@ -1,0 +1,161 @@
+"""Commands about what is remembered of an entity: they come beside the events, key by key."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from operators.errors import BadRecord
+from operators.features import EntityFeatures
+from operators.message import NEXT, Emit, Message
+from operators.records import Encode
+from operators.score import WITH_KEY, DecodeHop, EntityHop
+from state.keyed import KeyedState
+
+STATE_COMMANDS, STATE_ANSWERS = "state-commands", "state-answers"
+GET, FORGET = "get", "forget"
+
+
+class Command(NamedTuple):
+    """One command.
+
+    Attributes
+    ----------
+    id
+        Whoever asks makes it up, and knows the answer by it.
+    command
+        ``get`` or ``forget``.
+    by, why
+        For the record.
+    """
+
+    id: str
+    command: str
+    entity: str
+    key: str
+    by: str
+    why: str
+
+    @property
+    def value(self) -> bytes:
+        """As it travels.
+
+        >>> Command.parse(Command("1", GET, "card", "c1", "me", "").value, ["card"]).key
+        'c1'
+        """
+        return json.dumps(self._asdict()).encode()
+
+    @classmethod
+    def parse(cls, value: bytes | None, entities: Sequence[str]) -> "Command":
+        """Read a command.
+
+        Raises
+        ------
+        BadRecord
+            It is none, or of no entity of the pipeline.
+        """
+        try:
+            given = json.loads(value or b"")
+            command = cls(**{name: given[name] for name in cls._fields})
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise _bad(f"no command: {type(error).__name__}: {error}") from None
+        if not all(isinstance(part, str) for part in command):
+            raise _bad("no command: each of its fields is text")
+        if command.command not in (GET, FORGET):
+            raise _bad(f"there is no command '{command.command}'; there are {GET} and {FORGET}")
+        if command.entity not in entities:
+            known = ", ".join(entities)
+            raise _bad(f"there is no hop of an entity '{command.entity}'; there are {known}")
+        return command
+
+
+def _bad(why: str) -> BadRecord:
+    return BadRecord("decode", "bad-command", why)
+
+
+class Obey:
+    """Obeys a command in its entity's hop; in any other, sends it on.
+
+    Parameters
+    ----------
+    pipeline
+        Its name.
+    entities
+        All of them, in the order of the hops.
+    index
+        Which one's hop this is; -1 for the one before all.
+    features
+        What the hop remembers; None before all.
+    encode
+        Encodes an answer.
+    """
+
+    def __init__(
+        self,
+        pipeline: str,
+        entities: Sequence[str],
+        index: int,
+        features: EntityFeatures | None,
+        encode: Encode,
+    ) -> None:
+        self._pipeline = pipeline
+        self._entities = entities
+        self._index = index
+        self._features = features
+        self._encode = encode
+
+    def __call__(self, message: Message, state: KeyedState) -> Emit:
+        command = message.value
+        if not isinstance(command, Command):
+            command = Command.parse(message.value, self._entities)
+        key = command.key.encode()
+        if self._features is None or command.entity != self._entities[self._index]:
+            return Emit(NEXT, key if self._index < 0 else WITH_KEY + key, command)
+        if self._index == 0 and message.key != key:
+            raise BadRecord("validate", "key-mismatch", "the record's key is not the command's")
+        found = state.get() is not None
+        remembered: Mapping[str, Any] | None = None
+        if found and command.command == GET:
+            remembered = self._features.remembered(state)
+        elif found:
+            self._features.forget(state)
+        return Emit(STATE_ANSWERS, key, self._encode(self._answer(command, found, remembered)))
+
+    def _answer(
+        self, command: Command, found: bool, remembered: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        return {
+            "command_id": command.id,
+            "pipeline": self._pipeline,
+            **{name: getattr(command, name) for name in command._fields[1:]},
+            "found": found,
+            "remembered": None if remembered is None else json.dumps(remembered),
+        }
+
+
+class ObeyingDecodeHop(DecodeHop):
+    """A `DecodeHop` that sends commands on to their entity's hop."""
+
+    obey: Obey
+
+    def __call__(self, message: Message, state: KeyedState) -> Any:
+        if message.stream != STATE_COMMANDS:
+            return super().__call__(message, state)
+        return _obeyed(self.obey, self._dead, message, state)
+
+
+class ObeyingEntityHop(EntityHop):
+    """An `EntityHop` that obeys commands about its entity."""
+
+    obey: Obey
+
+    def __call__(self, message: Message, state: KeyedState) -> Any:
+        if message.stream != STATE_COMMANDS:
+            return super().__call__(message, state)
+        return _obeyed(self.obey, self._dead, message, state)
+
+
+def _obeyed(obey: Obey, dead: Any, message: Message, state: KeyedState) -> tuple[Emit, ...]:
+    try:
+        return (obey(message, state),)
+    except BadRecord as error:
+        return (dead(message, error, message.key, message.value),)

@@ -1,0 +1,95 @@
+"""Asks a running job what it remembers of an entity, or to erase it, and waits for the answer."""
+
+import getpass
+import json
+import time
+import uuid
+from typing import Any
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from operators.commands import STATE_ANSWERS, STATE_COMMANDS, Command
+from pipelines.errors import KafkaError, SpecError
+from pipelines.kafka import clients, require
+from pipelines.pipeline import Pipeline
+from pipelines.streams import stream_decoder
+
+POLL_S = 0.2
+
+
+def ask(
+    pipeline: Pipeline, command: str, entity: str, key: str, why: str = "", seconds: float = 30.0
+) -> dict[str, Any]:
+    """Send a command about an entity's state, and return the answer (``avro/state-answer.avsc``).
+
+    Parameters
+    ----------
+    command
+        ``get`` or ``forget``.
+    key
+        The entity's key; of several parts, joined by ``|``.
+    why
+        For the record.
+    seconds
+        To wait. The command is carried out later all the same, when the job runs.
+
+    Raises
+    ------
+    SpecError
+        The pipeline takes no commands, or has no hop of the entity.
+    KafkaError
+        No broker answers, a topic is missing, or no job has answered in time.
+    """
+    if not pipeline.commanded:
+        raise SpecError(
+            [
+                f"{pipeline.path}: its job takes no commands: name a topic for them, "
+                "topics: {state-commands: state-commands}, and start the job anew"
+            ]
+        )
+    if entity not in pipeline.entities:
+        known = ", ".join(pipeline.entities)
+        raise SpecError([f"there is no hop of an entity '{entity}'; there are {known}"])
+    asked = Command(uuid.uuid4().hex, command, entity, key, getpass.getuser(), why)
+    settings = clients(pipeline.spec.settings, pipeline.path.parent)
+    commands, answers = pipeline.topics[STATE_COMMANDS], pipeline.topics[STATE_ANSWERS]
+    partitions = require(settings, [commands, answers])[answers]
+    # The answer at once: it is the record of what was done, and that is not taken back.
+    ours = {"isolation.level": "read_uncommitted", "group.id": "verdict-state"}
+    consumer = Consumer({**settings.consumer, **ours})
+    try:
+        ends = []
+        for partition in range(partitions):
+            place = TopicPartition(answers, partition)
+            ends.append(
+                TopicPartition(
+                    answers, partition, consumer.get_watermark_offsets(place, timeout=10)[1]
+                )
+            )
+        consumer.assign(ends)
+        producer = Producer(settings.producer)
+        producer.produce(commands, key=key.encode(), value=asked.value)
+        if producer.flush(seconds):
+            raise KafkaError(f"the command was not acknowledged within {seconds:g} s")
+        return _answer(pipeline, consumer, asked, seconds)
+    finally:
+        consumer.close()
+
+
+def _answer(
+    pipeline: Pipeline, consumer: Consumer, asked: Command, seconds: float
+) -> dict[str, Any]:
+    decode = stream_decoder(STATE_ANSWERS, pipeline.spec.settings)
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        record = consumer.poll(POLL_S)
+        if record is None or record.error() is not None:
+            continue
+        answer = decode(record.value())
+        if answer["command_id"] == asked.id:
+            said = answer["remembered"]
+            return {**answer, "remembered": None if said is None else json.loads(said)}
+    raise KafkaError(
+        f"nobody has answered within {seconds:g} s: does {pipeline.spec.pipeline}'s score run, and "
+        f"was it started since topics.state-commands was named? Command {asked.id} waits for it"
+    )

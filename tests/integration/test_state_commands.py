@@ -1,0 +1,133 @@
+"""`verdict state get` and `forget`, asked of a job that runs on either engine."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+
+from pipelines.errors import KafkaError, SpecError
+from pipelines.kafka import clients, create_topics
+from pipelines.local import LocalKafka
+from pipelines.pipeline import Pipeline, load
+from pipelines.state_client import ask
+
+sys.path.insert(0, str(Path(__file__).parent))
+from flink_topics import Reader, until
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "card-fraud"
+COUNT = 300
+
+
+class Job:
+    """The example's score job, running, and what it was sent."""
+
+    def __init__(self, pipeline: Pipeline, kafka: LocalKafka, events: list[Any]) -> None:
+        self.pipeline, self.kafka, self.events = pipeline, kafka, events
+
+    def verdict(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "pipelines.cli", "state", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    def decided(self) -> int:
+        return len(Reader(self.kafka.bootstrap, self.pipeline.topics["decisions"]).read())
+
+
+@pytest.fixture(params=["embedded", "flink"])
+def job(
+    request: pytest.FixtureRequest,
+    kafka: LocalKafka,
+    generator: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Job]:
+    monkeypatch.setenv("VERDICT_BOOTSTRAP", kafka.bootstrap)
+    for name in ("transaction.avsc", "models"):
+        (tmp_path / name).symlink_to(EXAMPLE / name)
+    prefix = f"commanded-{request.param}"
+    text = (EXAMPLE / "pipeline.yaml").read_text()
+    text = text.replace("topic: transactions", f"topic: {prefix}-events")
+    names = ("decisions", "dead-letters", "state-commands", "state-answers")
+    topics = ", ".join(f"{name}: {prefix}-{name}" for name in names)
+    (tmp_path / "pipeline.yaml").write_text(f"{text}topics: {{{topics}}}\n")
+    pipeline = load(tmp_path / "pipeline.yaml")
+    create_topics(clients(pipeline.spec.settings), list(pipeline.topics.values()))
+    producer = Producer({"bootstrap.servers": kafka.bootstrap})
+    events = list(islice(generator.transactions(generator.World(days=None, seed=5)), COUNT))
+    for event in events:
+        producer.produce(f"{prefix}-events", generator.encode(event), event.key)
+    assert producer.flush(10) == 0
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "pipelines.cli", "run", str(tmp_path)),
+            *("--engine", request.param, "--state", str(tmp_path / "state")),
+        ],
+        env=os.environ,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    running = Job(pipeline, kafka, events)
+    try:
+        until(lambda: process.poll() is not None or running.decided() == COUNT, 60)
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        yield running
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+
+
+def test_what_is_remembered_is_said_and_erased(job: Job) -> None:
+    path = str(job.pipeline.path)
+    key = max({event.key for event in job.events}, key=[e.key for e in job.events].count).decode()
+    count = sum(event.key.decode() == key for event in job.events)
+    done = job.verdict("get", path, "customer", key, "--json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)["remembered"]
+    assert said["events"] == len(said["log"]) == count > 1
+    assert said["features"]["customer_count_7d"] >= 1
+    shown = job.verdict("get", path, "customer", key)
+    assert f"customer {key}: {count} events, the newest" in shown.stdout
+    terminals = ask(job.pipeline, "get", "terminal", "nobody")
+    assert (terminals["found"], terminals["remembered"]) == (False, None)
+
+    done = job.verdict("forget", path, "customer", key, "--why", "case 7", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert f"customer {key} is forgotten; its next event is its first" in done.stdout
+    answer = ask(job.pipeline, "get", "customer", key)
+    assert not answer["found"]
+    # Every one of them is on record.
+    answers = Reader(job.kafka.bootstrap, job.pipeline.topics["state-answers"]).read()
+    assert len(answers) == 5
+    assert sum(b"case 7" in (record.value or b"") for record in answers) == 1
+
+
+def test_a_pipeline_that_takes_no_commands_says_how_to() -> None:
+    with pytest.raises(SpecError, match=r"topics: \{state-commands: state-commands\}"):
+        ask(load(EXAMPLE / "pipeline.yaml"), "get", "customer", "c1")
+
+
+def test_nobody_answers(kafka: LocalKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VERDICT_BOOTSTRAP", kafka.bootstrap)
+    for name in ("transaction.avsc", "models"):
+        (tmp_path / name).symlink_to(EXAMPLE / name)
+    text = (EXAMPLE / "pipeline.yaml").read_text()
+    (tmp_path / "pipeline.yaml").write_text(f"{text}topics: {{state-commands: unheard}}\n")
+    pipeline = load(tmp_path / "pipeline.yaml")
+    create_topics(clients(pipeline.spec.settings), list(pipeline.topics.values()))
+    with pytest.raises(KafkaError, match="nobody has answered within 1 s: does card-fraud's"):
+        ask(pipeline, "get", "customer", "c1", seconds=1)
+    with pytest.raises(SpecError, match="no hop of an entity 'cart'; there are customer, termina"):
+        ask(pipeline, "get", "cart", "c1")
