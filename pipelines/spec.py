@@ -614,7 +614,7 @@ class Spec(Model):
                 f"{', '.join(self.entities)}",
             )
         outputs = dict(self.topics)
-        if self.events.topic in outputs.values():
+        if self.events.topic is not None and self.events.topic in outputs.values():
             raise Fault(
                 ("events", "topic"),
                 f"'{self.events.topic}' is the topic of an output, too; call one of them otherwise",

@@ -107,6 +107,7 @@ def test_check_says_what_a_right_pipeline_is(verdict: Verdict, tiny: Path) -> No
         "features": ["amount", "card_count_1h"],
         "models": ["tiny:1"],
         "topics": {stream: stream for stream in STREAMS},
+        "warnings": [],
     }
 
 

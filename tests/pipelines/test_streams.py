@@ -109,6 +109,17 @@ RECORDS: Mapping[str, dict[str, Any]] = {
         "score_difference": 0.1,
         "actions": [{"champion": "a", "challenger": "b", "count": 1, "amounts": {"EUR": AMOUNT}}],
     },
+    "state-answers": {
+        "command_id": "7",
+        "pipeline": "p",
+        "command": "get",
+        "entity": "card",
+        "key": "c",
+        "by": "ann",
+        "why": "",
+        "found": True,
+        "remembered": "{}",
+    },
 }
 
 
@@ -157,8 +168,9 @@ def test_what_is_no_record_of_the_stream_is_said(value: bytes) -> None:
 
 
 def test_every_stream_has_its_topic() -> None:
-    topics = Topics.model_validate({"dead-letters": "dlq"})
+    topics = Topics.model_validate({"dead-letters": "dlq", "state-commands": "asked"})
     assert output_topics(topics) == {
         **{stream: stream for stream in SCHEMA_FILES},
         "dead-letters": "dlq",
     }
+    assert "state-answers" not in output_topics(Topics())
