@@ -100,3 +100,17 @@ def test_events_are_encoded_as_fastavro_encodes_them(monkeypatch: pytest.MonkeyP
     made = zip(events.encoded(12_000, 5_000), events.records(12_000, 5_000), strict=True)
     for event, record in made:
         assert fastavro.schemaless_reader(io.BytesIO(event.value), schema, None) == record
+
+
+def test_windows_are_measured() -> None:
+    script = BENCH.parent / "windows.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "--quick", "--only", "entities", "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(done.stdout)["entities"]
+    assert list(found) == ["10,000", "100,000"]
+    assert all(100 < each["bytes_an_idle_entity"] < 400 for each in found.values())
+    assert found["100,000"]["disk_mb"] > 5 * found["10,000"]["disk_mb"]
