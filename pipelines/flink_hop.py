@@ -22,7 +22,7 @@ from pipelines.errors import FlinkError, RegistryError, frames, told
 from pipelines.garbage import spare
 from pipelines.job import Job
 from pipelines.metrics import Endpoint, HopMeter, Served, hop_labels, serve
-from state.cache import HeadCache
+from state.cache import PAGES, HeadCache
 from state.errors import StateError
 
 SWITCH_S = 1e-4
@@ -75,12 +75,13 @@ class FlinkState:
     would pickle the bytes; so they lie in savepoints as they are.
     """
 
-    __slots__ = ("_cache", "_chunks", "_head", "key")
+    __slots__ = ("_cache", "_chunks", "_head", "_pages", "key")
 
     def __init__(self, head: Any, chunks: Any) -> None:
         self._head = head._state
         self._chunks = chunks
         self._cache = HeadCache()
+        self._pages = HeadCache(PAGES)
         self.key = b""
 
     @property
@@ -105,13 +106,20 @@ class FlinkState:
         self._head.clear()
 
     def chunk(self, number: int) -> bytes | None:
-        data: bytes | None = self._chunks.get(number)
+        place = number.to_bytes(8, "big") + self.key
+        data = self._pages.get(place)
+        if data is None:
+            data = self._chunks.get(number)
+            if data is not None:
+                self._pages.put(place, data)
         return data
 
     def put_chunk(self, number: int, data: bytes) -> None:
+        self._pages.put(number.to_bytes(8, "big") + self.key, data)
         self._chunks.put(number, data)
 
     def drop_chunk(self, number: int) -> None:
+        self._pages.drop(number.to_bytes(8, "big") + self.key)
         self._chunks.remove(number)
 
 

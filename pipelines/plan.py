@@ -19,7 +19,7 @@ from pipelines import jobs
 from pipelines.pipeline import Pipeline
 from pipelines.probe import longest, written
 from pipelines.streams import definition
-from state.cache import CAPACITY
+from state.cache import CAPACITY, PAGES
 
 MB = 2**20
 HOUR_MS = 3_600_000
@@ -48,7 +48,7 @@ HEAP_MB, NETWORK_MB, FRAMEWORK_MB, METASPACE_MB, OVERHEAD_MB = 256, 64, 256, 256
 MANAGED_MB = (128, 2048)
 """Least and most of RocksDB's memory in a slot. Less than its write buffers need makes it write
 without end; beyond the most, the operating system's page cache does as well."""
-CACHE_MB = CAPACITY / MB
+CACHE_MB = (CAPACITY + PAGES) / MB
 """Most of the heads in memory before RocksDB, a hop."""
 SAMPLE = 2048
 """Events that an entity's state is measured with; more are extrapolated."""

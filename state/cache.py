@@ -2,6 +2,8 @@
 
 CAPACITY = 64 << 20
 """Bytes of heads and keys that one hop keeps: some 150,000 heads of 20 events."""
+PAGES = 16 << 20
+"""Bytes of chunks that one hop keeps: those at the windows' begins of the busiest keys."""
 _EACH = 150  # bytes that Python needs beside a head's and a key's own
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rocksdict import Options, Rdict, WriteBatch
 
-from state.cache import HeadCache
+from state.cache import PAGES, HeadCache
 from state.errors import StateError
 
 HEAD, CHUNK, META = b"h", b"c", b"m"
@@ -122,6 +122,7 @@ class RocksState:
         self._head = HEAD + hop.encode() + b"\0"
         self._chunk = CHUNK + hop.encode() + b"\0"
         self._cache = HeadCache()
+        self._chunks = HeadCache(PAGES)
         self._swept = b""
         self.key = key
 
@@ -147,13 +148,23 @@ class RocksState:
         self._store.put(self._head + self.key, None)
 
     def chunk(self, number: int) -> bytes | None:
-        return self._store.get(self._chunk_key(number))
+        stored = self._chunk_key(number)
+        data = self._chunks.get(stored)
+        if data is None:
+            data = self._store.get(stored)
+            if data is not None:
+                self._chunks.put(stored, data)
+        return data
 
     def put_chunk(self, number: int, data: bytes) -> None:
-        self._store.put(self._chunk_key(number), data)
+        stored = self._chunk_key(number)
+        self._chunks.put(stored, data)
+        self._store.put(stored, data)
 
     def drop_chunk(self, number: int) -> None:
-        self._store.put(self._chunk_key(number), None)
+        stored = self._chunk_key(number)
+        self._chunks.drop(stored)
+        self._store.put(stored, None)
 
     def sweep(self, forgotten: Callable[[bytes], bool], most: int) -> int:
         """Delete the keys whose heads are forgotten, at the next commit.
@@ -211,6 +222,7 @@ class RocksState:
             if not stored.startswith(start):
                 break
             if len(stored) == len(start) + 8:  # else of a longer key
+                self._chunks.drop(stored)
                 self._store.put(stored, None)
 
     def _chunk_key(self, number: int) -> bytes:

@@ -167,6 +167,7 @@ class _Writer:
         plan = self._plan
         offset, column = plan.cursors[i]
         yield f"if t{i} <= at - {offset}:"
+        yield "    held = 0"
         yield "    while True:"
         yield f"        if p{i} == {END}:"
         yield f"            if j{i} >= length:"
@@ -174,7 +175,8 @@ class _Writer:
         yield "                break"
         yield f"            gone = {self._row(f'j{i}')}"
         yield "        else:"
-        yield f"            data = page(state, p{i})"
+        yield f"            if held != p{i}:"
+        yield f"                held, data = p{i}, page(state, p{i})"
         yield f"            gone = row_at(data, {LINKS.size} + j{i} * {self._width})"
         yield f"        t{i} = gone[0]"
         stays = f"t{i} > at - {offset}"
