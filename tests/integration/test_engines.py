@@ -50,6 +50,19 @@ CARRIED = [
     [HEADERS[7][2]],
 ]
 """What becomes of them."""
+RICH = """
+  way_count_7d: {count: "*", over: 7d, by: way, default: 0}
+  way_first: {first: amount, over: 1d, by: way, default: 0, current: false}
+  way_spread: {std: amount, over: 2d, by: way, default: 0}
+  way_least: {min: amount, over: 2d, by: way, default: 0}
+  way_customers: {distinct: customer_id, over: 1d, by: way, default: 0}
+  way_nights: {count: "*", over: 2d, by: way, default: 0, where: hour(event_time) < 6}
+  way_yesterday: {mean: amount, over: 1d, delay: 1d, by: way, default: 0}
+  way_faded: {sum: amount, half_life: 1d, by: way, default: 0}
+  way_gap: {time_since_last: "*", over: 1d, by: way, default: -1}
+  above: amount / (way_yesterday + 1)
+"""
+"""Every aggregate, of an entity with so many events that its rows lie in pages."""
 BROKEN = 0.02
 DEADLINE_S = 120
 
@@ -126,8 +139,10 @@ def stage(
     for name in ("transaction.avsc", "models"):
         (folder / name).symlink_to(example / name)
     text = (example / "pipeline.yaml").read_text()
-    if request.param == "unkeyed":
+    if request.param in ("unkeyed", "rich"):
         text = text.replace("  keyed_by: customer\n", "")
+    if request.param == "rich":
+        text = text.replace("features:\n", f"  way: [channel, currency]\nfeatures:\n{RICH}")
     (folder / "pipeline.yaml").write_text(text)
     pipeline = load(folder / "pipeline.yaml")
     made = clients(Settings(kafka={"bootstrap.servers": kafka.bootstrap}))
@@ -202,7 +217,8 @@ def assert_carried(
 
 
 # Only the score job depends on whether the topic's key is the entity's.
-CASES = [("keyed", name) for name in jobs.JOBS] + [("unkeyed", jobs.SCORE_JOB)]
+CASES = [("keyed", name) for name in jobs.JOBS]
+CASES += [("unkeyed", jobs.SCORE_JOB), ("rich", jobs.SCORE_JOB)]
 
 
 @pytest.mark.parametrize(("stage", "name"), CASES, indirect=["stage"], scope="module")
