@@ -43,7 +43,6 @@ from state.errors import VerdictError
 HERE = Path(__file__).parent
 EVENTS = "payments"
 WIDTH = 100
-LATENCY = ("flink", "embedded", "loop")
 
 
 @dataclass(frozen=True)
@@ -54,6 +53,8 @@ class Plan:
     ----------
     names
         Of the contestants.
+    latency
+        Those of them whose latency is measured.
     events
         In the topic, for throughput.
     rounds
@@ -72,7 +73,8 @@ class Plan:
         Settings of the pipeline files that differ, dotted -> value.
     """
 
-    names: tuple[str, ...] = tuple(CONTESTANTS)
+    names: tuple[str, ...] = tuple(name for name, each in CONTESTANTS.items() if not each.asked)
+    latency: tuple[str, ...] = ("flink", "embedded", "loop")
     events: int = 600_000
     rounds: int = 3
     warm_up: float = 0.2
@@ -123,7 +125,7 @@ class Bench:
             for name in plan.names[turn:] + plan.names[:turn]:
                 with self._turn(name):
                     self._throughput(CONTESTANTS[name], number)
-        for name in LATENCY:
+        for name in plan.latency:
             if name in plan.names and plan.rates:
                 with self._turn(name):
                     self._latency(CONTESTANTS[name])
@@ -207,6 +209,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="small and short, to try it out")
     parser.add_argument("--only", help=f"some of {','.join(CONTESTANTS)}")
+    parser.add_argument("--latency", help=f"of these, not of {','.join(Plan.latency)}")
     parser.add_argument("--events", type=int, help="of each run of throughput")
     parser.add_argument("--rounds", type=int, help="of throughput; 0 leaves it out")
     parser.add_argument("--rates", help="events/s of latency; '' leaves it out")
@@ -231,7 +234,8 @@ def plan_of(asked: argparse.Namespace) -> Plan:
     """Make the plan that was asked for."""
     base = QUICK if asked.quick else Plan()
     names = base.names if asked.only is None else tuple(asked.only.split(","))
-    if strange := [name for name in names if name not in CONTESTANTS]:
+    latency = base.latency if asked.latency is None else tuple(asked.latency.split(","))
+    if strange := [name for name in (*names, *latency) if name not in CONTESTANTS]:
         sys.exit(f"there is no contestant '{strange[0]}', but {', '.join(CONTESTANTS)}")
     changes = [change.partition("=") for change in asked.changes]
 
@@ -240,6 +244,7 @@ def plan_of(asked: argparse.Namespace) -> Plan:
 
     return Plan(
         names=names,
+        latency=latency,
         events=given(asked.events, base.events),
         rounds=given(asked.rounds, base.rounds),
         warm_events=given(asked.warm_events, base.warm_events),

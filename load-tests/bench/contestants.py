@@ -36,12 +36,15 @@ class Contestant:
         What runs it: ``embedded``, ``flink``, ``loop``, ``batched`` or ``quix``.
     task_managers
         Of ``flink``: one a hop.
+    asked
+        Only takes part when it is asked for by name.
     """
 
     name: str
     pipeline: str
     kind: str
     task_managers: int = 0
+    asked: bool = False
 
     @property
     def is_verdict(self) -> bool:
@@ -64,6 +67,8 @@ CONTESTANTS = {
         Contestant("embedded_two_hops", "two-entities", "embedded"),
         Contestant("flink_two_hops", "two-entities", "flink", 2),
         Contestant("loop_batched", "one-entity", "batched"),
+        Contestant("embedded_four_hops", "four-entities", "embedded", asked=True),
+        Contestant("flink_four_hops", "four-entities", "flink", 4, asked=True),
     )
 }
 """Every contestant by its name, in the order of the first round."""
