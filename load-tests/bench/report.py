@@ -73,7 +73,7 @@ class Results:
         """Events a second: the median of the rounds."""
         return {
             name: statistics.median(run.rate for run in self.runs[name])
-            for name in ORDER
+            for name in dict.fromkeys((*ORDER, *self.runs))
             if self.runs.get(name)
         }
 
