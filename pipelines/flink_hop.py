@@ -211,9 +211,12 @@ class _Hop:
         self.served = serve(Endpoint.parse(metrics), meter)
 
     def close(self) -> None:
-        """Show nothing any more: the process may go on, with another job or this one again."""
+        """Show nothing any more and let go of tables: the process may go on, with another job."""
         if self.served is not None:
             self.served.close()
+        release = getattr(getattr(self, "operator", None), "close", None)
+        if release is not None:
+            release()
 
     def rows(self, record: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Run one record through the operator, from and to the fields of Flink's rows."""

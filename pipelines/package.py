@@ -195,6 +195,9 @@ class _Packing:
             self._refer(model, "champion")
             for index in range(len(spec.model.challengers)):
                 self._refer(model["challengers"], index)
+        for name, lookup in spec.lookups.items():
+            if lookup.schema_file is not None:
+                self._refer(data["lookups"][name], "schema")
         for name, feature in spec.features.items():
             if isinstance(feature, PythonFeature):
                 self._refer(data["features"][name], "python")
