@@ -179,12 +179,13 @@ def _open(folder: Path) -> Rdict:
 def _options() -> Options:
     """Settle for what reads one small row at random fastest, in little memory.
 
-    A million rows of 41 bytes, any of them asked for: 2.3 us by mmap, 3.4 from the block cache,
-    4.3 compressed (lz4).
+    A million rows of 41 bytes, any of them asked for: 2.1 us by mmap in blocks of 1 KiB, 2.3 of
+    4 KiB, 3.4 from the block cache, 4.3 compressed (lz4).
     """
     blocks = BlockBasedOptions()
     blocks.set_block_cache(Cache(BLOCK_CACHE))
     blocks.set_bloom_filter(BLOOM_BITS, False)
+    blocks.set_block_size(1024)
     options = Options(raw_mode=True)
     options.create_if_missing(True)
     options.set_block_based_table_factory(blocks)
