@@ -18,6 +18,7 @@ from pipelines.errors import KafkaError, SpecError
 from pipelines.files import read_records
 from pipelines.kafka import clients, create_topics
 from pipelines.local import LocalKafka
+from pipelines.package import pack, unpack
 from pipelines.pipeline import Pipeline, load
 from pipelines.streams import EVENTS
 from pipelines.training import feature_rows
@@ -219,6 +220,27 @@ def test_hops_of_a_process_share_a_table_and_another_has_its_own(case: Case) -> 
         table.users = 1
         table.close()
     assert not lookups._tables
+
+
+def test_a_cluster_has_its_tables_where_the_pipeline_is_unpacked(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = case.make_topics()
+    case.put("merchants", "m1", {"risk": 0.5})
+    where = lookups.place(pipeline)
+    package = pack(pipeline)
+    (case.folder / "merchant.avsc").unlink()
+    monkeypatch.setenv("VERDICT_CACHE", str(tmp_path / "cache"))
+    found = lookups.lookups(load(unpack(package)), where)
+    assert found is not None
+    assert sorted((table.name, table.rows) for table in found.tables) == [
+        ("blocked", 0),
+        ("merchants", 1),
+    ]
+    for table in found.tables:
+        table.close()
+    assert (tmp_path / "cache" / "lookups" / case.prefix / "merchants" / "0").is_dir()
+    assert not (case.folder / ".verdict").exists()
 
 
 def test_a_missing_topic_and_a_topic_that_says_nothing_are_errors(
