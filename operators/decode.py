@@ -481,3 +481,18 @@ def _float(raw: Any) -> float:
     if not math.isfinite(value):
         raise ValueError
     return value
+
+
+def value_of(field: Field) -> Read:
+    """Return what takes a field out of a decoded record, as expressions see it."""
+    return _reader(field, _value)
+
+
+def exact_of(field: Field) -> Read:
+    """Return what takes a field out as an exact integer: times in milliseconds."""
+    return _reader(field, _exact)
+
+
+def text_of(field: Field) -> Read:
+    """Return what takes a field out as the text that ids and keys are."""
+    return _reader(field, _text)

@@ -18,6 +18,7 @@ from operators.decode import Decode, Event, Extract
 from operators.errors import BadRecord
 from operators.expressions import Variable
 from operators.features import EntityFeatures, Formulas
+from operators.lookups import Lookups, Table
 from operators.message import NEXT, Emit, Message
 from operators.meter import Meter
 from operators.records import (
@@ -215,12 +216,14 @@ class Finish:
     encode
         Encodes a decision; its features come in the order of ``names``.
     names
-        Every feature's name in the order in which it becomes known: those of each hop, then those
-        of the event alone.
+        Every feature's name in the order in which it becomes known: those of each hop, those that
+        are looked up, then those of the event alone.
     order
         The same in the order of the record.
     field
         What stands for a field in Python over ``fields``.
+    lookups
+        The features that stand in tables, known after the hops'; None where there are none.
     """
 
     output = DECISIONS
@@ -235,8 +238,10 @@ class Finish:
         names: Sequence[str],
         order: Sequence[str],
         field: Callable[[str], Variable],
+        lookups: Lookups | None = None,
     ) -> None:
         self._formulas = formulas
+        self.lookups = lookups
         self._bundle = bundle
         self._decide = decide
         self._money = money
@@ -255,6 +260,10 @@ class Finish:
         self._judge = decide.over("features, fields", variable)
 
     def __call__(self, carry: Carry, meter: Meter, timed: bool) -> bytes:
+        if self.lookups is not None:
+            carry.features.extend(self.lookups(carry.event))
+            if timed:
+                meter.lap("lookups")
         carry.features.extend(self._formulas(carry.event.fields, carry.features))
         if timed:
             meter.lap("formulas")
@@ -266,6 +275,11 @@ class Finish:
     def many(self, carries: Sequence[Carry], meter: Meter) -> list[bytes | BadRecord]:
         """Do the same for many at once; an error stands in the place of what it kept from being."""
         timed = bool(carries) and meter.start()
+        if self.lookups is not None:
+            for carry in carries:
+                carry.features.extend(self.lookups(carry.event))
+            if timed:
+                meter.lap("lookups", len(carries))
         for carry in carries:
             carry.features.extend(self._formulas(carry.event.fields, carry.features))
         if timed:
@@ -397,12 +411,21 @@ class Row:
 
     output = FEATURES
 
-    def __init__(self, formulas: Formulas, names: Sequence[str], order: Sequence[str]) -> None:
+    def __init__(
+        self,
+        formulas: Formulas,
+        names: Sequence[str],
+        order: Sequence[str],
+        lookups: Lookups | None = None,
+    ) -> None:
         self._formulas = formulas
+        self.lookups = lookups
         self._row = _taker(names, order)
         self._order = order
 
     def __call__(self, carry: Carry, meter: Meter, timed: bool) -> bytes:
+        if self.lookups is not None:
+            carry.features.extend(self.lookups(carry.event))
         carry.features.extend(self._formulas(carry.event.fields, carry.features))
         row = dict(zip(self._order, self._row(carry.features), strict=True))
         for name, value in row.items():
@@ -479,6 +502,17 @@ class EntityHop:
         self.models = (finish.card,) if isinstance(finish, Finish) else ()
         """What the models that it asks say of themselves."""
         self.defers = False
+
+    @property
+    def tables(self) -> list[Table]:
+        """The tables that it asks."""
+        lookups = self._finish.lookups if self._finish is not None else None
+        return [] if lookups is None else lookups.tables
+
+    def close(self) -> None:
+        """Let go of the tables."""
+        for table in self.tables:
+            table.close()
 
     def forgotten(self, head: bytes) -> bool:
         """Whether an entity has been silent for so long that its state can go.

@@ -198,8 +198,8 @@ def run(
     check_models(loaded)
     from_files = loaded.spec.events.files is not None
     names = list(dict.fromkeys(job or (jobs.JOBS if from_files else [jobs.SCORE_JOB])))
-    chosen = [jobs.job(loaded, name) for name in names]
     folder = state or loaded.file(loaded.spec.settings.state)
+    chosen = [jobs.job(loaded.keeping(folder), name) for name in names]
     if from_files:
         if engine is Engine.FLINK:
             raise SpecError(["events from files run on the embedded engine; give Flink a topic"])
@@ -273,7 +273,7 @@ def _run_kafka(
     from pipelines.kafka import clients
     from pipelines.metrics import Endpoint
 
-    job = jobs.job(loaded, name)
+    job = jobs.job(loaded.keeping(folder), name)
     settings = clients(loaded.spec.settings, loaded.path.parent)
     if name != jobs.SCORE_JOB:
         settings = replace(settings, consumer={**BEHIND, **settings.consumer})
@@ -364,6 +364,9 @@ def topics_create(
     settings = clients(loaded.spec.settings, loaded.path.parent)
     names = list(loaded.topics.values())
     made = create_topics(settings, names, partitions=partitions)
+    compacted = {"cleanup.policy": "compact"}
+    made += create_topics(settings, loaded.lookup_topics, partitions, config=compacted)
+    names += loaded.lookup_topics
     if as_json:
         print(json.dumps({"created": made, "topics": names}))
         return

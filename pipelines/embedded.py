@@ -74,6 +74,13 @@ class Forgetting(Protocol):
     def forgotten(self, head: bytes) -> bool: ...
 
 
+@runtime_checkable
+class Holding(Protocol):
+    """An operator that has something to let go of; see `EntityHop.close`."""
+
+    def close(self) -> None: ...
+
+
 class Runner:
     """Runs one job over a store: a message in, its outputs out.
 
@@ -135,6 +142,12 @@ class Runner:
             outputs[place] = Output(*emit, outputs[place].cause)
         last.defers = False
         return outputs
+
+    def close(self) -> None:
+        """Let go of what operators hold beside their state: tables that they look up."""
+        for operator, _ in self._hops:
+            if isinstance(operator, Holding):
+                operator.close()
 
     def sweep(self) -> int:
         """Delete some of what is forgotten, after a commit; return how many keys."""
@@ -239,12 +252,14 @@ def run_files(
         Events read, those of runs before included.
     """
     store = RocksStore(state)
+    runners: list[Runner] = []
     try:
         kept = json.loads(store.meta("files") or b"{}")
         offsets: dict[str, int] = kept.get("offsets", {})
         counts: dict[str, int] = kept.get("counts", {})
         lengths: dict[str, int] = kept.get("lengths", {})
-        runners = [Runner(job, store) for job in jobs]
+        for job in jobs:
+            runners.append(Runner(job, store))
         sinks = {
             stream: AvroFile(
                 out / f"{topics[stream]}.avro", definition(stream), lengths.get(stream, 0)
@@ -274,6 +289,8 @@ def run_files(
             sink.close()
         return done
     finally:
+        for runner in runners:
+            runner.close()
         store.close()
 
 
@@ -357,6 +374,7 @@ def run_kafka(
         Records read in this run.
     """
     store = RocksStore(state)
+    runner: Runner | None = None
     try:
         offsets: dict[str, int] = json.loads(store.meta("offsets") or b"{}")
         runner = Runner(job, store, metrics is not None)
@@ -428,6 +446,8 @@ def run_kafka(
                 commit()
             return read
     finally:
+        if runner is not None:
+            runner.close()
         store.close()
 
 

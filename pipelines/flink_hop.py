@@ -106,7 +106,7 @@ class FlinkState:
         self._head.clear()
 
     def chunk(self, number: int) -> bytes | None:
-        place = number.to_bytes(8, "big") + self.key
+        place = number.to_bytes(8, "big", signed=True) + self.key
         data = self._pages.get(place)
         if data is None:
             data = self._chunks.get(number)
@@ -115,11 +115,11 @@ class FlinkState:
         return data
 
     def put_chunk(self, number: int, data: bytes) -> None:
-        self._pages.put(number.to_bytes(8, "big") + self.key, data)
+        self._pages.put(number.to_bytes(8, "big", signed=True) + self.key, data)
         self._chunks.put(number, data)
 
     def drop_chunk(self, number: int) -> None:
-        self._pages.drop(number.to_bytes(8, "big") + self.key)
+        self._pages.drop(number.to_bytes(8, "big", signed=True) + self.key)
         self._chunks.remove(number)
 
 
@@ -226,9 +226,12 @@ class _Hop:
         self.served = serve(Endpoint.parse(metrics), meter)
 
     def close(self) -> None:
-        """Show nothing any more: the process may go on, with another job or this one again."""
+        """Show nothing any more and let go of tables: the process may go on, with another job."""
         if self.served is not None:
             self.served.close()
+        release = getattr(getattr(self, "operator", None), "close", None)
+        if release is not None:
+            release()
 
     def rows(self, record: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Run one record through the operator, from and to the fields of Flink's rows."""

@@ -83,10 +83,11 @@ def program(
         pipeline wants them.
     """
     spec = pipeline.spec.settings
-    job = jobs.job(pipeline, name)
+    job = jobs.job(pipeline.keeping(state), name)
     made = clients(spec, folder or pipeline.path.parent)
     topics = topics_of((*job.inputs, *job.outputs), pipeline.topics)
-    require(made, list(topics.values()))
+    followed = pipeline.lookup_topics if name == jobs.SCORE_JOB else []
+    require(made, [*topics.values(), *followed])
     home = home_of(pipeline, name, state)
     settings = FlinkSettings(
         bootstrap=made.servers,

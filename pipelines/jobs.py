@@ -6,6 +6,7 @@ A hop's operator is made where it runs, from the pipeline file, by a factory tha
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from operators import bundle as bundles
 from operators.commands import (
@@ -21,6 +22,7 @@ from operators.decode import Decode, Extract, avro_decoder, confluent_decoder, j
 from operators.drift import Drifts
 from operators.expressions import Expression
 from operators.features import EntityFeatures, Formulas, reads, variables
+from operators.lookups import Lookups
 from operators.merge import Merge
 from operators.message import Operator
 from operators.records import (
@@ -51,6 +53,9 @@ from pipelines.spec import AggregateFeature
 from pipelines.streams import EVENTS, stream_decoder, stream_encoder, stream_prefix
 from state.seen import SeenState
 
+if TYPE_CHECKING:
+    from pipelines.lookups import Place
+
 SCORE_JOB, SHADOW_JOB, WATCH_JOB = "score", "shadow", "watch"
 OUTAGE = 7 * 86_400_000
 """Milliseconds that a job may stand still without losing state to the clock, which goes on."""
@@ -69,11 +74,13 @@ def features(pipeline: Pipeline) -> Job:
 
 
 def _entity_job(pipeline: Pipeline, name: str, output: str) -> Job:
+    # It brings Kafka's client along, which jobs without lookups can do without.
+    tables = _place(pipeline) if pipeline.spec.lookups else None
     hops = [
         Hop(
             entity,
             True,
-            partial(_entity_hop, pipeline.path, index, pipeline.keyed, output),
+            partial(_entity_hop, pipeline.path, index, pipeline.keyed, output, tables),
             _keeps(pipeline, index),
         )
         for index, entity in enumerate(pipeline.entities)
@@ -162,12 +169,30 @@ def _decode_hop(path: Path, from_files: bool) -> Operator:
     return hop
 
 
-def _entity_hop(path: Path, index: int, keyed: bool, output: str) -> Operator:
+def _place(pipeline: Pipeline) -> "Place | None":
+    from pipelines.lookups import place
+
+    return place(pipeline)
+
+
+def _opened(pipeline: Pipeline, tables: "Place | None") -> Lookups | None:
+    """Open the tables and fill them: the last that is done before the first event."""
+    if tables is None:
+        return None
+    from pipelines.lookups import lookups
+
+    return lookups(pipeline, tables)
+
+
+def _entity_hop(
+    path: Path, index: int, keyed: bool, output: str, tables: "Place | None" = None
+) -> Operator:
     pipeline = load(path)
     entities = pipeline.entities
     finish: Finish | Row | None = None
     if index == len(entities) - 1:
-        finish = _finish(pipeline) if output == DECISIONS else _row(pipeline)
+        make = _finish if output == DECISIONS else _row
+        finish = make(pipeline, tables)
     features = _features(pipeline, index)
     hop = (ObeyingEntityHop if pipeline.commanded else EntityHop)(
         pipeline.spec.pipeline,
@@ -306,6 +331,8 @@ def _reads(pipeline: Pipeline) -> tuple[list[str], list[str]]:
         if formula.expression is not None:
             read = Expression(formula.expression, pipeline.rule_names()).reads
             fields += [name for name in read if name in schema.fields]
+    for lookup in spec.lookups.values():
+        fields += lookup.key_of_event
     fields += [name for name in _decide(pipeline).reads if name in schema.fields]
     if spec.events.amount is not None:
         units.append(spec.events.amount.field)
@@ -327,7 +354,7 @@ def _event_decoder(pipeline: Pipeline, from_files: bool) -> Decode:
     return avro_decoder(pipeline.schema)
 
 
-def _finish(pipeline: Pipeline) -> Finish:
+def _finish(pipeline: Pipeline, tables: "Place | None") -> Finish:
     spec, schema = pipeline.spec, pipeline.schema
     money = None
     if spec.events.amount is not None:
@@ -358,25 +385,36 @@ def _finish(pipeline: Pipeline) -> Finish:
         names,
         features,
         variables(schema, _typed(pipeline)),
+        _opened(pipeline, tables),
     )
 
 
 def _names(pipeline: Pipeline) -> list[str]:
     """List every feature in the order in which it becomes known."""
-    return _aggregated(pipeline) + [formula.name for formula in pipeline.formulas()]
+    return _kept(pipeline) + [formula.name for formula in pipeline.formulas()]
 
 
-def _aggregated(pipeline: Pipeline) -> list[str]:
-    """List the aggregates in the order in which they become known."""
-    return [each.name for entity in pipeline.entities for each in pipeline.windowed(entity)]
+def _kept(pipeline: Pipeline) -> list[str]:
+    """List the features of state and tables, in the order in which they become known."""
+    found = [each.name for entity in pipeline.entities for each in pipeline.windowed(entity)]
+    if pipeline.spec.lookups:
+        from pipelines.lookups import names
+
+        found += names(pipeline)
+    return found
 
 
-def _row(pipeline: Pipeline) -> Row:
-    return Row(_formulas(pipeline), _names(pipeline), list(pipeline.spec.features))
+def _row(pipeline: Pipeline, tables: "Place | None") -> Row:
+    return Row(
+        _formulas(pipeline),
+        _names(pipeline),
+        list(pipeline.spec.features),
+        _opened(pipeline, tables),
+    )
 
 
 def _formulas(pipeline: Pipeline) -> Formulas:
-    return Formulas(pipeline.formulas(), pipeline.schema, _typed(pipeline), _aggregated(pipeline))
+    return Formulas(pipeline.formulas(), pipeline.schema, _typed(pipeline), _kept(pipeline))
 
 
 def _decide(pipeline: Pipeline) -> Decide:

@@ -17,6 +17,7 @@ from socketserver import ThreadingMixIn
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+from operators.lookups import Table
 from operators.message import Message
 from operators.meter import BOUNDS_NS, SAMPLE, Histogram, Meter
 from operators.records import DEAD_LETTERS
@@ -44,11 +45,17 @@ COUNTERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "dead_letters": ("Dead letters by stage and kind.", (*HOP, "stage", "kind")),
     "late": ("Events older than their entity's newest.", (*HOP, "entity")),
     "repeated": ("Events that the producer sent again: decided, not counted.", HOP),
+    "lookup_bad_rows": ("Rows of a lookup's table that were refused.", (*HOP, "table")),
     "state_cache_hits": ("Heads of keyed state found in memory.", HOP),
     "state_cache_misses": ("Heads of keyed state that RocksDB was asked for.", HOP),
 }
 GAUGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "model_info": ("A model that a hop asks. Always 1.", (*HOP, "name", "version", "sha256")),
+    "lookup_rows": ("Rows of a lookup's table.", (*HOP, "table")),
+    "lookup_lag_records": (
+        "Records of a lookup's topic that are not in its table yet.",
+        (*HOP, "table"),
+    ),
     "consumer_lag_records": (
         "Records of an input partition that are not decided yet.",
         (*JOB, "topic", "partition"),
@@ -257,6 +264,7 @@ class HopMeter:
         self._meter = found if isinstance(found, Meter) else Meter()
         self._meter.clock = time.perf_counter_ns
         self._models = tuple(getattr(operator, "models", ()))
+        self._tables: Sequence[Table] = tuple(getattr(operator, "tables", ()))
 
     def fold(self) -> None:
         """Count what is in ``times``."""
@@ -287,6 +295,12 @@ class HopMeter:
         for card in self._models:
             of = {"name": card.name, "version": card.version, "sha256": card.sha256}
             page.gauge("model_info", {**labels, **of}, 1)
+        for table in self._tables:
+            of = {"table": table.name}
+            page.gauge("lookup_rows", {**labels, **of}, table.rows)
+            page.counter("lookup_bad_rows", {**labels, **of}, table.bad)
+            if (lag := table.lag) is not None:
+                page.gauge("lookup_lag_records", {**labels, **of}, lag)
 
 
 class RunMeter:

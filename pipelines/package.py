@@ -22,7 +22,7 @@ import yaml
 
 from operators.message import Operator
 from pipelines.errors import SpecError
-from pipelines.job import Hop, Job
+from pipelines.job import Job
 from pipelines.local import cache_folder
 from pipelines.pipeline import Pipeline
 from pipelines.spec import PythonFeature
@@ -148,7 +148,7 @@ def carried(job: Job, pipeline: Pipeline, package: Package) -> Job:
             raise SpecError(
                 [f"hop '{hop.name}' of job '{job.name}' does not take the pipeline file first"]
             )
-        hops.append(Hop(hop.name, hop.keyed, Carried(package, factory)))
+        hops.append(replace(hop, operator=Carried(package, factory)))
     return replace(job, hops=tuple(hops))
 
 
@@ -195,6 +195,9 @@ class _Packing:
             self._refer(model, "champion")
             for index in range(len(spec.model.challengers)):
                 self._refer(model["challengers"], index)
+        for name, lookup in spec.lookups.items():
+            if lookup.schema_file is not None:
+                self._refer(data["lookups"][name], "schema")
         for name, feature in spec.features.items():
             if isinstance(feature, PythonFeature):
                 self._refer(data["features"][name], "python")

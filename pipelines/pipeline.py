@@ -2,7 +2,7 @@
 
 import difflib
 import keyword
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from pipelines.spec import (
     AggregateFeature,
     ExpressionFeature,
     FieldCheck,
+    LookupFeature,
     PythonFeature,
     Spec,
 )
@@ -48,12 +49,15 @@ class Pipeline:
         Of its events.
     source
         The file as it was read, for errors.
+    rows
+        Lookup -> schema of its rows, where it has one.
     """
 
     path: Path
     spec: Spec
     schema: Schema
     source: Source = field(repr=False, compare=False)
+    rows: Mapping[str, Schema] = field(default_factory=dict)
 
     @property
     def keyed(self) -> bool:
@@ -77,10 +81,18 @@ class Pipeline:
         for file in files:
             if file.suffix != FILE_SUFFIX[format_]:
                 raise SpecError([_wrong_suffix(file, format_)])
+        faults = list(_sources(self, self.source, from_files=True))
+        if faults:
+            raise _all(faults)
         events = self.spec.events.model_copy(
             update={"topic": None, "files": [file.resolve() for file in files]}
         )
         return replace(self, spec=self.spec.model_copy(update={"events": events}))
+
+    def keeping(self, folder: Path) -> "Pipeline":
+        """The same pipeline with its state in another folder."""
+        settings = self.spec.settings.model_copy(update={"state": folder.absolute()})
+        return replace(self, spec=self.spec.model_copy(update={"settings": settings}))
 
     def file(self, relative: Path) -> Path:
         """Resolve a path of the pipeline file."""
@@ -95,6 +107,12 @@ class Pipeline:
         if self.commanded:
             topics[STATE_COMMANDS] = self.spec.topics.state_commands or ""
         return topics
+
+    @property
+    def lookup_topics(self) -> list[str]:
+        """The topics that lookups follow."""
+        topics = [lookup.topic for lookup in self.spec.lookups.values()]
+        return list(dict.fromkeys(topic for topic in topics if topic is not None))
 
     @property
     def entities(self) -> list[str]:
@@ -189,7 +207,14 @@ def load(path: Path) -> Pipeline:
         schema = schemas.load(absolute.parent / spec.events.schema_file)
     except SchemaError as error:
         raise source.error(("events", "schema"), str(error)) from None
-    pipeline = Pipeline(absolute, spec, schema, source)
+    rows = {}
+    for name, lookup in spec.lookups.items():
+        if lookup.schema_file is not None:
+            try:
+                rows[name] = schemas.load(absolute.parent / lookup.schema_file)
+            except SchemaError as error:
+                raise source.error(("lookups", name, "schema"), str(error)) from None
+    pipeline = Pipeline(absolute, spec, schema, source, rows)
     faults = [fault for check in CHECKS for fault in check(pipeline, source)]
     if faults:
         raise _all(faults)
@@ -331,6 +356,83 @@ def _check_entities(pipeline: Pipeline, source: Source) -> Faults:
             yield source.error(place, f"'{DECODE_HOP}' is the first hop's name; call it otherwise")
 
 
+def _check_lookups(pipeline: Pipeline, source: Source) -> Faults:
+    for name, lookup in pipeline.spec.lookups.items():
+        place: tuple[str, ...] = ("lookups", name)
+        for path in lookup.key_of_event:
+            yield from _key_part(source, (*place, "key"), path, pipeline.schema)
+        rows = pipeline.rows.get(name)
+        if rows is not None and lookup.files:
+            key = "key" if lookup.row_key is None else "row_key"
+            for path in lookup.key_of_row:
+                yield from _key_part(source, (*place, key), path, rows, "the rows' schema")
+        if rows is not None and lookup.expires is not None:
+            where = (*place, "expires")
+            yield from _field(source, where, lookup.expires, rows, "the rows' schema")
+            until = rows.fields.get(lookup.expires)
+            if until is not None and not (until.integer and not until.is_decimal):
+                yield source.error(where, f"'{lookup.expires}' is no long: a time is one")
+        for index, file in enumerate(lookup.files or []):
+            if file.suffix != FILE_SUFFIX[lookup.format]:
+                message = f"'{file}': rows of format {lookup.format} lie in "
+                yield source.error(
+                    (*place, "files", index), f"{message}{FILE_SUFFIX[lookup.format]} files"
+                )
+        if lookup.format == "confluent" and pipeline.spec.settings.schemas is None:
+            yield source.error((*place, "format"), "confluent wants settings.schemas")
+    yield from _sources(pipeline, source, pipeline.spec.events.files is not None)
+
+
+def _sources(pipeline: Pipeline, source: Source, from_files: bool) -> Faults:
+    """Yield the lookups that have no rows where the events come from."""
+    for name, lookup in pipeline.spec.lookups.items():
+        if from_files and not lookup.files:
+            yield source.error(
+                ("lookups", name),
+                f"events come from files, and lookup '{name}' names none: a topic says what is "
+                "true now, not what was then; add 'files' with its rows",
+            )
+        if not from_files and lookup.topic is None:
+            yield source.error(
+                ("lookups", name), f"events come from a topic, and lookup '{name}' names none"
+            )
+
+
+def _key_part(
+    source: Source, place: Sequence[str | int], path: str, schema: Schema, whose: str = "the schema"
+) -> Faults:
+    yield from _field(source, place, path, schema, whose)
+    leaf = schema.fields.get(path)
+    if leaf is not None and (not _names(leaf) or leaf.time):
+        kind = "time" if leaf.time else _kind(leaf)
+        yield source.error(place, f"'{path}' is a {kind}; a key is a string or an integer")
+
+
+def _looked_up(pipeline: Pipeline, source: Source, name: str, feature: LookupFeature) -> Faults:
+    place = ("features", name)
+    if feature.table not in pipeline.spec.lookups:
+        hint = _meant(feature.table, pipeline.spec.lookups)
+        yield source.error(
+            place, f"feature '{name}' looks into '{feature.table}', which is no lookup.{hint}"
+        )
+        return
+    if feature.field is None:
+        return
+    rows = pipeline.rows.get(feature.table)
+    if rows is None:
+        yield source.error(
+            ("lookups", feature.table),
+            f"feature '{name}' reads '{feature.field}' of a row: say the 'schema' of the rows",
+        )
+        return
+    yield from _field(source, (*place, "field"), feature.field, rows, "the rows' schema")
+    leaf = rows.fields.get(feature.field)
+    if leaf is not None and leaf.kind not in (Kind.NUMBER, Kind.BOOLEAN):
+        yield source.error(
+            (*place, "field"), f"feature '{name}': '{feature.field}' is a {leaf.kind}, no number"
+        )
+
+
 def _check_features(pipeline: Pipeline, source: Source) -> Faults:
     names = kinds(pipeline.schema)
     for name, feature in pipeline.spec.features.items():
@@ -354,6 +456,8 @@ def _check_features(pipeline: Pipeline, source: Source) -> Faults:
                 yield from _expression(source, place, name, feature.expr, {**others, **names})
             case AggregateFeature():
                 yield from _aggregate(pipeline, source, name, feature)
+            case LookupFeature():
+                yield from _looked_up(pipeline, source, name, feature)
             case PythonFeature():
                 for path in feature.reads:
                     yield from _field(source, (*place, "reads"), path, pipeline.schema)
@@ -437,6 +541,7 @@ CHECKS = (
     _check_amount,
     _check_source,
     _check_entities,
+    _check_lookups,
     _check_features,
     _check_circles,
     _check_decide,
@@ -462,9 +567,12 @@ def _expression(
         yield source.error(place, f"feature '{name}': '{text}' is a {expression.kind}, no number")
 
 
-def _field(source: Source, place: Sequence[str | int], path: str, schema: Schema) -> Faults:
+def _field(
+    source: Source, place: Sequence[str | int], path: str, schema: Schema, whose: str = "the schema"
+) -> Faults:
     if path not in schema.fields:
-        yield source.error(place, f"the schema has no field '{path}'.{_meant(path, schema.fields)}")
+        hint = _meant(path, schema.fields)
+        yield source.error(place, f"{whose} has no field '{path}'.{hint}")
 
 
 def _meant(name: str, known: Iterable[str]) -> str:

@@ -310,11 +310,49 @@ class PythonFeature(Model):
     """Its value where the function returns None."""
 
 
+class LookupFeature(Model):
+    """A feature that stands in a table of ``lookups``: a number of the row that has the event's
+    key, or whether there is one. Its value is in the decision.
+
+    Example: ``merchant_risk: {lookup: merchants, field: risk, default: 0}``;
+    ``blocked: {listed_in: blocked_cards}`` is 1 or 0.
+    """
+
+    lookup: Name | None = None
+    """The table."""
+    field: str | None = None
+    """Path of the number in its row; true is 1."""
+    listed_in: Name | None = None
+    """Instead of these two: 1 where this table has a row for the event that has not expired, else
+    0."""
+    default: Default = None
+    """Its value where there is no row, it has expired, or the field is null."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "LookupFeature":
+        if (self.lookup is None) == (self.listed_in is None):
+            raise ValueError("say either 'lookup' and 'field', or 'listed_in'")
+        if self.lookup is not None and self.field is None:
+            raise ValueError("say which 'field' of the row; 'listed_in' asks whether there is one")
+        if self.listed_in is not None and self.field is not None:
+            raise Fault(("field",), "'listed_in' looks at no field; with one it is 'lookup'")
+        if self.listed_in is not None and self.default is not None:
+            raise Fault(("default",), "'listed_in' is 1 or 0 and never needs a default")
+        return self
+
+    @property
+    def table(self) -> str:
+        """The table's name."""
+        return self.lookup or self.listed_in or ""
+
+
 def _feature_kind(value: Any) -> str:
     if isinstance(value, Model):
         return type(value).__name__
     if not isinstance(value, Mapping) or "expr" in value:
         return "ExpressionFeature"
+    if "lookup" in value or "listed_in" in value:
+        return "LookupFeature"
     return "PythonFeature" if "python" in value else "AggregateFeature"
 
 
@@ -329,9 +367,57 @@ def _shorthand(value: Any) -> Any:
 Feature = Annotated[
     Annotated[ExpressionFeature, BeforeValidator(_shorthand), Tag("ExpressionFeature")]
     | Annotated[AggregateFeature, Tag("AggregateFeature")]
-    | Annotated[PythonFeature, Tag("PythonFeature")],
+    | Annotated[PythonFeature, Tag("PythonFeature")]
+    | Annotated[LookupFeature, Tag("LookupFeature")],
     Discriminator(_feature_kind),
 ]
+
+
+class Lookup(Model):
+    """A table of rows by key that features are looked up in: merchants' risk, limits, lists of the
+    blocked. Each process that decides has a copy on disk and follows the topic; the first event is
+    not decided before all is in it that was in the topic.
+
+    Example: ``merchants: {topic: merchant-risk, schema: merchant.avsc, key: merchant_id}``
+    """
+
+    topic: Topic | None = None
+    """A compacted topic: the last record of a key is its row, one without value deletes it. The
+    message key is the text that ``key`` finds in the event."""
+    files: list[Path] | None = None
+    """Where events come from files, so do rows: Avro containers or JSON lines, read whole before
+    the first event; of a key's rows the last counts."""
+    format: Literal["avro", "confluent", "json"] = "avro"
+    """Of the rows, as of events."""
+    schema_file: Path | None = Field(default=None, alias="schema")
+    """An Avro schema (``.avsc``) of the rows. A list whose rows say nothing can do without."""
+    key: str | list[str]
+    """Path of the key in the event, or paths of its parts, as of an entity. Where it is null, there
+    is no row."""
+    row_key: str | list[str] | None = None
+    """The same in the rows of files, which have no message key; by default it is called as in the
+    event."""
+    expires: str | None = None
+    """Path of a time in the row: it counts for events before that time. Null: for ever."""
+
+    @model_validator(mode="after")
+    def _some_source(self) -> "Lookup":
+        if self.topic is None and not self.files:
+            raise ValueError("say 'topic', or 'files' where events come from files")
+        if self.schema_file is None and (self.files or self.expires):
+            raise ValueError("say the 'schema' of the rows")
+        return self
+
+    @property
+    def key_of_event(self) -> list[str]:
+        """The paths of the key's parts in the event."""
+        return [self.key] if isinstance(self.key, str) else self.key
+
+    @property
+    def key_of_row(self) -> list[str]:
+        """The same in a row of a file."""
+        key = self.key if self.row_key is None else self.row_key
+        return [key] if isinstance(key, str) else key
 
 
 class Models(Model):
@@ -582,6 +668,8 @@ class Spec(Model):
     features go by is a hop. The key of the first one, or of ``events.keyed_by``, is mandatory in
     every event, and its hop is the first; another may be null, then its features take their
     defaults."""
+    lookups: dict[Name, Lookup] = {}
+    """Tables that features are looked up in, by name."""
     features: dict[str, Feature]
     """What the models see, by name; the model's bundle says the order."""
     model: Annotated[Models, BeforeValidator(_champion_alone)]
@@ -619,4 +707,11 @@ class Spec(Model):
                 ("events", "topic"),
                 f"'{self.events.topic}' is the topic of an output, too; call one of them otherwise",
             )
+        for name, lookup in self.lookups.items():
+            if lookup.topic is not None and lookup.topic in (*outputs.values(), self.events.topic):
+                raise Fault(
+                    ("lookups", name, "topic"),
+                    f"'{lookup.topic}' is the topic of events or of an output, too; a lookup's is "
+                    "its own",
+                )
         return self

@@ -34,9 +34,11 @@ def feature_rows(pipeline: Pipeline, files: Sequence[Path]) -> Iterator[FeatureR
         Of events.
     """
     with tempfile.TemporaryDirectory() as folder:
-        store = RocksStore(Path(folder))
+        store = RocksStore(Path(folder) / "state")
+        runner: Runner | None = None
         try:
-            runner = Runner(jobs.features(pipeline.over(files)), store)
+            over = pipeline.over(files).keeping(Path(folder))
+            runner = Runner(jobs.features(over), store)
             for number, message in enumerate(read_events(files, pipeline.schema, EVENTS), 1):
                 for output in runner(message):
                     if output.stream == FEATURES:
@@ -44,4 +46,6 @@ def feature_rows(pipeline: Pipeline, files: Sequence[Path]) -> Iterator[FeatureR
                 if number % BATCH == 0:
                     store.commit({})
         finally:
+            if runner is not None:
+                runner.close()
             store.close()

@@ -38,7 +38,8 @@ DECAYED = ("count", "sum", "mean")
 """With a half-life."""
 DELAYED = ("count", "sum", "mean", "std")
 """With a delay."""
-DAY_MS = 86_400_000
+SILENCE = 2 * 86_400_000
+"""Milliseconds: no key is forgotten sooner, whatever is asked of it."""
 FADED = 10
 """Half-lives after which what is missing of a decayed aggregate weighs less than 0.1 %."""
 FADED_AWAY = 84
@@ -175,10 +176,9 @@ class Plan:
             i for i, each in enumerate(asked) if not each.current or each.op == "time_since_last"
         ]
         self.horizon = max(
-            [DAY_MS, retention, *(FADED_AWAY * each.half_life for each in self.decays)]
+            [SILENCE, retention, *(FADED_AWAY * each.half_life for each in self.decays)]
         )
-        """Milliseconds of silence after which nothing of a key is left, not even its seq: a day at
-        least."""
+        """Milliseconds of silence after which nothing of a key is left, not even its seq."""
         self.slots = [
             *(f"n{i}" for i in range(len(self.cursors))),
             *(f"s{i}" for i in range(len(self.tallies))),

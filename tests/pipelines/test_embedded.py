@@ -380,9 +380,9 @@ def test_outputs_are_containers_of_their_schema(whole: Blocks, tmp_path: Path) -
 
 
 def test_a_silent_entity_is_deleted_and_begins_anew(tiny: Path) -> None:
-    """The longest window and a day pass; then twice that, and whoever is silent is gone."""
+    """The longest window and two days pass; then twice that, and whoever is silent is gone."""
     pipeline = load(tiny / "pipeline.yaml")
-    day = 86_400_000
+    day = 2 * 86_400_000  # of silence
     cards = [(0, "idle"), (1, "late"), *((n * day // 10, "busy") for n in range(1, 26))]
     lines = [
         json.dumps({"id": f"e{i}", "time": at, "card_id": card, "amount": 1})

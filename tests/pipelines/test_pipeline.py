@@ -243,7 +243,7 @@ MISTAKES: dict[str, tuple[str, str, str, str]] = {
         "watch:",
         "colour: red\nwatch:",
         "colour",
-        "no setting 'colour'. There are: pipeline, events, entities, features, model, decide,",
+        "no setting 'colour'. There are: pipeline, events, entities, lookups, features, model,",
     ),
     "the same key twice": ("time: at", "time: at\n  id: no", "id: no", "'id' stands twice"),
     "the same feature twice": (

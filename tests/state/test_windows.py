@@ -315,7 +315,7 @@ def test_nothing_is_kept_that_no_window_can_see() -> None:
 
 
 def test_a_key_that_was_silent_for_long_begins_anew() -> None:
-    day = 86_400_000
+    day = 2 * 86_400_000
     asked = [Asked("count", 1_000), Asked("count", day // 1_000, decayed=True)]
     counts, state, windows_ = (
         Aggregates(asked, [], 1_000),
