@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines import cli_dlq, cli_flink, cli_read, jobs, logs
+from pipelines import cli_backfill, cli_dlq, cli_flink, cli_read, jobs, logs
 from pipelines.errors import FlinkError, SpecError
 from pipelines.job import Job
 from pipelines.pipeline import Pipeline, check_models, load
@@ -332,7 +332,13 @@ def topics_create(
 
 
 app.add_typer(cli_dlq.app, name="dlq")
-for command in (cli_read.tail, cli_read.repeats, cli_flink.upgrade, cli_flink.plan):
+for command in (
+    cli_read.tail,
+    cli_read.repeats,
+    cli_backfill.backfill,
+    cli_flink.upgrade,
+    cli_flink.plan,
+):
     app.command()(command)
 
 

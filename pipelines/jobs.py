@@ -26,14 +26,16 @@ from operators.records import (
     decision_encoder,
 )
 from operators.score import (
-    FEATURES,
+    ROWS,
     DecodeHop,
     EntityHop,
+    FeatureRows,
     Finish,
     Intake,
     Money,
     Plausible,
-    Row,
+    ScoredRows,
+    scored_row,
 )
 from operators.shadow import Shadow
 from operators.watch import SCORE, Bucket, Split, Watched
@@ -45,6 +47,7 @@ from pipelines.streams import EVENTS, stream_decoder, stream_encoder, stream_pre
 from state.seen import SeenState
 
 SCORE_JOB, SHADOW_JOB, WATCH_JOB = "score", "shadow", "watch"
+BACKFILL_JOB = "backfill"
 OUTAGE = 7 * 86_400_000
 """Milliseconds that a job may stand still without losing state to the clock, which goes on."""
 TRACE = ("traceparent", "tracestate")
@@ -56,17 +59,17 @@ def score(pipeline: Pipeline) -> Job:
     return _entity_job(pipeline, SCORE_JOB, DECISIONS)
 
 
-def features(pipeline: Pipeline) -> Job:
-    """The score job short of the model: events -> features, to train a model on."""
-    return _entity_job(pipeline, FEATURES, FEATURES)
+def backfill(pipeline: Pipeline, features_only: bool) -> Job:
+    """The score job, whose end leaves rows unencoded: with decisions, or short of the model."""
+    return _entity_job(pipeline, BACKFILL_JOB, ROWS, not features_only)
 
 
-def _entity_job(pipeline: Pipeline, name: str, output: str) -> Job:
+def _entity_job(pipeline: Pipeline, name: str, output: str, scored: bool = True) -> Job:
     hops = [
         Hop(
             entity,
             True,
-            partial(_entity_hop, pipeline.path, index, pipeline.keyed, output),
+            partial(_entity_hop, pipeline.path, index, pipeline.keyed, output, scored),
             _keeps(pipeline, index),
         )
         for index, entity in enumerate(pipeline.entities)
@@ -152,12 +155,12 @@ def _decode_hop(path: Path, from_files: bool) -> Operator:
     return DecodeHop(pipeline.spec.pipeline, intake, _encoder(pipeline, DEAD_LETTERS))
 
 
-def _entity_hop(path: Path, index: int, keyed: bool, output: str) -> Operator:
+def _entity_hop(path: Path, index: int, keyed: bool, output: str, scored: bool) -> Operator:
     pipeline = load(path)
     entities = pipeline.entities
-    finish: Finish | Row | None = None
+    finish: Finish | FeatureRows | None = None
     if index == len(entities) - 1:
-        finish = _finish(pipeline) if output == DECISIONS else _row(pipeline)
+        finish = _finish(pipeline, output) if scored else FeatureRows(_formulas(pipeline))
     return EntityHop(
         pipeline.spec.pipeline,
         entities,
@@ -169,6 +172,7 @@ def _entity_hop(path: Path, index: int, keyed: bool, output: str) -> Operator:
         SeenState(pipeline.spec.events.dedupe)
         if index == 0 and pipeline.spec.events.dedupe
         else None,
+        output == ROWS,
     )
 
 
@@ -308,7 +312,7 @@ def _event_decoder(pipeline: Pipeline, from_files: bool) -> Decode:
     return avro_decoder(pipeline.schema)
 
 
-def _finish(pipeline: Pipeline) -> Finish:
+def _finish(pipeline: Pipeline, output: str) -> Finish:
     spec, schema = pipeline.spec, pipeline.schema
     money = None
     if spec.events.amount is not None:
@@ -320,7 +324,11 @@ def _finish(pipeline: Pipeline) -> Finish:
     features = list(spec.features)
     fields = [name for name in decide.reads if name in schema.fields and name not in features]
     model = bundle.card.model_dump(include={"name", "version", "sha256"})
-    names = _names(pipeline)
+    names = known(pipeline)
+    variable = variables(schema, _typed(pipeline))
+    formulas = _formulas(pipeline)
+    if output == ROWS:
+        return ScoredRows(formulas, bundle, decide, None, scored_row, names, features, variable)
     encode = decision_encoder(
         spec.pipeline,
         model,
@@ -330,19 +338,10 @@ def _finish(pipeline: Pipeline) -> Finish:
         fields,
         _prefix(pipeline, DECISIONS),
     )
-    return Finish(
-        _formulas(pipeline),
-        bundle,
-        decide,
-        money,
-        encode,
-        names,
-        features,
-        variables(schema, _typed(pipeline)),
-    )
+    return Finish(formulas, bundle, decide, money, encode, names, features, variable)
 
 
-def _names(pipeline: Pipeline) -> list[str]:
+def known(pipeline: Pipeline) -> list[str]:
     """List every feature in the order in which it becomes known."""
     return _aggregated(pipeline) + [formula.name for formula in pipeline.formulas()]
 
@@ -350,10 +349,6 @@ def _names(pipeline: Pipeline) -> list[str]:
 def _aggregated(pipeline: Pipeline) -> list[str]:
     """List the aggregates in the order in which they become known."""
     return [each.name for entity in pipeline.entities for each in pipeline.windowed(entity)]
-
-
-def _row(pipeline: Pipeline) -> Row:
-    return Row(_formulas(pipeline), _names(pipeline), list(pipeline.spec.features))
 
 
 def _formulas(pipeline: Pipeline) -> Formulas:

@@ -29,7 +29,11 @@ from pipelines.yaml_file import Source
 DECODE_HOP = "decode"
 """Of a stream that does not come keyed."""
 LONGEST_WINDOW = 365 * 86_400_000
-FILE_SUFFIX = {"avro": ".avro", "confluent": ".avro", "json": ".jsonl"}
+FILE_SUFFIX = {
+    "avro": (".avro", ".parquet"),
+    "confluent": (".avro", ".parquet"),
+    "json": (".jsonl",),
+}
 """Format of the events -> how the names of their files end."""
 
 
@@ -69,7 +73,7 @@ class Pipeline:
         """
         format_ = self.spec.events.format
         for file in files:
-            if file.suffix != FILE_SUFFIX[format_]:
+            if file.suffix not in FILE_SUFFIX[format_]:
                 raise SpecError([_wrong_suffix(file, format_)])
         events = self.spec.events.model_copy(
             update={"topic": None, "files": [file.resolve() for file in files]}
@@ -271,7 +275,7 @@ def _check_source(pipeline: Pipeline, source: Source) -> Faults:
     for index, file in enumerate(events.files or []):
         if file in (events.files or [])[:index]:
             yield source.error(("events", "files", index), f"the file {file} stands twice")
-        if file.suffix != FILE_SUFFIX[events.format]:
+        if file.suffix not in FILE_SUFFIX[events.format]:
             yield source.error(("events", "files", index), _wrong_suffix(file, events.format))
     if events.format == "confluent" and events.files is not None:
         yield source.error(
@@ -306,7 +310,7 @@ def _kind(leaf: Field) -> str:
 
 
 def _wrong_suffix(file: Path, format_: str) -> str:
-    return f"'{file}': events of format {format_} lie in {FILE_SUFFIX[format_]} files"
+    return f"'{file}': events of format {format_} lie in {' or '.join(FILE_SUFFIX[format_])} files"
 
 
 def _check_entities(pipeline: Pipeline, source: Source) -> Faults:
