@@ -97,9 +97,8 @@ def _avro_values(file: Path, schema: Schema, progress: Callable[[int], None]) ->
             for block in blocks:
                 body = block.bytes_
                 data = body.getvalue()
-                if container.seekable():  # a pipe does not say where it is
-                    progress(container.tell() - at)
-                    at = container.tell()
+                progress(container.tell() - at)
+                at = container.tell()
                 for _ in range(block.num_records):
                     start = body.tell()
                     record = fastavro.schemaless_reader(body, writer, None if same else schema.raw)

@@ -1,6 +1,5 @@
 """What a model is trained on is, to the bit, what the pipeline has when it decides."""
 
-import contextlib
 import json
 import os
 import signal
@@ -140,21 +139,19 @@ def test_told_to_stop_it_leaves_nothing(example: Any, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_ctrl_c_leaves_nothing_and_says_nothing(example: Any, tmp_path: Path) -> None:
-    events = tmp_path / "events.avro"
+def test_ctrl_c_leaves_nothing_and_says_nothing(tiny: Path, tmp_path: Path) -> None:
+    events = tmp_path / "events.jsonl"
     os.mkfifo(events)
     out = tmp_path / "out" / "rows.parquet"
-    command = ["backfill", str(example.pipeline.path), "--events", str(events), "--out", str(out)]
-    data = example.events.read_bytes()
+    command = ["backfill", str(tiny), "--events", str(events), "--out", str(out)]
     with subprocess.Popen(
-        [sys.executable, "-m", "pipelines.cli", *command, "--features-only"],
+        [sys.executable, "-m", "pipelines.cli", *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as running:
-        # It opens when the command reads, which handles signals by then, and ends before the end.
-        with contextlib.suppress(BrokenPipeError), events.open("wb", buffering=0) as pipe:
+        with events.open("wb") as pipe:  # opens when the command reads, which handles signals then
             running.send_signal(signal.SIGINT)
-            pipe.write(data)
+            pipe.write((tiny / "events.jsonl").read_bytes())
         said = running.communicate(timeout=60)
     assert (running.returncode, said) == (130, (b"", b""))
     assert list(out.parent.iterdir()) == []
