@@ -34,6 +34,26 @@ WriterSchema = Callable[[int], Any]
 """Schema id -> the writer's parsed schema; raises KeyError for an id that does not exist."""
 
 
+class Decoded(bytes):
+    """A record's Avro body, of the pipeline's schema, that has been decoded on the way.
+
+    A file has to be decoded to find where its records end; there is no need to do it twice.
+    """
+
+    record: Any
+
+    @classmethod
+    def of(cls, body: bytes, record: Any) -> "Decoded":
+        """Keep a record with its body.
+
+        >>> Decoded.of(b"x", {"id": 1}).record
+        {'id': 1}
+        """
+        made = cls(body)
+        made.record = record
+        return made
+
+
 class Event(NamedTuple):
     """One decoded event, cut down to what the pipeline reads.
 
@@ -61,7 +81,14 @@ class Event(NamedTuple):
 def avro_decoder(schema: Schema) -> Decode:
     """Decode plain Avro bodies, as ``fastavro.schemaless_writer`` writes them."""
     reader = _avro_reader(schema.raw, None)
-    return lambda value: reader(value, 0)
+
+    def decode(value: bytes) -> Mapping[str, Any]:
+        if type(value) is Decoded:
+            record: Mapping[str, Any] = value.record
+            return record
+        return reader(value, 0)
+
+    return decode
 
 
 def confluent_decoder(schema: Schema, writer_schema: WriterSchema) -> Decode:

@@ -4,7 +4,6 @@ Between hops a `Carry` travels: what the record was, what is known of it so far.
 """
 
 import math
-import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 
 from operators import avro_out as out
 from operators.bundle import Bundle, Card, Scored
-from operators.decide import SCORE, Decide, Verdict, no_value
+from operators.decide import SCORE, Decide, Verdict
 from operators.decode import Decode, Event, Extract
 from operators.errors import BadRecord
 from operators.expressions import Variable
@@ -28,7 +27,6 @@ from operators.records import (
     PRESENT,
     TOMBSTONE,
     Encode,
-    EncodeDecision,
     amount_bytes,
     dead_letter,
     hop_encoder,
@@ -44,8 +42,8 @@ WITH_KEY, WITHOUT_KEY = b"k", b"-"
 is ever kept for, so there is no hot key of the missing."""
 
 JOB = "score"
-FEATURES = "features"
-"""The output of a job that stops short of the model: what a model is trained on."""
+ROWS = "rows"
+"""The output of a backfill: a `Row` for each event."""
 
 MAX_NAME = 1_024
 """Most bytes of an event's id, and of each of its keys: they stand in every output."""
@@ -64,14 +62,14 @@ class Carry(NamedTuple):
     """What travels between hops.
 
     ``features`` has those known so far, in the order of the hops, None where one has no value;
-    ``hops`` is what each hop says of itself in the decision, encoded;
+    ``hops`` is what each hop says of itself in the decision, encoded; in a backfill, its key;
     ``repeated`` says that the producer sent the event again, so that no hop logs it.
     """
 
     event: Event
     implausible: list[str]
     features: list[float | None]
-    hops: list[bytes]
+    hops: list[Any]
     raw_key: bytes | None
     raw_value: bytes | None
     repeated: bool = False
@@ -214,7 +212,7 @@ class Finish:
     money
         Takes amount and currency out of an event; None where the pipeline names none.
     encode
-        Encodes a decision; its features come in the order of ``names``.
+        Encodes a decision, or keeps it as a `Row`; its features come in the order of ``names``.
     names
         Every feature's name in the order in which it becomes known: those of each hop, those that
         are looked up, then those of the event alone.
@@ -234,7 +232,7 @@ class Finish:
         bundle: Bundle,
         decide: Decide,
         money: "Money | None",
-        encode: EncodeDecision,
+        encode: Callable[..., Any],
         names: Sequence[str],
         order: Sequence[str],
         field: Callable[[str], Variable],
@@ -259,7 +257,7 @@ class Finish:
 
         self._judge = decide.over("features, fields", variable)
 
-    def __call__(self, carry: Carry, meter: Meter, timed: bool) -> bytes:
+    def __call__(self, carry: Carry, meter: Meter, timed: bool) -> Any:
         if self.lookups is not None:
             carry.features.extend(self.lookups(carry.event))
             if timed:
@@ -272,7 +270,7 @@ class Finish:
             meter.lap("score")
         return self._concluded(carry, scored, meter, timed)
 
-    def many(self, carries: Sequence[Carry], meter: Meter) -> list[bytes | BadRecord]:
+    def many(self, carries: Sequence[Carry], meter: Meter) -> list[Any | BadRecord]:
         """Do the same for many at once; an error stands in the place of what it kept from being."""
         timed = bool(carries) and meter.start()
         if self.lookups is not None:
@@ -289,7 +287,7 @@ class Finish:
         scores = iter(self._bundle.many(rows))
         if timed:
             meter.lap("score", len(rows) or 1)
-        found: list[bytes | BadRecord] = []
+        found: list[Any | BadRecord] = []
         for carry, is_scored in zip(carries, known, strict=True):
             score = next(scores) if is_scored else None
             if isinstance(score, BadRecord):
@@ -316,7 +314,7 @@ class Finish:
         """Whether every feature has a value: else no model can score the event."""
         return None not in carry.features
 
-    def _concluded(self, carry: Carry, scored: Scored | None, meter: Meter, timed: bool) -> bytes:
+    def _concluded(self, carry: Carry, scored: Scored | None, meter: Meter, timed: bool) -> Any:
         """Decide, and encode the decision."""
         event, implausible, features, hops, _, _, repeated = carry
         event_id, time, _, fields, _ = event
@@ -403,35 +401,60 @@ class Money:
         return amount + (out.NULL if currency is None else PRESENT + out.text(currency))
 
 
-class Row:
-    """Ends the last hop without a model: the features alone, pickled, to train one.
+class Row(NamedTuple):
+    """What a backfill keeps of an event; ``features`` in the order in which they become known.
 
-    What it makes is ``(event id, event time, {feature: value})``.
+    ``score`` and ``action`` are None where no model was asked, ``score`` also where
+    ``decide.missing`` gave the action.
     """
 
-    output = FEATURES
+    event_id: str
+    event_time: int
+    keys: Sequence[str | None]
+    repeated: bool
+    score: float | None
+    action: str | None
+    features: Sequence[float | None]
 
-    def __init__(
-        self,
-        formulas: Formulas,
-        names: Sequence[str],
-        order: Sequence[str],
-        lookups: Lookups | None = None,
-    ) -> None:
+
+class ScoredRows(Finish):
+    """Ends the last hop with what was decided, and leaves it unencoded."""
+
+    output = ROWS
+
+
+def scored_row(
+    event_id: str,
+    time: int,
+    keys: Sequence[str | None],
+    _money: bytes,
+    repeated: bool,
+    score: float | None,
+    _classes: Sequence[float],
+    verdict: Verdict,
+    _implausible: Sequence[str],
+    known: Sequence[float | None],
+    _fields: Mapping[str, Any],
+) -> Row:
+    """Stand in the place of an encoder of decisions."""
+    return Row(event_id, time, keys, repeated, score, verdict.action, known)
+
+
+class FeatureRows:
+    """Ends the last hop without a model: the features alone, to train one."""
+
+    output = ROWS
+
+    def __init__(self, formulas: Formulas, lookups: Lookups | None = None) -> None:
         self._formulas = formulas
         self.lookups = lookups
-        self._row = _taker(names, order)
-        self._order = order
 
-    def __call__(self, carry: Carry, meter: Meter, timed: bool) -> bytes:
+    def __call__(self, carry: Carry, meter: Meter, timed: bool) -> Row:
+        event, features = carry.event, carry.features
         if self.lookups is not None:
-            carry.features.extend(self.lookups(carry.event))
-        carry.features.extend(self._formulas(carry.event.fields, carry.features))
-        row = dict(zip(self._order, self._row(carry.features), strict=True))
-        for name, value in row.items():
-            if value is None:
-                raise no_value(name, "state its default")
-        return pickle.dumps((carry.event.id, carry.event.time, row))
+            features.extend(self.lookups(event))
+        features.extend(self._formulas(event.fields, features))
+        return Row(event.id, event.time, carry.hops, carry.repeated, None, None, features)
 
 
 class DecodeHop:
@@ -474,6 +497,8 @@ class EntityHop:
         Encodes a dead letter.
     seen
         Knows a producer's retry, on the first entity's hop; None where nobody asked.
+    keys
+        For a backfill: of each hop its key is wanted, not what a decision says of it.
     """
 
     def __init__(
@@ -483,14 +508,17 @@ class EntityHop:
         index: int,
         features: EntityFeatures,
         intake: Intake | None,
-        finish: Finish | Row | None,
+        finish: Finish | FeatureRows | None,
         encode_dead: Encode,
         seen: SeenState | None = None,
+        keys: bool = False,
     ) -> None:
         self.meter = Meter()
         self._entity = entities[index]
-        self._trace = hop_encoder(self._entity, features.names)
-        self._absent = no_hop(self._entity)
+        self._trace: Callable[[str, int, bool, Sequence[int]], Any] = (
+            _key if keys else hop_encoder(self._entity, features.names)
+        )
+        self._absent = None if keys else no_hop(self._entity)
         self._index = index
         self._features = features
         self._start: Callable[[Message], Carry] = intake or _carried
@@ -537,11 +565,12 @@ class EntityHop:
         ends = self._finish.many([carry for _, carry in deferred], self.meter)
         return [self._settled(each, end) for each, end in zip(deferred, ends, strict=True)]
 
-    def _settled(self, deferred: "Deferred", end: bytes | BadRecord) -> Emit:
+    def _settled(self, deferred: "Deferred", end: Any | BadRecord) -> Emit:
         message, carry = deferred
         if isinstance(end, BadRecord):
             return self._dead(message, end, carry.raw_key, carry.raw_value)
-        return Emit(DECISIONS, (carry.event.keys[0] or "").encode(), end)
+        assert isinstance(self._finish, Finish)
+        return Emit(self._finish.output, (carry.event.keys[0] or "").encode(), end)
 
     def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
         meter = self.meter
@@ -626,6 +655,10 @@ class DeadLetters:
         self._meter.counts[DEAD_LETTERS, error.stage, error.kind] += 1
         letter = dead_letter(self._pipeline, JOB, message, error, key, value)
         return Emit(DEAD_LETTERS, letter["key"] or b"", self._encode(letter))
+
+
+def _key(key: str, _seq: int, _late: bool, _cold: Sequence[int]) -> str:
+    return key
 
 
 def _carried(message: Message) -> Carry:

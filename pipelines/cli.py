@@ -12,7 +12,17 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines import cli_bootstrap, cli_dlq, cli_flink, cli_read, cli_state, cli_test, jobs, logs
+from pipelines import (
+    cli_backfill,
+    cli_bootstrap,
+    cli_dlq,
+    cli_flink,
+    cli_read,
+    cli_state,
+    cli_test,
+    jobs,
+    logs,
+)
 from pipelines.against import Change, Effect, changes
 from pipelines.errors import FlinkError, KafkaError, SpecError, UntestableError
 from pipelines.job import Job
@@ -378,6 +388,7 @@ app.add_typer(cli_dlq.app, name="dlq")
 app.add_typer(cli_state.app, name="state")
 for command in (
     cli_bootstrap.bootstrap,
+    cli_backfill.backfill,
     cli_read.tail,
     cli_read.repeats,
     cli_flink.upgrade,

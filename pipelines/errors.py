@@ -45,6 +45,10 @@ class FileError(VerdictError):
     """A file of events or of outputs cannot be read or written; mend or restore it."""
 
 
+class Interrupted(VerdictError):
+    """A run was told to stop before its end, and has left nothing behind."""
+
+
 class RegistryError(VerdictError):
     """Schemas cannot be had or kept just now: nothing is lost by waiting and trying again."""
 

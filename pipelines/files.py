@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, BinaryIO
@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 import fastavro
 from fastavro.write import Writer
 
+from operators.decode import Decoded
 from operators.message import Message
 from operators.schema import Schema, mismatch, without_logical_types
 from pipelines.errors import FileError
@@ -19,20 +20,27 @@ NO_TIMESTAMP = -1
 
 
 def read_events(
-    files: Sequence[Path], schema: Schema, stream: str, starts: Sequence[int] = ()
+    files: Sequence[Path],
+    schema: Schema,
+    stream: str,
+    starts: Sequence[int] = (),
+    progress: Callable[[int], None] | None = None,
 ) -> Iterator[Message]:
-    """Read events from Avro containers and JSON lines, one file after another.
+    """Read events from Avro containers, Parquet and JSON lines, one file after another.
 
     Parameters
     ----------
     files
-        ``.avro`` or ``.jsonl``; each is one partition, its records numbered from 0.
+        ``.avro``, ``.parquet`` or ``.jsonl``; each is one partition, its records numbered from 0.
     schema
-        Of the pipeline's events; a container's own schema resolves to it by Avro's rules.
+        Of the pipeline's events; a container's own schema resolves to it by Avro's rules, and
+        Parquet's columns go by their names.
     stream
         Name of the stream that the messages belong to.
     starts
         Records to skip of each file: those of a run before.
+    progress
+        Called now and then with how many bytes more of the files have been read.
 
     Raises
     ------
@@ -40,7 +48,7 @@ def read_events(
         A file cannot be read, or is damaged; the message says where.
     """
     for partition, file in enumerate(files):
-        values = _avro_values(file, schema) if file.suffix == ".avro" else _lines(file)
+        values = _values(file, schema, progress or _unseen)
         start = starts[partition] if starts else 0
         for offset, value in enumerate(values):
             if offset < start:
@@ -48,10 +56,25 @@ def read_events(
             yield Message(stream, None, value, file.name, partition, offset, NO_TIMESTAMP)
 
 
-def _lines(file: Path) -> Iterator[bytes]:
+def _unseen(_read: int) -> None:
+    pass
+
+
+def _values(file: Path, schema: Schema, progress: Callable[[int], None]) -> Iterator[bytes]:
+    if file.suffix == ".avro":
+        return _avro_values(file, schema, progress)
+    if file.suffix == ".parquet":
+        from pipelines.parquet import values
+
+        return values(file, schema, progress)
+    return _lines(file, progress)
+
+
+def _lines(file: Path, progress: Callable[[int], None]) -> Iterator[bytes]:
     try:
         with file.open("rb") as lines:
             for line in lines:
+                progress(len(line))
                 stripped = line.strip()
                 if stripped:
                     yield stripped
@@ -59,9 +82,9 @@ def _lines(file: Path) -> Iterator[bytes]:
         raise FileError(f"cannot read {file}: {error.strerror}") from None
 
 
-def _avro_values(file: Path, schema: Schema) -> Iterator[bytes]:
+def _avro_values(file: Path, schema: Schema, progress: Callable[[int], None]) -> Iterator[bytes]:
     """Cut a container into the bodies of its records, in the pipeline's schema."""
-    number = 0
+    number = at = 0
     try:
         with file.open("rb") as container:
             blocks = fastavro.block_reader(container)
@@ -74,10 +97,15 @@ def _avro_values(file: Path, schema: Schema) -> Iterator[bytes]:
             for block in blocks:
                 body = block.bytes_
                 data = body.getvalue()
+                progress(container.tell() - at)
+                at = container.tell()
                 for _ in range(block.num_records):
                     start = body.tell()
                     record = fastavro.schemaless_reader(body, writer, None if same else schema.raw)
-                    yield data[start : body.tell()] if same else _encoded(record, schema)
+                    if same:
+                        yield Decoded.of(data[start : body.tell()], record)
+                    else:
+                        yield _encoded(record, schema)
                     number += 1
     except FileError:
         raise

@@ -35,14 +35,16 @@ from operators.records import (
     decision_encoder,
 )
 from operators.score import (
-    FEATURES,
+    ROWS,
     DecodeHop,
     EntityHop,
+    FeatureRows,
     Finish,
     Intake,
     Money,
     Plausible,
-    Row,
+    ScoredRows,
+    scored_row,
 )
 from operators.shadow import Shadow
 from operators.watch import SCORE, Bucket, Split, Watched
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
     from pipelines.lookups import Place
 
 SCORE_JOB, SHADOW_JOB, WATCH_JOB = "score", "shadow", "watch"
+BACKFILL_JOB = "backfill"
 OUTAGE = 7 * 86_400_000
 """Milliseconds that a job may stand still without losing state to the clock, which goes on."""
 TRACE = ("traceparent", "tracestate")
@@ -68,19 +71,19 @@ def score(pipeline: Pipeline) -> Job:
     return _entity_job(pipeline, SCORE_JOB, DECISIONS)
 
 
-def features(pipeline: Pipeline) -> Job:
-    """The score job short of the model: events -> features, to train a model on."""
-    return _entity_job(pipeline, FEATURES, FEATURES)
+def backfill(pipeline: Pipeline, features_only: bool) -> Job:
+    """The score job, whose end leaves rows unencoded: with decisions, or short of the model."""
+    return _entity_job(pipeline, BACKFILL_JOB, ROWS, not features_only)
 
 
-def _entity_job(pipeline: Pipeline, name: str, output: str) -> Job:
+def _entity_job(pipeline: Pipeline, name: str, output: str, scored: bool = True) -> Job:
     # It brings Kafka's client along, which jobs without lookups can do without.
     tables = _place(pipeline) if pipeline.spec.lookups else None
     hops = [
         Hop(
             entity,
             True,
-            partial(_entity_hop, pipeline.path, index, pipeline.keyed, output, tables),
+            partial(_entity_hop, pipeline.path, index, pipeline.keyed, output, scored, tables),
             _keeps(pipeline, index),
         )
         for index, entity in enumerate(pipeline.entities)
@@ -185,14 +188,16 @@ def _opened(pipeline: Pipeline, tables: "Place | None") -> Lookups | None:
 
 
 def _entity_hop(
-    path: Path, index: int, keyed: bool, output: str, tables: "Place | None" = None
+    path: Path, index: int, keyed: bool, output: str, scored: bool, tables: "Place | None" = None
 ) -> Operator:
     pipeline = load(path)
     entities = pipeline.entities
-    finish: Finish | Row | None = None
+    finish: Finish | FeatureRows | None = None
     if index == len(entities) - 1:
-        make = _finish if output == DECISIONS else _row
-        finish = make(pipeline, tables)
+        if scored:
+            finish = _finish(pipeline, output, tables)
+        else:
+            finish = FeatureRows(_formulas(pipeline), _opened(pipeline, tables))
     features = _features(pipeline, index)
     hop = (ObeyingEntityHop if pipeline.commanded else EntityHop)(
         pipeline.spec.pipeline,
@@ -205,6 +210,7 @@ def _entity_hop(
         SeenState(pipeline.spec.events.dedupe)
         if index == 0 and pipeline.spec.events.dedupe
         else None,
+        output == ROWS,
     )
     if isinstance(hop, ObeyingEntityHop):
         hop.obey = _obey(pipeline, index, features)
@@ -354,7 +360,7 @@ def _event_decoder(pipeline: Pipeline, from_files: bool) -> Decode:
     return avro_decoder(pipeline.schema)
 
 
-def _finish(pipeline: Pipeline, tables: "Place | None") -> Finish:
+def _finish(pipeline: Pipeline, output: str, tables: "Place | None") -> Finish:
     spec, schema = pipeline.spec, pipeline.schema
     money = None
     if spec.events.amount is not None:
@@ -366,7 +372,14 @@ def _finish(pipeline: Pipeline, tables: "Place | None") -> Finish:
     features = list(spec.features)
     fields = [name for name in decide.reads if name in schema.fields and name not in features]
     model = bundle.card.model_dump(include={"name", "version", "sha256"})
-    names = _names(pipeline)
+    names = known(pipeline)
+    variable = variables(schema, _typed(pipeline))
+    formulas = _formulas(pipeline)
+    if output == ROWS:
+        opened = _opened(pipeline, tables)
+        return ScoredRows(
+            formulas, bundle, decide, None, scored_row, names, features, variable, opened
+        )
     encode = decision_encoder(
         spec.pipeline,
         model,
@@ -376,20 +389,11 @@ def _finish(pipeline: Pipeline, tables: "Place | None") -> Finish:
         fields,
         _prefix(pipeline, DECISIONS),
     )
-    return Finish(
-        _formulas(pipeline),
-        bundle,
-        decide,
-        money,
-        encode,
-        names,
-        features,
-        variables(schema, _typed(pipeline)),
-        _opened(pipeline, tables),
-    )
+    opened = _opened(pipeline, tables)
+    return Finish(formulas, bundle, decide, money, encode, names, features, variable, opened)
 
 
-def _names(pipeline: Pipeline) -> list[str]:
+def known(pipeline: Pipeline) -> list[str]:
     """List every feature in the order in which it becomes known."""
     return _kept(pipeline) + [formula.name for formula in pipeline.formulas()]
 
@@ -402,15 +406,6 @@ def _kept(pipeline: Pipeline) -> list[str]:
 
         found += names(pipeline)
     return found
-
-
-def _row(pipeline: Pipeline, tables: "Place | None") -> Row:
-    return Row(
-        _formulas(pipeline),
-        _names(pipeline),
-        list(pipeline.spec.features),
-        _opened(pipeline, tables),
-    )
 
 
 def _formulas(pipeline: Pipeline) -> Formulas:

@@ -31,7 +31,11 @@ from pipelines.yaml_file import Source
 DECODE_HOP = "decode"
 """Of a stream that does not come keyed."""
 LONGEST_WINDOW = 365 * 86_400_000
-FILE_SUFFIX = {"avro": ".avro", "confluent": ".avro", "json": ".jsonl"}
+FILE_SUFFIX = {
+    "avro": (".avro", ".parquet"),
+    "confluent": (".avro", ".parquet"),
+    "json": (".jsonl",),
+}
 """Format of the events -> how the names of their files end."""
 
 
@@ -79,7 +83,7 @@ class Pipeline:
         """
         format_ = self.spec.events.format
         for file in files:
-            if file.suffix != FILE_SUFFIX[format_]:
+            if file.suffix not in FILE_SUFFIX[format_]:
                 raise SpecError([_wrong_suffix(file, format_)])
         faults = list(_sources(self, self.source, from_files=True))
         if faults:
@@ -304,7 +308,7 @@ def _check_source(pipeline: Pipeline, source: Source) -> Faults:
     for index, file in enumerate(events.files or []):
         if file in (events.files or [])[:index]:
             yield source.error(("events", "files", index), f"the file {file} stands twice")
-        if file.suffix != FILE_SUFFIX[events.format]:
+        if file.suffix not in FILE_SUFFIX[events.format]:
             yield source.error(("events", "files", index), _wrong_suffix(file, events.format))
     if events.format == "confluent" and events.files is not None:
         yield source.error(
@@ -339,7 +343,7 @@ def _kind(leaf: Field) -> str:
 
 
 def _wrong_suffix(file: Path, format_: str) -> str:
-    return f"'{file}': events of format {format_} lie in {FILE_SUFFIX[format_]} files"
+    return f"'{file}': events of format {format_} lie in {' or '.join(FILE_SUFFIX[format_])} files"
 
 
 def _check_entities(pipeline: Pipeline, source: Source) -> Faults:
@@ -373,10 +377,10 @@ def _check_lookups(pipeline: Pipeline, source: Source) -> Faults:
             if until is not None and not (until.integer and not until.is_decimal):
                 yield source.error(where, f"'{lookup.expires}' is no long: a time is one")
         for index, file in enumerate(lookup.files or []):
-            if file.suffix != FILE_SUFFIX[lookup.format]:
+            if file.suffix != FILE_SUFFIX[lookup.format][0]:
                 message = f"'{file}': rows of format {lookup.format} lie in "
                 yield source.error(
-                    (*place, "files", index), f"{message}{FILE_SUFFIX[lookup.format]} files"
+                    (*place, "files", index), f"{message}{FILE_SUFFIX[lookup.format][0]} files"
                 )
         if lookup.format == "confluent" and pipeline.spec.settings.schemas is None:
             yield source.error((*place, "format"), "confluent wants settings.schemas")

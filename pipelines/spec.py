@@ -148,8 +148,8 @@ class Events(Model):
     topic: Topic | None = None
     """Kafka topic."""
     files: list[Path] | None = None
-    """Files instead of a topic, for the embedded engine: Avro containers (``.avro``) or JSON lines
-    (``.jsonl``). Each is one partition."""
+    """Files instead of a topic, for the embedded engine: Avro containers (``.avro``), Parquet
+    (``.parquet``) or, of the format ``json``, JSON lines (``.jsonl``). Each is one partition."""
     format: Literal["avro", "confluent", "json"] = "avro"
     """``avro``: plain Avro bodies. ``confluent``: Avro behind Confluent's five-byte header, with
     schemas from ``settings.schemas``. ``json``: JSON objects."""

@@ -26,9 +26,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from operators.bundle import Bundle, Output
 from pipelines import bundles
+from pipelines.backfill import batches
 from pipelines.files import AvroFile
 from pipelines.pipeline import load
-from pipelines.training import feature_rows
 
 HERE = Path(__file__).parent
 DAY_MS = 86_400_000
@@ -74,11 +74,12 @@ def data() -> Data:
                 labels[transaction.transaction_id] = transaction.is_fraud
                 container.append([generator.encode(transaction)])
             container.close()
-            for row in feature_rows(pipeline, [events]):
-                rows.append([row.features[name] for name in names])
-                fraud.append(labels[row.event_id])
-                day.append((row.event_time - world.start_ms) // DAY_MS)
-    return Data(names, np.array(rows), np.array(fraud), np.array(day))
+            for batch in batches(pipeline, [events], features_only=True):
+                rows.append(np.column_stack([batch.column(name) for name in names]))
+                fraud += [labels[name] for name in batch.column("event_id").to_pylist()]
+                times = batch.column("event_time").cast("int64").to_numpy()
+                day.append((times - world.start_ms) // DAY_MS)
+    return Data(names, np.concatenate(rows), np.array(fraud), np.concatenate(day))
 
 
 def card(name: str, bundle: Bundle, test: Data, what: str) -> str:

@@ -20,9 +20,9 @@ from sklearn.metrics import roc_auc_score
 
 from operators.bundle import Output
 from pipelines import bundles
+from pipelines.backfill import batches
 from pipelines.files import AvroFile
 from pipelines.pipeline import load
-from pipelines.training import feature_rows
 
 HERE = Path(__file__).parent
 EVENTS = 120_000
@@ -41,13 +41,12 @@ def train(name: str) -> None:
         container = AvroFile(file, pipeline.schema.definition, length=0)
         container.append(event.value for event in events.encoded(EVENTS, seed=SEED))
         container.close()
-        rows = np.array(
+        rows = np.concatenate(
             [
-                [row.features[name] for name in names]
-                for row in feature_rows(pipeline, [file])
-                if events.event_number(row.event_id) >= WARM_UP
+                np.column_stack([batch.column(name) for name in names])
+                for batch in batches(pipeline, [file], features_only=True)
             ]
-        )
+        )[WARM_UP:]
 
     def column(name: str) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
         return rows[:, names.index(name)]

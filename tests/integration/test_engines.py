@@ -1,6 +1,7 @@
 """Every job, found by itself, through both engines: the same input, the same bytes."""
 
 import json
+import struct
 import subprocess
 import sys
 import threading
@@ -13,17 +14,18 @@ from types import ModuleType
 import pytest
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
-from operators.records import DEAD_LETTERS
-from pipelines import jobs
+from operators.records import DEAD_LETTERS, DECISIONS
+from pipelines import backfill, jobs
 from pipelines.broker import KafkaBroker, topics_of
 from pipelines.embedded import run_kafka
+from pipelines.files import AvroFile
 from pipelines.flink_cluster import FlinkCluster
 from pipelines.job import Job
 from pipelines.kafka import Clients, clients, create_topics
 from pipelines.local import LocalKafka, flink_jars
 from pipelines.pipeline import Pipeline, load
 from pipelines.spec import Settings
-from pipelines.streams import EVENTS
+from pipelines.streams import EVENTS, stream_decoder
 
 ROOT = Path(__file__).parents[2]
 RUN_FLINK = Path(__file__).with_name("run_flink.py")
@@ -189,6 +191,8 @@ def run_on_flink(stage: Stage, name: str, cluster: str | None) -> dict[str, str]
 
 
 def assert_same_bytes(stage: Stage, name: str, written: dict[str, str]) -> None:
+    if name == jobs.SCORE_JOB:
+        assert_backfilled(stage, written[DECISIONS])
     counts = {}
     for stream, topic in written.items():
         ours, theirs = read(stage, stage.written(name, stream)), read(stage, topic)
@@ -200,6 +204,53 @@ def assert_same_bytes(stage: Stage, name: str, written: dict[str, str]) -> None:
         assert sum(counts.values()) == EVENT_COUNT + 2
         assert counts[DEAD_LETTERS] > BROKEN / 2 * EVENT_COUNT
     assert all(count for stream, count in counts.items() if stream != DEAD_LETTERS)
+
+
+def assert_backfilled(stage: Stage, topic: str) -> None:
+    """A backfill of the events gives, bit for bit, what was decided live."""
+    pipeline = stage.pipeline
+    decode = stream_decoder(DECISIONS, pipeline.spec.settings)
+    decided = [decode(value) for _, _, value, _ in read(stage, topic) if value is not None]
+    # A container can hold the events that are of the schema; of the others none is in a window.
+    file = stage.folder / "events-of-decisions.avro"
+    values = events_of(stage, {source for source, *_ in read(stage, topic)})
+    container = AvroFile(file, pipeline.schema.definition, 0)
+    container.append(values)
+    container.close()
+    made = backfill.batches(pipeline, [file], features_only=False)
+    rows = [row for batch in made for row in batch.to_pylist()]
+
+    def bits(value: float | None) -> bytes:
+        return b"" if value is None else struct.pack("<d", value)
+
+    names = list(pipeline.spec.features)
+    assert [
+        (row["event_id"], bits(row["score"]), row["action"], [bits(row[name]) for name in names])
+        for row in rows
+    ] == [
+        (
+            decision["event_id"],
+            bits(decision["score"]),
+            decision["action"],
+            [bits(decision["features"][name]) for name in names],
+        )
+        for decision in decided
+    ]
+
+
+def events_of(stage: Stage, sources: set[str]) -> list[bytes]:
+    """Read the events that were decided, in the order of the topic."""
+    consumer = Consumer(
+        {**stage.clients.consumer, "group.id": "events", "enable.partition.eof": True}
+    )
+    topic, values = stage.topics[EVENTS], []
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    while (record := consumer.poll(10)) is not None and record.error() is None:
+        if f"{topic}/0/{record.offset()}" in sources:
+            values.append(record.value())
+    consumer.close()
+    assert len(values) == len(sources)
+    return values
 
 
 def assert_carried(

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -38,14 +37,15 @@ from operators.records import (
 )
 from operators.schema import parse
 from operators.score import (
-    FEATURES,
     MAX_NAME,
     MAX_TEXT,
+    ROWS,
     WITH_KEY,
     WITHOUT_KEY,
     DecodeHop,
     Deferred,
     EntityHop,
+    FeatureRows,
     Finish,
     Intake,
     Money,
@@ -134,7 +134,7 @@ def job(encode: Callable[[str], Encode]) -> Callable[..., list[Operator]]:
         bundle = load(FIXTURES / model)
         about = bundle.card.model_dump(include={"name", "version", "sha256"})
         policy = replace(POLICY, missing=missing)
-        finish: Finish | Row = Finish(
+        finish: Finish | FeatureRows = Finish(
             formulas,
             bundle,
             Decide(policy, names),
@@ -145,7 +145,7 @@ def job(encode: Callable[[str], Encode]) -> Callable[..., list[Operator]]:
             variables(SCHEMA, False),
         )
         if train:
-            finish = Row(formulas, NAMES, ORDER)
+            finish = FeatureRows(formulas)
         dead, entities = encode("dead-letter"), ["card", "terminal"]
         hops: list[Operator] = [
             EntityHop(
@@ -157,8 +157,18 @@ def job(encode: Callable[[str], Encode]) -> Callable[..., list[Operator]]:
                 None,
                 dead,
                 SeenState(dedupe) if dedupe else None,
+                train,
             ),
-            EntityHop("shop", entities, 1, EntityFeatures(TERMINAL, SCHEMA, 0), None, finish, dead),
+            EntityHop(
+                "shop",
+                entities,
+                1,
+                EntityFeatures(TERMINAL, SCHEMA, 0),
+                None,
+                finish,
+                dead,
+                keys=train,
+            ),
         ]
         return hops if keyed else [DecodeHop("shop", intake, dead), *hops]
 
@@ -327,12 +337,18 @@ def test_without_a_model_there_are_rows_to_train_one_on(
     job: Callable[..., list[Operator]], chain: Callable[..., Any]
 ) -> None:
     (emit,) = chain(partial(job, train=True))(message(7))
-    assert emit.output == FEATURES
-    assert pickle.loads(emit.value) == (
-        "e7",
-        5_000,
-        {"amount": 2.5, "speed": 4.0, "card_count": 1.0, "card_km": 1.5, "terminal_sum": 2.5},
-    )
+    assert emit.output == ROWS
+    assert isinstance(emit.value, Row)
+    event_id, at, keys, repeated, score, action, features = emit.value
+    assert (event_id, at, repeated, score, action) == ("e7", 5_000, False, None, None)
+    assert keys == ["c1", "t1"]
+    assert dict(zip(NAMES, features, strict=True)) == {
+        "amount": 2.5,
+        "speed": 4.0,
+        "card_count": 1.0,
+        "card_km": 1.5,
+        "terminal_sum": 2.5,
+    }
 
 
 # Plausibility

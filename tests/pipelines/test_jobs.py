@@ -10,7 +10,7 @@ import pytest
 
 from operators.message import Message
 from operators.records import DEAD_LETTERS, DECISIONS
-from operators.score import FEATURES
+from operators.score import ROWS
 from pipelines import jobs
 from pipelines.embedded import Output, Runner
 from pipelines.errors import SpecError
@@ -56,9 +56,9 @@ def test_what_does_not_come_keyed_is_decoded_first(unkeyed: Pipeline, keyed: Pip
 
 
 def test_the_features_job_stops_short_of_the_model(keyed: Pipeline) -> None:
-    job = jobs.features(keyed)
+    job = jobs.backfill(keyed, features_only=True)
     assert hops(job) == hops(jobs.score(keyed))
-    assert job.outputs == (FEATURES, DEAD_LETTERS)
+    assert job.outputs == (ROWS, DEAD_LETTERS)
 
 
 def test_shadow_and_watch_read_what_the_others_write(keyed: Pipeline) -> None:

@@ -13,7 +13,7 @@ import yaml
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
-from pipelines import lookups
+from pipelines import backfill, lookups
 from pipelines.errors import KafkaError, SpecError
 from pipelines.files import read_records
 from pipelines.kafka import clients, create_topics
@@ -21,7 +21,6 @@ from pipelines.local import LocalKafka
 from pipelines.package import pack, unpack
 from pipelines.pipeline import Pipeline, load
 from pipelines.streams import EVENTS
-from pipelines.training import feature_rows
 
 DEADLINE_S = 30.0
 Ran = Any
@@ -322,8 +321,9 @@ def test_rows_of_files_are_there_before_the_first_event(
         (0.1, 0.0, "approve"),
     ]
     assert [d["features"]["risky_amount"] for d in found] == [7.5, 2.5, 2.5, 1.0]
-    trained = feature_rows(load(case.file), [tiny / "events.jsonl"])
-    assert [row.features for row in trained] == [d["features"] for d in found]
+    (trained,) = backfill.batches(load(case.file), [tiny / "events.jsonl"], features_only=True)
+    names = list(found[0]["features"])
+    assert trained.select(names).to_pylist() == [d["features"] for d in found]
     assert not (tiny / ".verdict").exists(), "--state says where tables are, too"
 
 

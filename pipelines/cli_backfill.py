@@ -1,0 +1,84 @@
+"""The commands on past events: backfill and parity."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.errors import Interrupted, SpecError
+from pipelines.pipeline import check_models, load
+from pipelines.terminal import AsJson, PipelineFile, err, file_of, out, stop_on_signals
+
+
+def backfill(
+    pipeline: PipelineFile,
+    events: Annotated[
+        list[Path] | None, typer.Option(help="Files of events, in their order; may be repeated.")
+    ] = None,
+    to: Annotated[Path, typer.Option("--out", help="The Parquet file to write.")] = Path(
+        "decisions.parquet"
+    ),
+    features_only: Annotated[
+        bool, typer.Option("--features-only", help="Decide nothing; no model is needed.")
+    ] = False,
+    dead_letters: Annotated[
+        Path | None,
+        typer.Option(help="Avro file of what has no row; OUT.dead-letters.avro if not named."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the features and decisions of past events, as the live path has them, to Parquet.
+
+    Next: train on it; an event's features know of nothing that came after it.
+    """
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    from pipelines.backfill import write
+
+    stop = stop_on_signals()
+    loaded = load(file_of(pipeline))
+    if events:
+        loaded = loaded.over(events)
+    if loaded.spec.events.files is None:
+        raise SpecError(["name the files of the events: --events FILE"])
+    if not features_only:
+        check_models(loaded)
+    files = [loaded.file(file) for file in loaded.spec.events.files]
+    beside = dead_letters or to.with_suffix(".dead-letters.avro")
+    columns = (TextColumn("backfill"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    quiet = as_json or not err.is_terminal
+    with Progress(*columns, console=err, transient=True, disable=quiet) as progress:
+        size = sum(file.stat().st_size for file in files if file.exists())
+        task = progress.add_task("", total=size)
+        read = 0
+
+        def show(more: int) -> None:
+            nonlocal read
+            read += more
+            if read > size // 500:
+                progress.advance(task, read)
+                read = 0
+
+        try:
+            summary = write(
+                loaded,
+                files,
+                to,
+                beside,
+                features_only=features_only,
+                progress=None if quiet else show,
+                stop=stop,
+            )
+        except Interrupted:
+            raise typer.Exit(130) from None
+    letters = str(beside) if summary.dead_letters else None
+    if as_json:
+        print(json.dumps({**summary.as_json(), "out": str(to), "dead_letters_in": letters}))
+        return
+    out.print(f"{summary.events:,} events")
+    out.print(f"  {summary.rows:>8,} {to}")
+    if letters is not None:
+        out.print(f"  {summary.dead_letters:>8,} {letters}")
+    if summary.repeated:
+        out.print(f"  {summary.repeated:>8,} came again, and have the row of their first time")
