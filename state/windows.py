@@ -277,6 +277,8 @@ class Windows:
         before = self._values_at(head, at) if plan.before else []
         if at > now - plan.retention:
             self._insert(head, self._marked(head, (at, *values)))
+            while spilled := head.rows.spill():  # one from ahead of time makes all others late
+                self._spilled(head, spilled)
         found = self._values_at(head, at)
         for i in plan.before:
             found[i] = before[i]
@@ -517,14 +519,17 @@ class Windows:
                 "the release that wrote it, or start from an empty state"
             )
         head = self._replayed(state, old)
-        whole = old.seq == len(old.rows)  # nothing has been forgotten yet, nor was too late
         begin = old.newest - old.retention
+        # Nothing has been forgotten yet, nor was too late; nor has been forgotten since when.
+        whole = old.seq == len(old.rows) and all(row[0] > begin for row in old.rows[:1])
         if not whole and self.plan.retention > old.retention:
             head.since.append(Since(ROWS, 0, begin))
         known = dict(old.columns)
         new = [i for i in range(len(self.plan.columns)) if self.packing.marks[i] not in known]
         head.since += [Since(COLUMN, i, old.newest) for i in new]
         kept = {mark: (landmark, total) for mark, landmark, total in old.decays}
+        rows_since = [time for what, _, time in old.since if what == ROWS]
+        rows_since += [] if whole else [begin]
         for i, (column, _, half_life) in enumerate(self.plan.decays):
             mark = self.packing.decay_marks[i]
             if mark in kept:
@@ -535,13 +540,22 @@ class Windows:
                 )
             elif column in new:
                 head.since.append(Since(DECAY, i, old.newest))
-            elif not whole:
-                head.since.append(Since(DECAY, i, begin))
+            else:  # it has been made of the rows, and of what they lack it knows as little
+                lacks = [
+                    time
+                    for what, of, time in old.since
+                    if what == COLUMN and column is not None and of == self.packing.marks[column]
+                ]
+                head.since += [Since(DECAY, i, time) for time in rows_since + lacks]
         head.since += [
             Since(what, place, time)
             for what, mark, time in old.since
             for place in self._places(what, mark)
         ]
+        latest: dict[tuple[int, int], int] = {}
+        for what, which, time in head.since:
+            latest[what, which] = max(time, latest.get((what, which), time))
+        head.since = [Since(*of, time) for of, time in latest.items()]
         return head
 
     def _replayed(self, state: KeyedState, old: Taken) -> Head:
@@ -570,9 +584,15 @@ class Windows:
             return [i for i in range(len(self.plan.decays)) if self.packing.decay_marks[i] == mark]
         return [0]
 
-    def cold_of(self, head: bytes, at: int) -> tuple[int, ...]:
-        """Return what is cold, given a packed head that says so."""
-        return self.cold(since_of(head, COLD), at)
+    def cold_of(self, head: bytes, at: int) -> tuple[int, ...] | None:
+        """Return what is cold at a key's newest event, given a packed head that says so.
+
+        It is None where the head says of something that does not matter any more.
+        """
+        since = since_of(head, COLD)
+        if all(self.packing.matters(each, at) for each in since):
+            return self.cold(since, at)
+        return None
 
     def cold(self, since: Sequence[Since], at: int) -> tuple[int, ...]:
         """Return the indices of the aggregates that reach back behind what has been kept."""
