@@ -5,6 +5,7 @@ import random
 import struct
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 
 import pytest
@@ -83,9 +84,12 @@ class Raw:
         self.newest: int | None = None
         self.events: list[tuple[int, Values]] = []
         self.current: tuple[int, Values] | None = None
+        self._seen: dict[tuple[object, ...], Known] = {}
+        """What has been filtered and made exact for the event that was added last."""
 
     def add(self, at: int, values: Values) -> int:
         """Remember an event unless it is too late; return how late it is."""
+        self._seen.clear()
         late = 0 if self.newest is None else max(self.newest - at, 0)
         self.newest = at if self.newest is None else max(self.newest, at)
         self.current = None
@@ -97,23 +101,29 @@ class Raw:
     def value(self, asked: Asked, at: int) -> float | None:
         """What an aggregate is for the event that was added last."""
         op, over, column, delay, current, decayed = asked
-        events = self.events
-        if (not current or op == "time_since_last") and self.current is not None:
-            events = events[:-1]
+        without = (not current or op == "time_since_last") and self.current is not None
         if decayed:
-            return self._faded(asked, events)
+            return self._faded(asked, self.events[:-1] if without else self.events)
+        which = (at, over, column, delay, without)
+        if which not in self._seen:
+            self._seen[which] = self._known(asked, at, without)
+        known = self._seen[which]
+        if op == "time_since_last":
+            return (at - known.times[-1]) / 1000 if known.times else None
+        return float(len(known.times)) if column is None else recomputed(op, column, known)
+
+    def _known(self, asked: Asked, at: int, without: bool) -> "Known":
+        _, over, column, delay, _, _ = asked
+        events = self.events[:-1] if without else self.events
         if len(events) > 4 * RETENTION:  # they come in time order but for the late
             events = events[-4 * RETENTION :]
         inside = [event for event in events if at - delay - over < event[0] <= at - delay]
         inside.sort(key=lambda event: event[0])
         if column is None:
-            if op == "time_since_last":
-                return (at - inside[-1][0]) / 1000 if inside else None
-            return float(len(inside))
-        known = [(time, values[column]) for time, values in inside if not missing(values[column])]
-        if op == "time_since_last":
-            return (at - known[-1][0]) / 1000 if known else None
-        return recomputed(op, column, [value for _, value in known])
+            return Known([time for time, _ in inside], [], 1)
+        inside = [event for event in inside if not missing(event[1][column])]
+        unit = 100 if column == CENTS else 1
+        return Known([time for time, _ in inside], [each[column] for _, each in inside], unit)
 
     def _faded(self, asked: Asked, events: list[tuple[int, Values]]) -> float | None:
         op, half_life, column, _, _, _ = asked
@@ -136,39 +146,63 @@ class Raw:
         return total
 
 
+class Known:
+    """The values of a window, and exactly what several aggregates are made of."""
+
+    def __init__(self, times: list[int], values: list[Number], unit: int) -> None:
+        self.times = times
+        self.values = values
+        self.unit = unit
+
+    @cached_property
+    def _integers(self) -> tuple[list[int], int]:
+        """The values over one denominator: sums of fractions would spend all time on theirs."""
+        ratios = [value.as_integer_ratio() for value in self.values]
+        least = max((below for _, below in ratios), default=1)  # all are powers of two
+        return [above * (least // below) for above, below in ratios], least * self.unit
+
+    @cached_property
+    def total(self) -> Fraction:
+        numbers, below = self._integers
+        return Fraction(sum(numbers), below)
+
+    @cached_property
+    def variance(self) -> Fraction:
+        numbers, below = self._integers
+        count, total = len(numbers), sum(numbers)
+        squares = sum((count * number - total) ** 2 for number in numbers)
+        return Fraction(squares, (count * below) ** 2 * (count - 1))
+
+
 def missing(value: Number) -> bool:
     return value is False or value == NULL or value != value
 
 
-def recomputed(op: str, column: int, known: list[Number]) -> float | None:
+def recomputed(op: str, column: int, known: Known) -> float | None:
     try:
         return _recomputed(op, column, known)
     except OverflowError:  # beyond the largest double
         return None
 
 
-def _recomputed(op: str, column: int, known: list[Number]) -> float | None:
-    unit = 100 if column == CENTS else 1
+def _recomputed(op: str, column: int, known: Known) -> float | None:
+    values = known.values
     if op == "count":
-        return float(len(known))
+        return float(len(values))
     if op == "distinct":
-        return float(len(set(known)))
-    exact = [Fraction(value) / unit for value in known]
+        return float(len(set(values)))
     if op == "sum":
-        return float(sum(exact)) if known else 0.0
-    if not known:
+        return float(known.total)
+    if not values:
         return None
     if op == "mean":
         if column == KM:
-            return float(sum(exact)) / len(known)
-        return float(sum(exact) / len(known))
+            return float(known.total) / len(values)
+        return float(known.total / len(values))
     if op == "std":
-        if len(known) < 2:
-            return None
-        mean = sum(exact) / len(known)
-        return math.sqrt(float(sum((each - mean) ** 2 for each in exact) / (len(known) - 1)))
-    chosen = {"min": min, "max": max, "first": lambda x: x[0], "last": lambda x: x[-1]}[op](exact)
-    return float(chosen)
+        return math.sqrt(float(known.variance)) if len(values) > 1 else None
+    chosen = {"min": min, "max": max, "first": lambda x: x[0], "last": lambda x: x[-1]}[op](values)
+    return float(Fraction(chosen) / known.unit)
 
 
 def bits(value: float | None) -> bytes | None:
