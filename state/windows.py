@@ -109,6 +109,17 @@ class Windows:
             SCOPE,
         )
         self._distinct = sorted({column for _, column in plan.distincts})
+        parts = list(dict.fromkeys((tally.column, tally.power) for tally in plan.tallies))
+        self._parts = parts
+        self._tallies = [
+            [
+                (i, parts.index((tally.column, tally.power)))
+                for i, tally in enumerate(plan.tallies)
+                if tally.cursor == cursor
+            ]
+            for cursor in range(len(plan.cursors))
+        ]
+        """Of each cursor its tallies, each with what a row adds to it: one of the parts."""
         self._reaches = [self._reach(each) for each in plan.asked]
 
     # From an event to what it sees
@@ -354,9 +365,12 @@ class Windows:
             if row[0] <= at:
                 break
             end = place
+            parts = [self._tallied(column, power, row) for column, power in self._parts]
             for i, cursor in enumerate(plan.cursors):
                 if row[0] > now - cursor.offset:
-                    self._count(counts, tallies, i, row, -1)
+                    counts[i] -= 1
+                    for tally, part in self._tallies[i]:
+                        tallies[tally] -= parts[part]
         begins: list[Place] = []
         for i, cursor in enumerate(plan.cursors):
             begin = min(_place(rows.cursors[i]), end)
@@ -365,7 +379,9 @@ class Windows:
                     break
                 begin = place
                 if row[0] <= now - cursor.offset:
-                    self._count(counts, tallies, i, row, 1)
+                    counts[i] += 1
+                    for tally, part in self._tallies[i]:
+                        tallies[tally] += self._tallied(*self._parts[part], row)
             begins.append(begin)
         slots: list[Any] = [*counts, *tallies]
         for which, column in plan.distincts:
@@ -381,14 +397,6 @@ class Windows:
             slots += self._extremes_at(head, i, extreme, end, at)
         slots += [total for _, total in head.decays]
         return self._read(slots, at, now)
-
-    def _count(
-        self, counts: list[int], tallies: list[int], cursor: int, row: Row, sign: int
-    ) -> None:
-        counts[cursor] += sign
-        for i, tally in enumerate(self.plan.tallies):
-            if tally.cursor == cursor:
-                tallies[i] += sign * self._tallied(tally.column, tally.power, row)
 
     def _between(self, rows: Rows, begin: Place, end: Place, column: int) -> Iterator[Row]:
         """Yield the rows from one place to another that have a value of a column."""
