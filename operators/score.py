@@ -53,6 +53,9 @@ rules read, and must not outgrow what Kafka takes."""
 SHORT = MAX_NAME // 2
 """A record of so few bytes holds no text too large, even if it is JSON in UTF-16."""
 
+SURE = 20
+"""Events in a row that have to agree that a time has come before anything is deleted for it."""
+LATEST = (1 << 63) - 1
 SECONDS_BEFORE, NEAR_S = 100_000_000_000, 10 * 366 * 86_400
 """A time below the first (of March 1973, in milliseconds) that is within ten years of its record's
 timestamp when taken for seconds was meant so."""
@@ -527,6 +530,7 @@ class EntityHop:
         self._seen = seen
         self._keeps = 2 * max(features.horizon, seen.window if seen is not None else 0)
         self._newest = NEVER
+        self._lowest, self._many = LATEST, 0
         self.models = (finish.card,) if isinstance(finish, Finish) else ()
         """What the models that it asks say of themselves."""
         self.defers = False
@@ -545,8 +549,9 @@ class EntityHop:
     def forgotten(self, head: bytes) -> bool:
         """Whether an entity has been silent for so long that its state can go.
 
-        It is forgotten after its longest window, by whoever comes next; after twice that, by the
-        newest event of all, it is deleted.
+        It is forgotten after its longest window, by whoever comes next; after twice that it is
+        deleted. It is so late when `SURE` events in a row say so: a single one whose clock is
+        wrong must not cost all the others what is remembered of them.
         """
         last = newest(without_ids(head))
         return last is not None and last <= self._newest - self._keeps
@@ -609,8 +614,12 @@ class EntityHop:
             carry.features.extend(features.defaults)
             carry.hops.append(self._absent)
             return
-        if event.time > self._newest:
-            self._newest = event.time
+        if event.time < self._lowest:
+            self._lowest = event.time
+        self._many += 1
+        if self._many == SURE:
+            self._newest = max(self._newest, self._lowest)
+            self._lowest, self._many = LATEST, 0
         compute = features.look if carry.repeated else features
         values, seq, late, cold = compute(event, state)
         if late:

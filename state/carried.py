@@ -57,7 +57,8 @@ class Column(NamedTuple):
     scale
         Decimal places of unscaled decimals.
     nullable
-        Whether a value may be missing; that of a flag is False.
+        Whether a new event's value may be missing; that of a flag is False. Rows that were kept
+        before the column was may lack it in any case.
     meaning
         What it holds, in the caller's words: a column of another meaning is another one.
     """
@@ -214,9 +215,7 @@ class Plan:
 
     def missing(self, column: int, value: str) -> str:
         """Write the condition that a value of a column is missing."""
-        code, _, nullable, _ = self.columns[column]
-        if not nullable:
-            return "False"
+        code = self.columns[column].code
         return {"q": f"{value} == {NULL}", "d": f"{value} != {value}", "?": f"not {value}"}[code]
 
     def _unit(self, column: int) -> int:
@@ -234,7 +233,7 @@ class Plan:
 
     def _tallied(self, each: Asked, power: int) -> str:
         column = each.column
-        if column is None or (power == 0 and not self.columns[column].nullable):
+        if column is None:
             return self._behind(each, lambda cursor: f"n{cursor}")
         return self._behind(
             each, lambda cursor: f"s{_place(self.tallies, Tally(cursor, column, power))}"

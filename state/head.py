@@ -32,9 +32,11 @@ NOT_YET = -(1 << 63)
 CANDIDATES, PAGES, PLACE = struct.Struct("<H"), struct.Struct("<III"), struct.Struct("<IH")
 FADE = struct.Struct("<qH")
 """Landmark in half-lives, bytes of the total."""
-SINCE = struct.Struct("<BBq")
+SINCE = struct.Struct("<BHq")
 """What, its index, since when it has been kept."""
-SAID = struct.Struct("<qBBBBB")
+MANY = struct.Struct("<H")
+"""How many of them there are: the end of a head."""
+SAID = struct.Struct("<qHHHHH")
 """What a head says of itself: retention; how many columns, decays, tallies, wide ones and extremes
 there are. Then come the columns' codes (``Q`` for distinct values) and marks, the decays' marks,
 how many windows each extreme has, and how long all this is."""
@@ -180,7 +182,7 @@ class Packing:
     def packed(self, head: Head) -> bytes:
         """Pack a head; its changed pages go to the state."""
         plan, rows = self.plan, head.rows
-        since = [each for each in head.since if self._matters(each, head.newest)]
+        since = [each for each in head.since if self.matters(each, head.newest)]
         flags = COLD if since else 0
         if any(each.first for each in head.extremes):
             flags |= PAGED
@@ -229,7 +231,7 @@ class Packing:
             candidates.save()
         if since:
             packed += [SINCE.pack(*each) for each in since]
-            packed.append(bytes([len(since)]))
+            packed.append(MANY.pack(len(since)))
         return b"".join(packed)
 
     def empty(self, state: KeyedState) -> Head:
@@ -328,7 +330,7 @@ class Packing:
             ],
         )
 
-    def _matters(self, since: Since, newest: int) -> bool:
+    def matters(self, since: Since, newest: int) -> bool:
         """Whether anything still reaches back behind it."""
         if since.what == DECAY:
             return newest - FADED * self.plan.decays[since.which].half_life < since.time
@@ -411,5 +413,6 @@ def since_of(packed: bytes, flags: int) -> list[Since]:
     """Return what the end of a head says of what has not been kept from the start."""
     if not flags & COLD:
         return []
-    begin = len(packed) - 1 - packed[-1] * SINCE.size
-    return [Since(*each) for each in SINCE.iter_unpack(packed[begin:-1])]
+    end = len(packed) - MANY.size
+    (many,) = MANY.unpack_from(packed, end)
+    return [Since(*each) for each in SINCE.iter_unpack(packed[end - many * SINCE.size : end])]

@@ -7,7 +7,7 @@ many there are; so does to add a row. A late row goes back page by page to where
 
 import struct
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from state.errors import StateError
@@ -18,8 +18,12 @@ OPEN_MAX, PAGE = 128, 64
 both engines pay by a head's bytes."""
 SPACING = 16
 """Between the numbers of two pages, so that one that late rows make too long can be cut in two."""
+ROOM = 4
+"""Between the numbers of two pages at least, when room has to be made among them."""
 END = (1 << 32) - 1
 """What stands for a page's number where the rows are those in the head: they come behind all."""
+LAST = END - 2 * SPACING
+"""A page to come that has a larger number lets all pages be numbered anew."""
 LINKS = struct.Struct("<II")
 """A page begins with the number of the one before it, and of the one behind."""
 KIND_BITS = 56
@@ -249,11 +253,10 @@ class Rows:
         return number
 
     def _cut(self, number: int) -> None:
-        """Make two pages of one, if there is a number between it and the next."""
+        """Make two pages of one."""
+        number = self._with_room(number)
         page = self._page(number)
         between = (number + page.behind) // 2
-        if between == number:
-            return
         rows, page.rows = page.rows[PAGE:], page.rows[:PAGE]
         self._change(between, _Page(number, page.behind, rows))
         if number == self.last:
@@ -267,10 +270,70 @@ class Rows:
             if cursor[0] == number and cursor[1] >= PAGE:
                 cursor[:] = between, cursor[1] - PAGE
 
+    def _with_room(self, number: int) -> int:
+        """Make room for a number between a page and the next; return the page's number then.
+
+        The pages behind it move closer to those that follow, as many as it takes: the more there
+        have been cut here, the more. If the numbers come to their end, all begin anew.
+        """
+        if self._page(number).behind - number > 1:
+            return number
+        run, behind = [number], self._behind(number)
+        while behind != END and behind - number < ROOM * len(run):
+            run.append(behind)
+            behind = self._behind(behind)
+        if behind != END:
+            self._renumber(run, number, (behind - number) // len(run))
+        elif number + SPACING * len(run) <= LAST:
+            self._renumber(run, number, SPACING)
+        else:
+            return self._begin_anew()[number]
+        return number
+
+    def _begin_anew(self) -> dict[int, int]:
+        """Number all pages from the first on; return the new numbers by the old."""
+        run, number = [], self.first
+        while number and number != END:
+            run.append(number)
+            number = self._behind(number)
+        return self._renumber(run, SPACING, SPACING)
+
+    def _renumber(self, run: Sequence[int], start: int, step: int) -> dict[int, int]:
+        """Give pages that follow each other new numbers; return them by the old."""
+        new = {old: start + step * i for i, old in enumerate(run)}
+        before, behind = self._before(run[0]), self._behind(run[-1])
+        pages = [self._page(old) for old in run]
+        for old in run:
+            self._changed[old] = None
+            self._pages.pop(old)
+        for i, (number, page) in enumerate(zip(new.values(), pages, strict=True)):
+            page.before = number - step if i else before
+            page.behind = number + step
+            self._change(number, page)
+        if behind == END:
+            self.last = new[self.last]
+            self.following = pages[-1].behind
+        else:
+            pages[-1].behind = behind
+            after = self._page(behind)
+            after.before = new[run[-1]]
+            self._change(behind, after)
+        if before and new[run[0]] != run[0]:
+            self._page(before).behind = new[run[0]]
+            self._change(before, self._page(before))
+        self.first = new.get(self.first, self.first)
+        for cursor in self.cursors:
+            cursor[0] = new.get(cursor[0], cursor[0])
+        return new
+
     def spill(self) -> list[Row]:
         """Move the oldest rows of the head to a page, if it is full; return them."""
         if len(self.open) < OPEN_MAX:
             return []
+        if self.following > LAST and self.first:
+            self._begin_anew()
+        elif self.following > LAST:
+            self.following = SPACING
         number = self.following
         rows = self.open[:PAGE]
         self._change(number, _Page(self.last, number + SPACING, rows))

@@ -124,7 +124,7 @@ class _Writer:
         yield "cold = ()"
         yield "if flags:"
         yield "    cold = colds(head, at)"
-        yield "    if not cold: return None"  # the general way takes the flag away
+        yield "    if cold is None: return None"  # the general way takes out what does not matter
         yield f"found = new(Found, ([{', '.join(found)}], seq, False, cold))"
         yield "state.put(head)"
         yield "return found"
@@ -180,12 +180,12 @@ class _Writer:
         yield f"            gone = row_at(data, {LINKS.size} + j{i} * {self._width})"
         yield f"        t{i} = gone[0]"
         stays = f"t{i} > at - {offset}"
-        if column is not None and plan.columns[column].nullable:
+        if column is not None:
             stays += f" and not ({plan.missing(column, f'gone[{column + 1}]')})"
         yield f"        if {stays}: break"
         if column is None:
             yield f"        n{i} -= 1"
-        for line in self._tally(i, "-=", lambda column: f"gone[{column + 1}]"):
+        for line in self._tally(i, "-=", lambda column: f"gone[{column + 1}]", plan.missing):
             yield f"        {line}"
         for u, (cursor, of) in enumerate(plan.distincts):
             if cursor == i:
@@ -198,7 +198,19 @@ class _Writer:
         yield f"            p{i} = {END} if p{i} == last else behind(data)[1]"
         yield f"            j{i} = 0"
 
-    def _tally(self, cursor: int, sign: str, value: Callable[[int], str]) -> Iterator[str]:
+    def _own_missing(self, column: int, value: str | None = None) -> str:
+        """Write the condition that the event's own value is missing."""
+        if not self._plan.columns[column].nullable:
+            return "False"
+        return self._plan.missing(column, value or f"v{column}")
+
+    def _tally(
+        self,
+        cursor: int,
+        sign: str,
+        value: Callable[[int], str],
+        is_missing: Callable[[int, str], str],
+    ) -> Iterator[str]:
         """Add a row to the tallies behind a cursor, or take it out."""
         plan = self._plan
         columns = dict.fromkeys(t.column for t in plan.tallies if t.cursor == cursor)
@@ -216,7 +228,7 @@ class _Writer:
                 number = "number"
             adds = {0: "1", 1: number, 2: f"{number} * {number}"}
             lines += [f"s{i} {sign} {adds[power]}" for power, i in sorted(powers.items())]
-            missing = plan.missing(column, text)
+            missing = is_missing(column, text)
             if missing == "False":
                 yield from lines
             else:
@@ -284,26 +296,26 @@ class _Writer:
         for i, cursor in enumerate(plan.cursors):
             if cursor.column is None:
                 yield f"n{i} += 1"
-            yield from self._tally(i, "+=", lambda column: f"v{column}")
+            yield from self._tally(i, "+=", lambda column: f"v{column}", self._own_missing)
             if cursor.column is not None and plan.columns[cursor.column].nullable:
                 yield f"if p{i} == {END} and j{i} == length:"
-                yield f"    if {plan.missing(cursor.column, f'v{cursor.column}')}:"
+                yield f"    if {self._own_missing(cursor.column)}:"
                 yield f"        j{i} += 1"
                 yield f"        t{i} = {NOT_YET}"
         for i, first in enumerate(plan.firsts):
             filled = plan.cursors[first].column
             assert filled is not None
-            yield f"if f{i} is None and not ({plan.missing(filled, f'v{filled}')}):"
+            yield f"if f{i} is None and not ({self._own_missing(filled)}):"
             yield f"    f{i} = (at, {self._values()})"
         for i, (column, largest) in enumerate(plan.extremes):
-            missing, sign = plan.missing(column, f"v{column}"), "<=" if largest else ">="
+            missing, sign = self._own_missing(column), "<=" if largest else ">="
             yield f"if not ({missing}):"
             yield f"    while e{i} and e{i}[-1] {sign} v{column}: del e{i}[-2:]"
             yield f"    if len(e{i}) >= {2 * OPEN_MAX - 2}: return None"
             yield f"    e{i} += at, v{column}"
             yield from self._extremes(i, before=False)
         for i, last in enumerate(plan.lasts):
-            missing = "False" if last is None else plan.missing(last, f"v{last}")
+            missing = "False" if last is None else self._own_missing(last)
             yield f"if not ({missing}):"
             yield f"    lt{i} = at"
             if self._packing.with_value[i]:
@@ -312,7 +324,7 @@ class _Writer:
             value, doubles = "1", False
             if fades is not None and power:
                 value, doubles = f"v{fades}", plan.columns[fades].code == "d"
-            missing = "False" if fades is None else plan.missing(fades, f"v{fades}")
+            missing = "False" if fades is None else self._own_missing(fades)
             yield f"if not ({missing}): z{i} += fading({value}, {doubles}, at, {half_life})"
 
     def _pack(self) -> Iterator[str]:

@@ -109,6 +109,17 @@ class Windows:
             SCOPE,
         )
         self._distinct = sorted({column for _, column in plan.distincts})
+        parts = list(dict.fromkeys((tally.column, tally.power) for tally in plan.tallies))
+        self._parts = parts
+        self._tallies = [
+            [
+                (i, parts.index((tally.column, tally.power)))
+                for i, tally in enumerate(plan.tallies)
+                if tally.cursor == cursor
+            ]
+            for cursor in range(len(plan.cursors))
+        ]
+        """Of each cursor its tallies, each with what a row adds to it: one of the parts."""
         self._reaches = [self._reach(each) for each in plan.asked]
 
     # From an event to what it sees
@@ -298,6 +309,8 @@ class Windows:
         before = self._values_at(head, at) if plan.before else []
         if at > now - plan.retention:
             self._insert(head, self._marked(head, (at, *values)))
+            while spilled := head.rows.spill():  # one from ahead of time makes all others late
+                self._spilled(head, spilled)
         found = self._values_at(head, at)
         for i in plan.before:
             found[i] = before[i]
@@ -373,9 +386,12 @@ class Windows:
             if row[0] <= at:
                 break
             end = place
+            parts = [self._tallied(column, power, row) for column, power in self._parts]
             for i, cursor in enumerate(plan.cursors):
                 if row[0] > now - cursor.offset:
-                    self._count(counts, tallies, i, row, -1)
+                    counts[i] -= 1
+                    for tally, part in self._tallies[i]:
+                        tallies[tally] -= parts[part]
         begins: list[Place] = []
         for i, cursor in enumerate(plan.cursors):
             begin = min(_place(rows.cursors[i]), end)
@@ -384,7 +400,9 @@ class Windows:
                     break
                 begin = place
                 if row[0] <= now - cursor.offset:
-                    self._count(counts, tallies, i, row, 1)
+                    counts[i] += 1
+                    for tally, part in self._tallies[i]:
+                        tallies[tally] += self._tallied(*self._parts[part], row)
             begins.append(begin)
         slots: list[Any] = [*counts, *tallies]
         for which, column in plan.distincts:
@@ -400,14 +418,6 @@ class Windows:
             slots += self._extremes_at(head, i, extreme, end, at)
         slots += [total for _, total in head.decays]
         return self._read(slots, at, now)
-
-    def _count(
-        self, counts: list[int], tallies: list[int], cursor: int, row: Row, sign: int
-    ) -> None:
-        counts[cursor] += sign
-        for i, tally in enumerate(self.plan.tallies):
-            if tally.cursor == cursor:
-                tallies[i] += sign * self._tallied(tally.column, tally.power, row)
 
     def _between(self, rows: Rows, begin: Place, end: Place, column: int) -> Iterator[Row]:
         """Yield the rows from one place to another that have a value of a column."""
@@ -538,14 +548,17 @@ class Windows:
                 "the release that wrote it, or start from an empty state"
             )
         head = self._replayed(state, old)
-        whole = old.seq == len(old.rows)  # nothing has been forgotten yet, nor was too late
         begin = old.newest - old.retention
+        # Nothing has been forgotten yet, nor was too late; nor has been forgotten since when.
+        whole = old.seq == len(old.rows) and all(row[0] > begin for row in old.rows[:1])
         if not whole and self.plan.retention > old.retention:
             head.since.append(Since(ROWS, 0, begin))
         known = dict(old.columns)
         new = [i for i in range(len(self.plan.columns)) if self.packing.marks[i] not in known]
         head.since += [Since(COLUMN, i, old.newest) for i in new]
         kept = {mark: (landmark, total) for mark, landmark, total in old.decays}
+        rows_since = [time for what, _, time in old.since if what == ROWS]
+        rows_since += [] if whole else [begin]
         for i, (column, _, half_life) in enumerate(self.plan.decays):
             mark = self.packing.decay_marks[i]
             if mark in kept:
@@ -556,13 +569,22 @@ class Windows:
                 )
             elif column in new:
                 head.since.append(Since(DECAY, i, old.newest))
-            elif not whole:
-                head.since.append(Since(DECAY, i, begin))
+            else:  # it has been made of the rows, and of what they lack it knows as little
+                lacks = [
+                    time
+                    for what, of, time in old.since
+                    if what == COLUMN and column is not None and of == self.packing.marks[column]
+                ]
+                head.since += [Since(DECAY, i, time) for time in rows_since + lacks]
         head.since += [
             Since(what, place, time)
             for what, mark, time in old.since
             for place in self._places(what, mark)
         ]
+        latest: dict[tuple[int, int], int] = {}
+        for what, which, time in head.since:
+            latest[what, which] = max(time, latest.get((what, which), time))
+        head.since = [Since(*of, time) for of, time in latest.items()]
         return head
 
     def _replayed(self, state: KeyedState, old: Taken) -> Head:
@@ -591,9 +613,15 @@ class Windows:
             return [i for i in range(len(self.plan.decays)) if self.packing.decay_marks[i] == mark]
         return [0]
 
-    def cold_of(self, head: bytes, at: int) -> tuple[int, ...]:
-        """Return what is cold, given a packed head that says so."""
-        return self.cold(since_of(head, COLD), at)
+    def cold_of(self, head: bytes, at: int) -> tuple[int, ...] | None:
+        """Return what is cold at a key's newest event, given a packed head that says so.
+
+        It is None where the head says of something that does not matter any more.
+        """
+        since = since_of(head, COLD)
+        if all(self.packing.matters(each, at) for each in since):
+            return self.cold(since, at)
+        return None
 
     def cold(self, since: Sequence[Since], at: int) -> tuple[int, ...]:
         """Return the indices of the aggregates that reach back behind what has been kept."""

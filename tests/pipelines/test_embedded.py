@@ -383,10 +383,10 @@ def test_a_silent_entity_is_deleted_and_begins_anew(tiny: Path) -> None:
     """The longest window and two days pass; then twice that, and whoever is silent is gone."""
     pipeline = load(tiny / "pipeline.yaml")
     day = 2 * 86_400_000  # of silence
-    cards = [(0, "idle"), (1, "late"), *((n * day // 10, "busy") for n in range(1, 26))]
+    cards = [(0, "idle"), (1, "late"), *((n * day // 20, "busy") for n in range(1, 91))]
     lines = [
         json.dumps({"id": f"e{i}", "time": at, "card_id": card, "amount": 1})
-        for i, (at, card) in enumerate([*cards, (2 * day, "late"), (3 * day, "idle")])
+        for i, (at, card) in enumerate([*cards, (3 * day, "late"), (4 * day, "idle")])
     ]
     folder = tiny / "state"
 
@@ -410,10 +410,35 @@ def test_a_silent_entity_is_deleted_and_begins_anew(tiny: Path) -> None:
         store.close()
         return found
 
-    (tiny / "events.jsonl").write_text("".join(f"{line}\n" for line in lines[:27]))
-    assert decided()[-1] == ("busy", 25)
+    (tiny / "events.jsonl").write_text("".join(f"{line}\n" for line in lines[:92]))
+    assert decided()[-1] == ("busy", 90)
     assert kept() == {b"busy"}
     (tiny / "events.jsonl").write_text("".join(f"{line}\n" for line in lines))
     found = decided()
     assert found[-2:] == [("late", 1), ("idle", 1)]  # forgotten, deleted or not
     assert kept() == {b"late", b"idle", b"busy"}
+
+
+def test_one_event_from_far_ahead_costs_no_other_entity_its_state(tiny: Path) -> None:
+    """Events of files have no timestamp to measure their time by."""
+    pipeline = load(tiny / "pipeline.yaml")
+    cards = [*((n, f"c{n}") for n in range(30)), (10**13, "broken")]
+    cards += [(100 + n, f"c{n % 30}") for n in range(60)]
+    (tiny / "events.jsonl").write_text(
+        "".join(
+            json.dumps({"id": f"e{i}", "time": at, "card_id": card, "amount": 1}) + "\n"
+            for i, (at, card) in enumerate(cards)
+        )
+    )
+    run_files(
+        [jobs.score(pipeline)],
+        [tiny / "events.jsonl"],
+        pipeline.schema,
+        pipeline.topics,
+        tiny / "state",
+        tiny / "out",
+        pace=lambda _: 5,
+    )
+    with (tiny / "out/decisions.avro").open("rb") as file:
+        hops = [dict(decision)["hops"][0] for decision in fastavro.reader(file)]  # type: ignore[call-overload]
+    assert [hop["hop_seq"] for hop in hops[-30:]] == [3] * 30

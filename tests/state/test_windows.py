@@ -5,6 +5,7 @@ import random
 import struct
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from state import rows, running
 from state.aggregates import Aggregates
-from state.carried import NULL, Asked, Column, Number, Plan
+from state.carried import NULL, Asked, Code, Column, Number, Plan
 from state.errors import StateError
 from state.keyed import MemoryState
 from state.rocks import RocksStore
@@ -83,9 +84,12 @@ class Raw:
         self.newest: int | None = None
         self.events: list[tuple[int, Values]] = []
         self.current: tuple[int, Values] | None = None
+        self._seen: dict[tuple[object, ...], Known] = {}
+        """What has been filtered and made exact for the event that was added last."""
 
     def add(self, at: int, values: Values) -> int:
         """Remember an event unless it is too late; return how late it is."""
+        self._seen.clear()
         late = 0 if self.newest is None else max(self.newest - at, 0)
         self.newest = at if self.newest is None else max(self.newest, at)
         self.current = None
@@ -97,23 +101,29 @@ class Raw:
     def value(self, asked: Asked, at: int) -> float | None:
         """What an aggregate is for the event that was added last."""
         op, over, column, delay, current, decayed = asked
-        events = self.events
-        if (not current or op == "time_since_last") and self.current is not None:
-            events = events[:-1]
+        without = (not current or op == "time_since_last") and self.current is not None
         if decayed:
-            return self._faded(asked, events)
+            return self._faded(asked, self.events[:-1] if without else self.events)
+        which = (at, over, column, delay, without)
+        if which not in self._seen:
+            self._seen[which] = self._known(asked, at, without)
+        known = self._seen[which]
+        if op == "time_since_last":
+            return (at - known.times[-1]) / 1000 if known.times else None
+        return float(len(known.times)) if column is None else recomputed(op, column, known)
+
+    def _known(self, asked: Asked, at: int, without: bool) -> "Known":
+        _, over, column, delay, _, _ = asked
+        events = self.events[:-1] if without else self.events
         if len(events) > 4 * RETENTION:  # they come in time order but for the late
             events = events[-4 * RETENTION :]
         inside = [event for event in events if at - delay - over < event[0] <= at - delay]
         inside.sort(key=lambda event: event[0])
         if column is None:
-            if op == "time_since_last":
-                return (at - inside[-1][0]) / 1000 if inside else None
-            return float(len(inside))
-        known = [(time, values[column]) for time, values in inside if not missing(values[column])]
-        if op == "time_since_last":
-            return (at - known[-1][0]) / 1000 if known else None
-        return recomputed(op, column, [value for _, value in known])
+            return Known([time for time, _ in inside], [], 1)
+        inside = [event for event in inside if not missing(event[1][column])]
+        unit = 100 if column == CENTS else 1
+        return Known([time for time, _ in inside], [each[column] for _, each in inside], unit)
 
     def _faded(self, asked: Asked, events: list[tuple[int, Values]]) -> float | None:
         op, half_life, column, _, _, _ = asked
@@ -136,39 +146,63 @@ class Raw:
         return total
 
 
+class Known:
+    """The values of a window, and exactly what several aggregates are made of."""
+
+    def __init__(self, times: list[int], values: list[Number], unit: int) -> None:
+        self.times = times
+        self.values = values
+        self.unit = unit
+
+    @cached_property
+    def _integers(self) -> tuple[list[int], int]:
+        """The values over one denominator: sums of fractions would spend all time on theirs."""
+        ratios = [value.as_integer_ratio() for value in self.values]
+        least = max((below for _, below in ratios), default=1)  # all are powers of two
+        return [above * (least // below) for above, below in ratios], least * self.unit
+
+    @cached_property
+    def total(self) -> Fraction:
+        numbers, below = self._integers
+        return Fraction(sum(numbers), below)
+
+    @cached_property
+    def variance(self) -> Fraction:
+        numbers, below = self._integers
+        count, total = len(numbers), sum(numbers)
+        squares = sum((count * number - total) ** 2 for number in numbers)
+        return Fraction(squares, (count * below) ** 2 * (count - 1))
+
+
 def missing(value: Number) -> bool:
     return value is False or value == NULL or value != value
 
 
-def recomputed(op: str, column: int, known: list[Number]) -> float | None:
+def recomputed(op: str, column: int, known: Known) -> float | None:
     try:
         return _recomputed(op, column, known)
     except OverflowError:  # beyond the largest double
         return None
 
 
-def _recomputed(op: str, column: int, known: list[Number]) -> float | None:
-    unit = 100 if column == CENTS else 1
+def _recomputed(op: str, column: int, known: Known) -> float | None:
+    values = known.values
     if op == "count":
-        return float(len(known))
+        return float(len(values))
     if op == "distinct":
-        return float(len(set(known)))
-    exact = [Fraction(value) / unit for value in known]
+        return float(len(set(values)))
     if op == "sum":
-        return float(sum(exact)) if known else 0.0
-    if not known:
+        return float(known.total)
+    if not values:
         return None
     if op == "mean":
         if column == KM:
-            return float(sum(exact)) / len(known)
-        return float(sum(exact) / len(known))
+            return float(known.total) / len(values)
+        return float(known.total / len(values))
     if op == "std":
-        if len(known) < 2:
-            return None
-        mean = sum(exact) / len(known)
-        return math.sqrt(float(sum((each - mean) ** 2 for each in exact) / (len(known) - 1)))
-    chosen = {"min": min, "max": max, "first": lambda x: x[0], "last": lambda x: x[-1]}[op](exact)
-    return float(chosen)
+        return math.sqrt(float(known.variance)) if len(values) > 1 else None
+    chosen = {"min": min, "max": max, "first": lambda x: x[0], "last": lambda x: x[-1]}[op](values)
+    return float(Fraction(chosen) / known.unit)
 
 
 def bits(value: float | None) -> bytes | None:
@@ -434,6 +468,33 @@ def test_the_cost_of_an_event_does_not_grow_with_its_window() -> None:
     assert most[8_000] <= 1.1 * most[1_000], most
 
 
+def test_an_event_from_ahead_of_time_lets_no_head_grow() -> None:
+    """All that follow it are late; and however many they are, they lie in pages."""
+    pair, day = (
+        Pair([Asked("count", 500_000), Asked("distinct", 500_000, SHOP)], 1_000_000),
+        400_000,
+    )
+    pair.update(day, (1, 2, 0.5, True, 1))
+    values = [pair.update(at, (1, 2, 0.5, True, at % 7)) for at in range(1_000)]
+    assert values[-1] == [1_000.0, 7.0]
+    row = struct.calcsize("<qqqd?q")
+    assert len(pair.quick.head or b"") < rows.OPEN_MAX * row + 1_000
+    assert max(map(len, pair.quick.chunks.values())) <= rows.OPEN_MAX * row + 8
+    assert pair.update(day, (1, 2, 0.5, True, 1)) == [1_002.0, 7.0]
+
+
+def test_more_late_events_of_one_time_than_a_page_has_places_for() -> None:
+    """As when a partition is read to its end before another one is begun."""
+    counts, state = windows(Asked("count", 100_000), retention=100_000), MemoryState()
+    for at in range(3 * rows.OPEN_MAX):
+        counts.update(state, at, [0])
+    for _ in range(3_000):
+        counts.update(state, 50, [0])
+    assert counts.update(state, 50, [0]).values == [51.0 + 3_001]
+    assert counts.look(state, 1_000).values == [3.0 * rows.OPEN_MAX + 3_001]
+    assert max(map(len, state.chunks.values())) <= rows.OPEN_MAX * 16 + 8
+
+
 # Against the recomputation
 
 AHEAD = st.tuples(st.just("ahead"), st.integers(0, 3))
@@ -614,6 +675,98 @@ def test_a_column_of_another_meaning_is_another_column() -> None:
     found = new.update(state, 5, [1])
     assert (found.values, found.seq, found.cold) == ([1.0], 2, (0,))
     assert new.update(state, 10, [1]).cold == ()
+
+
+@pytest.mark.parametrize("code", ["q", "d"])
+def test_rows_of_before_lack_a_column_even_if_no_new_event_does(code: Code) -> None:
+    """While it is cold, a feature is over what there is, never over what stands for nothing."""
+    kept = Column("q", meaning="kept")
+    added = Column(code, nullable=False, meaning="added")
+    ops = ("count", "sum", "mean", "std", "min", "max", "first", "last")
+    asked = [Asked(op, 100, 1) for op in ops] + [
+        Asked("sum", 100, 1, decayed=True),
+        Asked("sum", 90, 1, 10),
+        Asked("time_since_last", 100, 1),
+    ]
+    old = Aggregates([Asked("count", 100, 0)], [kept], 100)
+    plan = Plan(asked, [kept, added], 100)
+    new, general = Aggregates(asked, [kept, added], 100), Windows(plan)
+    state, other = MemoryState(), MemoryState()
+    for each in (state, other):
+        for at in range(5):
+            old.update(each, at, [1])
+    at = 5
+    found = new.update(state, at, [1, 7])
+    assert found.values == [1.0, 7.0, 7.0, None, 7.0, 7.0, 7.0, 7.0, found.values[8], 0.0, None]
+    assert math.isclose(found.values[8] or 0, 7.0)
+    general.update(other, at, [1, 7])
+    for at in (50, 101, 103, 104, 105, 300):
+        found = new.update(state, at, [1, 9])
+        assert found == general.update(other, at, [1, 9])
+        assert (state.head, state.chunks) == (other.head, other.chunks), at
+    assert found.values[:3] == [1.0, 9.0, 9.0]
+
+
+def test_what_fades_knows_no_more_than_the_rows_it_is_made_of() -> None:
+    """Of a column that was added two plans ago, or over rows that were kept from two plans ago."""
+    column = Column("q", meaning="amount")
+    count = Aggregates([Asked("count", 50)], [], 1_000)
+    summed = Aggregates([Asked("count", 50), Asked("sum", 50, 0)], [column], 1_000)
+    faded = Aggregates([Asked("sum", 20, 0, decayed=True), Asked("sum", 50, 0)], [column], 1_000)
+    state = MemoryState()
+    for at in range(5):
+        count.update(state, at, [])
+    assert summed.update(state, 5, [1]).cold == (1,)
+    found = [faded.update(state, at, [1]).cold for at in (6, 53, 54, 203, 204)]
+    assert found == [(0, 1), (0, 1), (0,), (0,), ()]
+
+    short = Aggregates([Asked("count", 10)], [], 10)
+    long = Aggregates([Asked("count", 500)], [], 500)
+    fading = Aggregates([Asked("count", 30, decayed=True)], [], 500)
+    state = MemoryState()
+    for at in range(100):
+        short.update(state, at, [])
+    assert long.update(state, 100, []).cold == (0,)
+    # Whole from 89 on, as the first plan had kept it.
+    assert [fading.update(state, at, []).cold for at in (101, 388, 389)] == [(0,), (0,), ()]
+
+
+def test_a_log_that_looks_whole_may_have_forgotten_since_when() -> None:
+    """Pages are dropped whole: rows that are older than all windows are there for a while."""
+    column = Column("q", meaning="amount")
+    count = Aggregates([Asked("count", 50)], [], 50)
+    summed = Aggregates([Asked("sum", 50, 0)], [column], 50)
+    longer = Aggregates([Asked("sum", 200, 0)], [column], 200)
+    state = MemoryState()
+    for _ in range(10):
+        count.update(state, 0, [])
+    assert summed.update(state, 1, [1]).cold == (0,)
+    for at in range(2, 2 + rows.OPEN_MAX):
+        summed.update(state, min(at, 49), [1])
+    assert summed.update(state, 51, [1]).cold == ()
+    assert longer.update(state, 52, [1]).cold == (0,)
+
+
+def test_both_ways_forget_since_when_at_the_same_event() -> None:
+    """Two changes, one after the other: the first stops to matter while the other still does."""
+    columns = [Column("q", meaning=name) for name in "ab"]
+    plans = [
+        (asked, columns[:length])
+        for length, asked in enumerate(
+            (
+                [Asked("count", 100)],
+                [Asked("count", 100), Asked("sum", 100, 0)],
+                [Asked("count", 100), Asked("sum", 100, 0), Asked("sum", 100, 1)],
+            )
+        )
+    ]
+    quick, general = MemoryState(), MemoryState()
+    for at in range(250):
+        asked, kept = plans[min(at // 50, 2)]
+        values = [1] * len(kept)
+        found = Aggregates(asked, kept, 100).update(quick, at, values)
+        assert found == Windows(Plan(asked, kept, 100)).update(general, at, values)
+        assert quick.head == general.head, at
 
 
 # Old layouts
