@@ -1,6 +1,5 @@
 """Kafka as the embedded engine sees it: records in at known offsets, records out, acknowledged."""
 
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -69,8 +68,8 @@ class KafkaBroker:
         """Partition -> where it ended when it was read to its end: past a transaction's marker."""
         self._settled: dict[str, int] = {}
         """The same of those whose records the engine has decided."""
-        self._closing = threading.Lock()
-        self._closed = False
+        self._heard: dict[TopicPartition, tuple[int, int]] = {}
+        """Partition -> its first and next offset, as the client heard last."""
         self._check(offsets)
         self._consumer.assign(self._assigned)
 
@@ -88,10 +87,22 @@ class KafkaBroker:
         """Return the records that wait, in each partition's order; wait for the first of them."""
         self._settled = dict(self._read_out)
         first = self._consumer.poll(timeout)
+        self._listen()
         if first is None:
             return []
         records = [first, *self._consumer.consume(most - 1, 0)]  # a timeout would be waited out
         return [self._message(record) for record in records if self._is_record(record)]
+
+    def _listen(self) -> None:
+        """Note how far the partitions reach, for other threads.
+
+        They cannot ask the client themselves: while one thread polls it again and again, another
+        waits for it without end (seen with confluent-kafka 2.16).
+        """
+        for assigned in self._assigned:
+            heard = self._consumer.get_watermark_offsets(assigned, cached=True)
+            if heard is not None and heard[1] >= 0:
+                self._heard[assigned] = heard
 
     def _is_record(self, record: Any) -> bool:
         error = record.error()
@@ -178,18 +189,14 @@ class KafkaBroker:
     def lags(self, offsets: Mapping[str, int]) -> dict[tuple[str, int], int]:
         """Return how many records of each partition lie past an offset, without asking the broker.
 
-        The client knows it from the last records it fetched; a partition of which it has heard
-        nothing yet is left out. May be called from any thread.
+        The client knows it from the last records it fetched, as of the last `poll`; a partition of
+        which it has heard nothing yet is left out. May be called from any thread.
         """
         found = {}
-        with self._closing:
-            for assigned in () if self._closed else self._assigned:
-                low, high = self._consumer.get_watermark_offsets(assigned, cached=True)
-                if high < 0:
-                    continue
-                name = _name(assigned.topic, assigned.partition)
-                at = max(low, offsets.get(name, 0), self._settled.get(name, 0))
-                found[assigned.topic, assigned.partition] = max(0, high - at)
+        for assigned, (low, high) in list(self._heard.items()):
+            name = _name(assigned.topic, assigned.partition)
+            at = max(low, offsets.get(name, 0), self._settled.get(name, 0))
+            found[assigned.topic, assigned.partition] = max(0, high - at)
         return found
 
     def _watermarks(self, partition: TopicPartition) -> tuple[int, int]:
@@ -201,8 +208,7 @@ class KafkaBroker:
 
     def close(self) -> None:
         """Leave the broker."""
-        with self._closing:
-            self._closed = True
+        self._heard.clear()
         self._consumer.close()
 
 

@@ -288,6 +288,29 @@ def test_shadow_and_watch_run_behind_score(
     assert read(stage.clients, "behind-comparison")
 
 
+def test_lag_is_known_to_another_thread_while_an_idle_job_polls(
+    on_kafka: Callable[..., Any], tmp_path: Path
+) -> None:
+    stage = on_kafka(tmp_path, "idle")
+    topic = stage.pipeline.topics[EVENTS]
+    broker = KafkaBroker(stage.clients, {EVENTS: topic}, {}, {})
+    asked = 0
+
+    def scrape() -> None:
+        nonlocal asked
+        while asked < 100:
+            broker.lags({})
+            asked += 1
+
+    scraping = threading.Thread(target=scrape, daemon=True)
+    scraping.start()
+    deadline = time.monotonic() + DEADLINE_S
+    while asked < 100 and time.monotonic() < deadline:
+        broker.poll(10, 0.01)  # as a job does to which nothing comes
+    assert asked == 100
+    broker.close()
+
+
 def test_lag_is_known_without_asking_and_a_transaction_s_marker_is_none(
     on_kafka: Callable[..., Any], paid: Paid, tmp_path: Path
 ) -> None:
