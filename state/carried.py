@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, Literal, NamedTuple
 from zlib import crc32
 
+from state.errors import StateError
 from state.exact import SCALE_BITS, exact, rounded
 
 Number = int | float
@@ -44,6 +45,10 @@ FADED = 10
 """Half-lives after which what is missing of a decayed aggregate weighs less than 0.1 %."""
 FADED_AWAY = 84
 """Half-lives after which it is as if it had never been."""
+
+
+MOST = 63
+"""Each has a kind of chunk to itself (`state.head`)."""
 
 
 class Column(NamedTuple):
@@ -171,6 +176,11 @@ class Plan:
         """Of each extreme, the longest first."""
         self.decays: list[Decay] = []
         self.formulas = [self._formula(each) for each in asked]
+        if len(self.extremes) > MOST or any(column >= MOST for _, column in self.distincts):
+            raise StateError(
+                f"an entity's features keep more than {MOST} arguments of min, max and distinct: "
+                "make another entity with the same key for some of them"
+            )
         for windows in self.windows:
             windows.sort(reverse=True)
         self.before: Collection[int] = [

@@ -421,6 +421,13 @@ def test_there_is_no_other_aggregate() -> None:
         windows(Asked("median", 1, 0))
 
 
+def test_more_extremes_than_there_are_kinds_of_chunks_are_refused() -> None:
+    columns = [Column("q", meaning=f"c{i}") for i in range(64)]
+    for op in ("min", "distinct"):
+        with pytest.raises(StateError, match="more than 63 arguments of min, max and distinct"):
+            Aggregates([Asked(op, 10, i) for i in range(64)], columns, 10)
+
+
 def test_a_page_that_is_gone_is_said_to_be() -> None:
     counts, state = windows(Asked("count", 250), retention=10_000), MemoryState()
     for at in range(2 * rows.OPEN_MAX):
