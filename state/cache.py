@@ -8,14 +8,15 @@ _EACH = 150  # bytes that Python needs beside a head's and a key's own
 
 
 class HeadCache:
-    """Keeps heads; when they are too many, those that have been kept for longest go first.
+    """Keeps heads in two generations; when the younger is full, the older goes.
 
-    To reorder them with every use would cost more than it saves.
+    A dictionary whose oldest keys are taken out one by one is searched for its first key, each time
+    longer; to reorder it with every use would cost more than it saves.
 
     Parameters
     ----------
     capacity
-        Bytes.
+        Bytes, of both generations.
 
     Examples
     --------
@@ -23,22 +24,25 @@ class HeadCache:
     >>> for key in (b"a", b"b", b"a", b"c"):
     ...     cache.put(key, key.upper())
     >>> cache.get(b"a"), cache.get(b"b"), cache.get(b"c")
-    (None, b'B', b'C')
+    (b'A', None, b'C')
     >>> cache.hits, cache.misses
     (2, 1)
     """
 
-    __slots__ = ("_heads", "_left", "hits", "misses")
+    __slots__ = ("_half", "_left", "_old", "_young", "hits", "misses")
 
     def __init__(self, capacity: int = CAPACITY) -> None:
-        self._heads: dict[bytes, bytes] = {}
-        self._left = capacity
+        self._young: dict[bytes, bytes] = {}
+        self._old: dict[bytes, bytes] = {}
+        self._half = self._left = capacity // 2
         self.hits = 0
         self.misses = 0
 
     def get(self, key: bytes) -> bytes | None:
         """Return a key's head, or None where it is not kept."""
-        head = self._heads.get(key)
+        head = self._young.get(key)
+        if head is None:
+            head = self._old.get(key)
         if head is None:
             self.misses += 1
         else:
@@ -47,19 +51,18 @@ class HeadCache:
 
     def drop(self, key: bytes) -> None:
         """Keep a key's head no longer."""
-        head = self._heads.pop(key, None)
+        self._old.pop(key, None)
+        head = self._young.pop(key, None)
         if head is not None:
             self._left += len(head) + len(key) + _EACH
 
     def put(self, key: bytes, head: bytes) -> None:
-        """Keep a key's head, and forget those kept for longest when they grow too large."""
-        heads = self._heads
-        before = heads.get(key)
-        heads[key] = head
+        """Keep a key's head, and forget the older generation when there is no room."""
+        before = self._young.get(key)
+        self._young[key] = head
         if before is None:
             self._left -= len(head) + len(key) + _EACH
         else:
             self._left -= len(head) - len(before)
-        while self._left < 0:
-            oldest = next(iter(heads))
-            self._left += len(heads.pop(oldest)) + len(oldest) + _EACH
+        if self._left < 0:
+            self._old, self._young, self._left = self._young, {}, self._half
