@@ -44,6 +44,10 @@ class Aggregates:
         found = self._quick(state, state.get(), at, values)
         return self._windows.update(state, at, values) if found is None else found
 
+    def label(self, state: KeyedState, row: Row) -> str:
+        """Take a label of one of the key's events, as `Windows.label` does."""
+        return self._windows.label(state, row)
+
     def remembered(self, state: KeyedState) -> tuple[Found, int, list[Row]]:
         """Return what the key's newest event saw, its time, and every row that is kept."""
         return self._windows.remembered(state)

@@ -33,8 +33,11 @@ OPS = (
     "last",
     "distinct",
     "time_since_last",
+    "rate",
 )
 """Over windows."""
+LABELLED = ("count", "sum", "mean", "rate")
+"""Over labels; ``rate`` goes with nothing else."""
 DECAYED = ("count", "sum", "mean")
 """With a half-life."""
 DELAYED = ("count", "sum", "mean", "std")
@@ -49,6 +52,28 @@ FADED_AWAY = 84
 
 MOST = 63
 """Each has a kind of chunk to itself (`state.head`)."""
+
+
+class Settled(NamedTuple):
+    """A column of labels: 1 or 0, missing until its event enters the delayed windows.
+
+    Attributes
+    ----------
+    delay
+        Milliseconds after its event's time at which its label is settled, once for all: that of the
+        windows over the column.
+    ids
+        Index of the column with the events' ids, by which labels find theirs.
+    where
+        Index of a column of flags; a row without it takes no label, and does not count.
+    silence
+        A row without label counts as one that is negative, not as one of which nothing is known.
+    """
+
+    delay: int
+    ids: int
+    where: int | None = None
+    silence: bool = False
 
 
 class Column(NamedTuple):
@@ -66,12 +91,15 @@ class Column(NamedTuple):
         before the column was may lack it in any case.
     meaning
         What it holds, in the caller's words: a column of another meaning is another one.
+    label
+        Of integers that are not known with the event.
     """
 
     code: Code
     scale: int = 0
     nullable: bool = True
     meaning: str = ""
+    label: Settled | None = None
 
     @property
     def mark(self) -> int:
@@ -175,6 +203,14 @@ class Plan:
         self.windows: list[list[int]] = []
         """Of each extreme, the longest first."""
         self.decays: list[Decay] = []
+        self.delays = sorted({column.label.delay for column in columns if column.label})
+        """After which labels are settled."""
+        self.ids = next((column.label.ids for column in columns if column.label), None)
+        self.settled = [
+            (delay, self._cursor(delay), [i for i, each in enumerate(columns) if _at(each, delay)])
+            for delay in self.delays
+        ]
+        """Of each delay the cursor of the rows that enter its windows, and its columns."""
         self.formulas = [self._formula(each) for each in asked]
         if len(self.extremes) > MOST or any(column >= MOST for _, column in self.distincts):
             raise StateError(
@@ -213,6 +249,7 @@ class Plan:
                     self.extremes,
                     self.windows,
                     self.decays,
+                    [column.label for column in columns],
                     retention,
                 )
             ).encode()
@@ -253,6 +290,10 @@ class Plan:
         if each.decayed:
             return self._faded(each)
         op, over, column, _, _, _ = each
+        if column is not None and self.columns[column].label is not None:
+            return self._over_labels(each, self.columns[column].label)
+        if op == "rate":
+            raise ValueError("rate is of a label")
         if op == "count":
             return f"float({self._tallied(each, 0)})"
         if op == "time_since_last":
@@ -291,6 +332,18 @@ class Plan:
                     self.windows[i].append(over)
                 return f"None if x{i}_{over} is None else x{i}_{over} / {unit} + 0.0"
 
+    def _over_labels(self, each: Asked, label: Settled | None) -> str:
+        assert label is not None
+        if each.op not in LABELLED or each.decayed or each.delay != label.delay:
+            raise ValueError(f"over labels there are {', '.join(LABELLED)}, after their delay")
+        if each.op == "sum":
+            return f"float({self._tallied(each, 1)})"
+        every = each.op == "rate" or label.silence
+        count = self._tallied(each._replace(column=label.where) if every else each, 0)
+        if each.op == "count":
+            return f"float({count})"
+        return f"{self._tallied(each, 1)} / {count} if {count} else None"
+
     def _faded(self, each: Asked) -> str:
         op, half_life, column, _, _, _ = each
         if op not in DECAYED:
@@ -314,6 +367,10 @@ class Plan:
             column = self.columns[decay.column]
             return (1 << FADE_BITS_D) if column.code == "d" else 10**column.scale << FADE_BITS
         return 1 << FADE_BITS
+
+
+def _at(column: Column, delay: int) -> bool:
+    return column.label is not None and column.label.delay == delay
 
 
 def _place(known: list[Any], wanted: object) -> int:

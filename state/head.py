@@ -6,7 +6,7 @@ plan can be taken apart, and made anew from its rows.
 
 import math
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -18,9 +18,9 @@ from state.rows import END, KIND_BITS, LINKS, SPACING, Row, Rows, read_page
 LAYOUT = 3
 """Version of the packed head; a fixture of every layout ever released stays in tests."""
 
-WIDE, PAGED, COLD = 1, 2, 4
+WIDE, PAGED, COLD, LABELLED = 1, 2, 4, 8
 """Flags of a head: sums that do not fit 64 bits stand behind the rows; candidates of an extreme
-have pages; something asked now was not kept from the start."""
+have pages; something asked now was not kept from the start; labels wait for their events."""
 
 HEAD = struct.Struct("<BBIHHIIIQqq")
 """Layout, flags, what is asked, bytes until the first row, rows, first page, last page, the page to
@@ -41,11 +41,19 @@ SAID = struct.Struct("<qHHHHH")
 there are. Then come the columns' codes (``Q`` for distinct values) and marks, the decays' marks,
 how many windows each extreme has, and how long all this is."""
 MARK = struct.Struct("<cI")
+LABEL = struct.Struct("<qqqBB")
+"""A label that waits: the event's time, its id, when the label was known, whether it is positive,
+and its source's rank, 0 that of the one to be believed before others."""
+WAITING = struct.Struct("<HHIII")
+"""How many labels the head holds, for how many delays; then pages as of candidates, and places."""
+NOT_DUE = (1 << 63) - 1
+"""When the next label is settled, where there is none."""
 ROWS, COLUMN, DECAY = 0, 1, 2
 MISSING: dict[str, Number] = {"q": NULL, "d": math.nan, "?": False}
 
-EXTREMES, DISTINCTS = 1, 64
-"""First kind of the chunks that hold candidates of extremes, and last times of distinct values."""
+EXTREMES, DISTINCTS, LABELS = 1, 64, 127
+"""First kind of the chunks that hold candidates of extremes, and last times of distinct values;
+the kind of those that hold labels."""
 LAST_SEEN = struct.Struct("<qq")
 """A value of a column of distinct ones, and the time of its last row."""
 
@@ -66,6 +74,7 @@ class Head:
         "decays",
         "distincts",
         "extremes",
+        "labels",
         "lasts",
         "newest",
         "rows",
@@ -80,6 +89,8 @@ class Head:
         self.state = state
         self.rows = rows
         self.extremes = extremes
+        self.labels = Rows(LABEL, LABELS, state, cursors=[[END, 0] for _ in plan.delays])
+        """Those that wait for a delay of their events to be over; a cursor each delay."""
         self.seq = 0
         self.newest = NEVER
         self.counts = [0] * len(plan.cursors)
@@ -150,6 +161,7 @@ class Packing:
         """Whether the last of each column has a value to remember, beside its time."""
         for column, with_value in zip(plan.lasts, self.with_value, strict=True):
             codes += "q" + (plan.columns[column or 0].code if with_value else "")
+        codes += "q" if plan.delays else ""
         codes = HEAD.format + CURSOR * len(plan.cursors) + codes
         self.candidates = [
             struct.Struct("<q" + plan.columns[column].code) for column, _ in plan.extremes
@@ -186,6 +198,8 @@ class Packing:
         flags = COLD if since else 0
         if any(each.first for each in head.extremes):
             flags |= PAGED
+        if head.labels.newest is not None:
+            flags |= LABELLED
         narrow = [t for t, wide in zip(head.tallies, self.wide, strict=True) if not wide]
         if any(not -(1 << 63) <= total < 1 << 63 for total in narrow):
             flags |= WIDE
@@ -197,6 +211,8 @@ class Packing:
         parts += head.distincts
         for (time, value), with_value in zip(head.lasts, self.with_value, strict=True):
             parts += [time, value] if with_value else [time]
+        if plan.delays:
+            parts.append(self._due(head))
         for number, data in head.writes.items():
             if data is None:
                 head.state.drop_chunk(number)
@@ -229,10 +245,30 @@ class Packing:
                 packed += [PLACE.pack(*cursor) for cursor in candidates.cursors]
             packed += [layout.pack(*row) for row in candidates.open]
             candidates.save()
+        if flags & LABELLED:
+            labels = head.labels
+            packed.append(
+                WAITING.pack(
+                    *(len(labels.open), len(labels.cursors)),
+                    *(labels.first, labels.last, labels.following),
+                )
+            )
+            packed += [PLACE.pack(*cursor) for cursor in labels.cursors]
+            packed += [LABEL.pack(*row) for row in labels.open]
+        head.labels.save()
         if since:
             packed += [SINCE.pack(*each) for each in since]
             packed.append(MANY.pack(len(since)))
         return b"".join(packed)
+
+    def _due(self, head: Head) -> int:
+        """Return when the next label is settled."""
+        due = NOT_DUE
+        for delay, cursor in zip(self.plan.delays, head.labels.cursors, strict=True):
+            row = head.labels.at((cursor[0], cursor[1]))
+            if row is not None:
+                due = min(due, row[0] + delay)
+        return due
 
     def empty(self, state: KeyedState) -> Head:
         rows = Rows(self.row, 0, state, cursors=[[END, 0] for _ in self.plan.cursors])
@@ -283,6 +319,9 @@ class Packing:
         head.counts, head.tallies, head.distincts = counts, tallies, distincts
         head.lasts, head.decays = lasts, decays
         head.since = since_of(packed, flags)
+        if flags & LABELLED:
+            pages, places, labels = _waiting(packed, end)
+            head.labels = Rows(LABEL, LABELS, state, *pages, labels, places)
         return head
 
     def taken_apart(self, state: KeyedState, packed: bytes) -> "Taken":
@@ -316,6 +355,12 @@ class Packing:
             chunks |= {
                 number: None for number, _ in _paged(state, EXTREMES + i, first, last, candidate)
             }
+        labels: list[Row] = []
+        if flags & LABELLED:
+            (first, last, _), _, labels = _waiting(packed, end)
+            paged_labels = list(_paged(state, LABELS, first, last, LABEL))
+            chunks |= dict.fromkeys(number for number, _ in paged_labels)
+            labels = [row for _, page in paged_labels for row in page] + labels
         return Taken(
             seq,
             newest,
@@ -328,6 +373,7 @@ class Packing:
                 (what, marks[i][1] if what == COLUMN else fades[i] if what == DECAY else 0, time)
                 for what, i, time in since_of(packed, flags)
             ],
+            labels,
         )
 
     def matters(self, since: Since, newest: int) -> bool:
@@ -368,6 +414,8 @@ class Taken(NamedTuple):
     """Mark, landmark and total."""
     since: list[tuple[int, int, int]]
     """What, its mark, since when."""
+    labels: Sequence[Row] = ()
+    """Those that wait."""
 
 
 def _decays(packed: bytes, at: int, count: int) -> tuple[list[tuple[int, int]], int]:
@@ -396,6 +444,16 @@ def _candidates(
         at = end
     end = at + length * layout.size
     return pages, places, list(layout.iter_unpack(packed[at:end])), end
+
+
+def _waiting(packed: bytes, at: int) -> tuple[tuple[int, int, int], list[list[int]], list[Row]]:
+    """Return the pages of the labels that wait, their cursors, and those in the head."""
+    length, delays, *pages = WAITING.unpack_from(packed, at)
+    at += WAITING.size
+    end = at + PLACE.size * delays
+    places = [list(place) for place in PLACE.iter_unpack(packed[at:end])]
+    rows = list(LABEL.iter_unpack(packed[end : end + length * LABEL.size]))
+    return (pages[0], pages[1], pages[2]), places, rows
 
 
 def _paged(

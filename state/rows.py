@@ -196,12 +196,8 @@ class Rows:
 
     def forth(self, place: Place) -> Iterator[Row]:
         """Yield the rows from a place on."""
-        number, index = place
-        while True:
-            yield from self._of(number)[index:]
-            if number == END:
-                return
-            number, index = self._behind(number), 0
+        for _, row in self.places(place):
+            yield row
 
     def back(self, place: Place) -> Iterator[tuple[Place, Row]]:
         """Yield the rows before a place, the newest first, each with its own place."""
@@ -214,6 +210,22 @@ class Rows:
             if not number:
                 return
             index = len(self._page(number).rows)
+
+    def replace(self, place: Place, row: Row) -> None:
+        """Put a row of the same time in the place of another."""
+        self._of(place[0])[place[1]] = row
+        if place[0] != END:
+            self._change(place[0], self._page(place[0]))
+
+    def places(self, place: Place) -> Iterator[tuple[Place, Row]]:
+        """Yield the rows from a place on, each with its own."""
+        number, index = place
+        while True:
+            for i, row in enumerate(self._of(number)[index:], index):
+                yield (number, i), row
+            if number == END:
+                return
+            number, index = self._behind(number), 0
 
     @property
     def end(self) -> Place:

@@ -10,7 +10,16 @@ from typing import Any
 
 from state.carried import NEVER, NULL, SCOPE, Number, fading
 from state.exact import exact, pack_integer, unpack_integer
-from state.head import COLD, FADE, LAYOUT, NOT_YET, Packing, integer_bytes, seen_in_pages
+from state.head import (
+    COLD,
+    FADE,
+    LABELLED,
+    LAYOUT,
+    NOT_YET,
+    Packing,
+    integer_bytes,
+    seen_in_pages,
+)
 from state.keyed import KeyedState
 from state.rows import END, LINKS, OPEN_MAX, read_page
 from state.source import define
@@ -97,7 +106,9 @@ class _Writer:
         yield "_, flags, asks, _, length, first, last, following, seq, newest, oldest, \\"
         yield f"    {self._fixed()} = unpack(head)"
         yield f"if asks != {plan.asks} or at < newest: return None"
-        yield f"if flags & {~COLD & 255} or length >= {OPEN_MAX}: return None"
+        yield f"if flags & {~(COLD | LABELLED) & 255} or length >= {OPEN_MAX}: return None"
+        if plan.delays:
+            yield "if at >= due: return None"  # a label is settled
         yield f"if first and oldest <= at - {plan.retention}: return None"
         yield f"if newest <= at - {plan.horizon}:"
         yield "    if flags: return None"
@@ -122,7 +133,7 @@ class _Writer:
         ]
         yield from self._pack()
         yield "cold = ()"
-        yield "if flags:"
+        yield f"if flags & {COLD}:"
         yield "    cold = colds(head, at)"
         yield "    if cold is None: return None"  # the general way takes out what does not matter
         yield f"found = new(Found, ([{', '.join(found)}], seq, False, cold))"
@@ -140,6 +151,7 @@ class _Writer:
         names += [f"u{i}" for i in range(len(plan.distincts))]
         for i, with_value in enumerate(self._packing.with_value):
             names += [f"lt{i}", f"lv{i}"] if with_value else [f"lt{i}"]
+        names += ["due"] if plan.delays else []
         return "".join(f"{name}, " for name in names)
 
     def _row(self, index: str) -> str:
@@ -200,6 +212,8 @@ class _Writer:
 
     def _own_missing(self, column: int, value: str | None = None) -> str:
         """Write the condition that the event's own value is missing."""
+        if self._plan.columns[column].label is not None:
+            return "True"
         if not self._plan.columns[column].nullable:
             return "False"
         return self._plan.missing(column, value or f"v{column}")
@@ -229,6 +243,8 @@ class _Writer:
             adds = {0: "1", 1: number, 2: f"{number} * {number}"}
             lines += [f"s{i} {sign} {adds[power]}" for power, i in sorted(powers.items())]
             missing = is_missing(column, text)
+            if missing == "True":
+                continue
             if missing == "False":
                 yield from lines
             else:

@@ -9,7 +9,8 @@ This is the general way: any event, late or not, and heads of any layout. Nearly
 quicker one (`state.running`), to the same bits.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from state.carried import (
@@ -46,6 +47,12 @@ from state.old import OLD, old_rows
 from state.rows import END, Place, Row, Rows
 from state.seen import without_ids
 from state.source import define
+
+TAKEN, REPEATED, LATE, UNKNOWN_IN_TIME = "taken", "repeated", "late", "unknown-in-time"
+OUTCOMES = (TAKEN, REPEATED, LATE, UNKNOWN_IN_TIME)
+"""What became of a label: it waits for its event to be old enough; it is there already; it came
+after its event had entered a window that it would have counted in; it was not known when any of
+them was to be entered, so it never counts."""
 
 
 class Found(NamedTuple):
@@ -178,6 +185,51 @@ class Windows:
             found = self._values(head, at)
         return Found(found, head.seq, late, self.cold(head.since, at))
 
+    def label(self, state: KeyedState, row: Row) -> str:
+        """Take a label, which counts for its event from when that enters the delayed windows.
+
+        Parameters
+        ----------
+        state
+            Of the key.
+        row
+            The event's time, its id, when the label was known, 1 for positive or 0, and its
+            source's rank: of an event's labels, the one of the lowest rank counts, and of those the
+            one known last.
+
+        Returns
+        -------
+        str
+            One of `OUTCOMES`.
+        """
+        at, _, known_at, _, _ = row
+        delays = self.plan.delays
+        counts = [delay for delay in delays if known_at <= at + delay]
+        if not counts:
+            return UNKNOWN_IN_TIME
+        packed = state.get()
+        head = self.opened(state, packed)
+        if packed is None:
+            # Its event is on the way. So much older, nothing will be late that has a label to get.
+            head.newest = at - delays[-1]
+        elif head.newest >= at + counts[-1]:
+            return LATE
+        labels = head.labels
+        for _, other in labels.back(labels.end):
+            if other[0] < at:
+                break
+            if other == row:
+                return REPEATED
+        self._wait(head, row)
+        state.put(self.packing.packed(head))
+        return LATE if head.newest >= at + counts[0] else TAKEN
+
+    def _wait(self, head: Head, label: Row) -> None:
+        delays = self.plan.delays
+        head.labels.insert(label, lambda i: bool(label[0] > head.newest - delays[i]))
+        while head.labels.spill():
+            pass
+
     def remembered(self, state: KeyedState) -> tuple[Found, int, list[Row]]:
         """Return what the key's newest event saw, its time, and every row."""
         head = self.opened(state, state.get())
@@ -202,6 +254,7 @@ class Windows:
     def _advance(self, head: Head) -> None:
         """Let go of what has left the windows of the newest event."""
         plan, now = self.plan, head.newest
+        self._settle(head)
         for i, cursor in enumerate(plan.cursors):
             edge, column = now - cursor.offset, cursor.column
 
@@ -220,6 +273,40 @@ class Windows:
         for i, (_, _, half_life) in enumerate(plan.decays):
             landmark, total = head.decays[i]
             head.decays[i] = now // half_life, total >> max(now // half_life - landmark, 0)
+
+    def _settle(self, head: Head) -> None:
+        """Give their labels to the rows that enter delayed windows, before any cursor moves."""
+        for i, (delay, cursor, columns) in enumerate(self.plan.settled):
+            edge = head.newest - delay
+
+            def gone(label: Row, edge: int = edge) -> bool:
+                return bool(label[0] <= edge)
+
+            best = _best(head.labels.pass_by(i, gone), delay)
+            if not best:
+                continue
+            for place, row in head.rows.places(_place(head.rows.cursors[cursor])):
+                if row[0] > edge:
+                    break
+                positive = best.get((row[0], row[(self.plan.ids or 0) + 1]))
+                if positive is None:
+                    continue
+                row = self._labelled(row, columns, positive)
+                head.rows.replace(place, row)
+                for j, tally in enumerate(self.plan.tallies):
+                    if tally.column in columns:
+                        head.tallies[j] += self._tallied(tally.column, tally.power, row)
+        if self.plan.delays:
+            head.labels.forget(head.newest - self.plan.delays[-1])
+
+    def _labelled(self, row: Row, columns: Sequence[int], positive: int) -> Row:
+        values = list(row)
+        for column in columns:
+            label = self.plan.columns[column].label
+            assert label is not None
+            if label.where is None or row[label.where + 1]:
+                values[column + 1] = positive
+        return tuple(values)
 
     def _take_out(self, head: Head, cursor: int, row: Row) -> None:
         head.counts[cursor] -= self.plan.cursors[cursor].column is None
@@ -308,7 +395,16 @@ class Windows:
         plan, now = self.plan, head.newest
         before = self._values_at(head, at) if plan.before else []
         if at > now - plan.retention:
-            self._insert(head, self._marked(head, (at, *values)))
+            row = self._marked(head, (at, *values))
+            for delay, _, columns in plan.settled:
+                if now - plan.delays[-1] < at <= now - delay:
+                    waiting = (each for _, each in head.labels.back(head.labels.end))
+                    here = list(takewhile(lambda each: each[0] >= at, waiting))
+                    best = _best(reversed(here), delay)
+                    positive = best.get((at, row[(plan.ids or 0) + 1]))
+                    if positive is not None:
+                        row = self._labelled(row, columns, positive)
+            self._insert(head, row)
             while spilled := head.rows.spill():  # one from ahead of time makes all others late
                 self._spilled(head, spilled)
         found = self._values_at(head, at)
@@ -603,6 +699,8 @@ class Windows:
             self._advance(head)
             self._add(head, (row[0], *values))
         head.seq, head.newest = old.seq, old.newest
+        for label in old.labels if self.plan.delays else ():
+            self._wait(head, label)
         return head
 
     def _places(self, what: int, mark: int) -> list[int]:
@@ -646,6 +744,20 @@ class Windows:
         if each.column is not None:
             needs.add((COLUMN, each.column))
         return each.delay + each.over, needs
+
+
+def _best(labels: Iterable[Row], delay: int) -> dict[tuple[int, int], int]:
+    """Return, by time and id, whether the label that counts is positive.
+
+    Of those that were known in time, that is the one of the lowest rank, and of these the one that
+    was known last, or that came last.
+    """
+    found: dict[tuple[int, int], tuple[int, int, int]] = {}
+    for at, event, known_at, positive, rank in labels:
+        best = found.get((at, event))
+        if known_at <= at + delay and (best is None or (-rank, known_at) >= best[:2]):
+            found[at, event] = -rank, known_at, positive
+    return {event: positive for event, (_, _, positive) in found.items()}
 
 
 def _place(cursor: Sequence[int]) -> Place:
