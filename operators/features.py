@@ -4,7 +4,7 @@ import importlib.util
 import math
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from graphlib import CycleError, TopologicalSorter
 from hashlib import blake2b
@@ -14,15 +14,18 @@ from typing import Any
 from operators.decode import Event
 from operators.errors import BadRecord, FunctionError
 from operators.expressions import MISSING_CAUSES, SCOPE, Expression, Kind, Variable
+from operators.labels import Label
 from operators.schema import Schema
 from state.aggregates import Aggregates
-from state.carried import NULL, Asked, Column, Number
+from state.carried import NULL, Asked, Column, Number, Settled
 from state.keyed import KeyedState
 from state.seen import ids_of
 from state.source import define
 from state.windows import Found
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LABEL = "label"
+"""What an aggregate of labels has for its argument."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,10 @@ class WindowedFeature:
         A condition; only events on which it holds count.
     current
         Whether the event itself counts.
+    labelled
+        It is of the events' labels, and ``argument`` is `LABEL`.
+    silence
+        An event without label is negative.
     """
 
     name: str
@@ -67,6 +74,8 @@ class WindowedFeature:
     delay: int = 0
     current: bool = True
     decayed: bool = False
+    labelled: bool = False
+    silence: bool = False
 
     @property
     def reach(self) -> int:
@@ -127,6 +136,8 @@ class EntityFeatures:
         ]
         longest = max((feature.reach for feature in features), default=0)
         self.columns = kept.columns
+        self.labelled = any(feature.labelled for feature in features)
+        """Whether labels are asked for."""
         self._values = kept.taker()
         self._aggregates = Aggregates(asked, kept.columns, longest + lateness)
 
@@ -138,13 +149,30 @@ class EntityFeatures:
         found = self._aggregates.update(state, event.time, self._values(event))
         return self._filled(found) if None in found[0] else found
 
+    def label(self, label: Label, state: KeyedState) -> str:
+        """Take a label of one of the entity's events.
+
+        Returns
+        -------
+        str
+            One of `state.windows.OUTCOMES`.
+        """
+        assert label.event_time is not None
+        row = label.event_time, _hashed(label.event_id), label.known_at, label.positive, label.rank
+        return self._aggregates.label(state, row)
+
     def remembered(self, state: KeyedState) -> dict[str, Any]:
         """Say what is remembered of the state's key, in words and numbers that JSON knows.
 
         ``events`` counts those since it began; ``log`` has those that a window may still see, the
-        newest last, with what is kept of each; ``features`` are as the newest of them saw them.
+        newest last, with what is kept of each; ``features`` are as the newest of them saw them;
+        ``labels`` wait for the event of that time to be old enough.
         """
-        found, newest, rows = self._aggregates.remembered(state)
+        found, newest, rows, labels = self._aggregates.remembered(state)
+        waiting = [
+            {"time": _iso(at), "known_at": _iso(known_at), "positive": bool(positive), "rank": rank}
+            for at, _, known_at, positive, rank in labels
+        ]
         return {
             "events": found.seq,
             "newest": _iso(newest),
@@ -161,6 +189,7 @@ class EntityFeatures:
                 }
                 for time, *values in rows
             ],
+            **({"labels": waiting} if self.labelled else {}),
         }
 
     def forget(self, state: KeyedState) -> None:
@@ -191,19 +220,34 @@ class _Kept:
         self._typed = typed
         self._names = kinds(schema)
         self.columns: list[Column] = []
-        self._features: list[WindowedFeature] = []
+        self._features: list[WindowedFeature | None] = []
+        """What each column is for; None for the one of the events' ids."""
 
     def column(self, feature: WindowedFeature) -> int | None:
         """Return the index of the column that a feature is over; None where it counts events."""
         if feature.argument is None and feature.where is None:
             return None
-        column = self._column(feature)
+        return self._place(self._column(feature), feature)
+
+    def _place(self, column: Column, feature: WindowedFeature | None) -> int:
         if column not in self.columns:
             self.columns.append(column)
             self._features.append(feature)
         return self.columns.index(column)
 
+    def _label(self, feature: WindowedFeature) -> Column:
+        """Make the column of a label, and those that it needs."""
+        where = self.column(replace(feature, argument=None, labelled=False))
+        ids = self._place(Column("q", nullable=False, meaning="event id"), None)
+        meaning = f"label after {feature.delay} ms"
+        meaning += "" if feature.where is None else f" where {feature.where}"
+        return Column(
+            "q", meaning=meaning, label=Settled(feature.delay, ids, where, feature.silence)
+        )
+
     def _column(self, feature: WindowedFeature) -> Column:
+        if feature.labelled:
+            return self._label(feature)
         argument, where = feature.argument, feature.where
         meaning = argument or "*"
         if feature.op == "distinct":
@@ -223,12 +267,19 @@ class _Kept:
     def taker(self) -> Callable[[Event], Sequence[Number]]:
         """Write the function that takes the columns' values out of an event."""
         variable = variables(self._schema, self._typed)
-        lines = ["_, at, _, fields, units = event"]
-        conditions = list(dict.fromkeys(f.where for f in self._features if f.where is not None))
+        lines = ["event_id, at, _, fields, units = event"]
+        features = [feature for feature in self._features if feature is not None]
+        conditions = list(dict.fromkeys(f.where for f in features if f.where is not None))
         for i, condition in enumerate(conditions):
             text = Expression(condition, self._names).written(variable)
             lines += [f"try: w{i} = {text}", f"except causes: w{i} = False"]
         for i, (feature, column) in enumerate(zip(self._features, self.columns, strict=True)):
+            if feature is None:
+                lines.append(f"v{i} = hashed(event_id)")
+                continue
+            if feature.labelled and column.label is not None:
+                lines.append(f"v{i} = {NULL}")
+                continue
             holds = "" if feature.where is None else f"w{conditions.index(feature.where)}"
             lines += self._value(i, feature, column, holds, variable)
         lines.append(f"return ({''.join(f'v{i}, ' for i in range(len(self.columns)))})")
@@ -308,7 +359,7 @@ def reads(features: Sequence[WindowedFeature], schema: Schema) -> tuple[list[str
     for feature in features:
         if feature.where is not None:
             fields += Expression(feature.where, names).reads
-        if feature.argument is None:
+        if feature.argument is None or feature.labelled:
             continue
         leaf = schema.fields.get(feature.argument)
         if leaf is not None and leaf.integer:

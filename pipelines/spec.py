@@ -245,6 +245,10 @@ class AggregateFeature(Model):
     time_since_last: str | None = None
     """Seconds since the event before this one in the window: ``"*"`` for any, or an expression that
     has a value there."""
+    rate: Literal["label"] | None = None
+    """``label``: the share of the window's events whose label is positive, of all its events. With
+    a ``delay``; ``count``, ``sum`` and ``mean`` of ``label`` are of the events with a label alone.
+    See ``labels``."""
     over: Duration | None = None
     """The window's length."""
     half_life: Duration | None = None
@@ -256,7 +260,7 @@ class AggregateFeature(Model):
     """A condition over the event's fields: only events on which it holds count."""
     delay: Duration | None = None
     """The window ends so much before the event: (t - delay - over, t - delay]. Of ``count``,
-    ``sum``, ``mean``, ``std``."""
+    ``sum``, ``mean``, ``std``, ``rate``."""
     current: bool = True
     """Whether the event itself counts; with ``false``, only those that came before."""
     default: Default = None
@@ -268,6 +272,8 @@ class AggregateFeature(Model):
             raise ValueError(f"say exactly one of {', '.join(OPS)}")
         if (self.over is None) == (self.half_life is None):
             raise ValueError("say either 'over', a window's length, or 'half_life'")
+        if self.op == "rate" and self.delay is None:
+            raise ValueError("'rate' is of labels, which come late: say a 'delay' to wait for them")
         if self.half_life is not None and self.op not in DECAYED:
             raise Fault(("half_life",), f"'half_life' goes with {', '.join(DECAYED)}")
         if self.delay is not None and (self.op not in DELAYED or self.half_life is not None):

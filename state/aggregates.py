@@ -48,8 +48,8 @@ class Aggregates:
         """Take a label of one of the key's events, as `Windows.label` does."""
         return self._windows.label(state, row)
 
-    def remembered(self, state: KeyedState) -> tuple[Found, int, list[Row]]:
-        """Return what the key's newest event saw, its time, and every row that is kept."""
+    def remembered(self, state: KeyedState) -> tuple[Found, int, list[Row], list[Row]]:
+        """Return what `Windows.remembered` does."""
         return self._windows.remembered(state)
 
     def forget(self, state: KeyedState) -> None:

@@ -40,7 +40,7 @@ LABELLED = ("count", "sum", "mean", "rate")
 """Over labels; ``rate`` goes with nothing else."""
 DECAYED = ("count", "sum", "mean")
 """With a half-life."""
-DELAYED = ("count", "sum", "mean", "std")
+DELAYED = ("count", "sum", "mean", "std", "rate")
 """With a delay."""
 SILENCE = 2 * 86_400_000
 """Milliseconds: no key is forgotten sooner, whatever is asked of it."""

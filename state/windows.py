@@ -230,12 +230,13 @@ class Windows:
         while head.labels.spill():
             pass
 
-    def remembered(self, state: KeyedState) -> tuple[Found, int, list[Row]]:
-        """Return what the key's newest event saw, its time, and every row."""
+    def remembered(self, state: KeyedState) -> tuple[Found, int, list[Row], list[Row]]:
+        """Return what the key's newest event saw, its time, every row, and labels that wait."""
         head = self.opened(state, state.get())
         found = self.look(state, head.newest)
         begin = (head.rows.first or END, 0)
-        return found, head.newest, list(head.rows.forth(begin))
+        labels = [row for _, row in head.labels.back(head.labels.end)]
+        return found, head.newest, list(head.rows.forth(begin)), labels[::-1]
 
     def forget(self, state: KeyedState) -> None:
         """Erase what is remembered of the key, every chunk of it."""

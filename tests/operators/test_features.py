@@ -23,6 +23,7 @@ from operators.features import (
     load_function,
     reads,
 )
+from operators.labels import Label
 from operators.schema import parse
 from state.keyed import MemoryState
 
@@ -402,3 +403,44 @@ def test_a_function_gets_the_fields(tmp_path: Path) -> None:
     function = load_function(f"{tmp_path}/mine.py:f")
     fields: Mapping[str, Any] = {"terminal.id": "t1"}
     assert function(fields) is True
+
+
+def test_labels_find_their_events_by_id_and_time() -> None:
+    """A terminal's risk: the share of its events, online ones too, that turned out to be fraud."""
+    hour = 3_600_000
+    asked = [
+        WindowedFeature(name, op, "label", 10 * hour, None, where, 5 * hour, labelled=True)
+        for name, op, where in (
+            ("risk", "rate", None),
+            ("online_risk", "rate", "channel == 'online'"),
+            ("told", "count", None),
+        )
+    ]
+    features, state = EntityFeatures(asked, SCHEMA_OF_LABELS, hour), MemoryState()
+    assert features.labelled
+
+    def pay(number: int, channel: str) -> list[float | None]:
+        event = Event(f"e{number}", number * hour, ("c", "t"), {"channel": channel}, {})
+        return features(event, state).values
+
+    def label(number: int, positive: bool) -> str:
+        at = number * hour
+        return features.label(
+            Label(f"e{number}", at, ("c", "t"), positive, at + 2 * hour, "bank", 0), state
+        )
+
+    for number, channel in enumerate(("online", "shop", "online", "shop")):
+        assert pay(number, channel) == [None, None, 0.0]
+    assert [label(0, True), label(1, True), label(2, False)] == ["taken"] * 3
+    assert label(0, True) == "repeated"
+    remembered = features.remembered(state)
+    assert [each["positive"] for each in remembered["labels"]] == [True, True, False]
+    assert pay(6, "shop") == [2 / 2, 1 / 1, 2.0]  # those of 0 and 1 o'clock
+    assert pay(8, "shop") == [2 / 4, 1 / 2, 3.0]
+    assert label(3, True) == "late"
+    assert pay(9, "shop") == [2 / 4, 1 / 2, 3.0]
+
+
+SCHEMA_OF_LABELS = parse(
+    {"type": "record", "name": "T", "fields": [{"name": "channel", "type": "string"}]}
+)
