@@ -1,14 +1,14 @@
 """Commands about what is remembered of an entity: they come beside the events, key by key."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from operators.errors import BadRecord
 from operators.features import EntityFeatures
 from operators.message import NEXT, Emit, Message
 from operators.records import Encode
-from operators.score import WITH_KEY, DecodeHop, EntityHop
+from operators.score import WITH_KEY
 from state.keyed import KeyedState
 
 STATE_COMMANDS, STATE_ANSWERS = "state-commands", "state-answers"
@@ -103,13 +103,13 @@ class Obey:
         self._features = features
         self._encode = encode
 
-    def __call__(self, message: Message, state: KeyedState) -> Emit:
+    def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
         command = message.value
         if not isinstance(command, Command):
             command = Command.parse(message.value, self._entities)
         key = command.key.encode()
         if self._features is None or command.entity != self._entities[self._index]:
-            return Emit(NEXT, key if self._index < 0 else WITH_KEY + key, command)
+            return (Emit(NEXT, key if self._index < 0 else WITH_KEY + key, command),)
         if self._index == 0 and message.key != key:
             raise BadRecord("validate", "key-mismatch", "the record's key is not the command's")
         found = state.get() is not None
@@ -118,7 +118,7 @@ class Obey:
             remembered = self._features.remembered(state)
         elif found:
             self._features.forget(state)
-        return Emit(STATE_ANSWERS, key, self._encode(self._answer(command, found, remembered)))
+        return (Emit(STATE_ANSWERS, key, self._encode(self._answer(command, found, remembered))),)
 
     def _answer(
         self, command: Command, found: bool, remembered: Mapping[str, Any] | None
@@ -130,32 +130,3 @@ class Obey:
             "found": found,
             "remembered": None if remembered is None else json.dumps(remembered),
         }
-
-
-class ObeyingDecodeHop(DecodeHop):
-    """A `DecodeHop` that sends commands on to their entity's hop."""
-
-    obey: Obey
-
-    def __call__(self, message: Message, state: KeyedState) -> Any:
-        if message.stream != STATE_COMMANDS:
-            return super().__call__(message, state)
-        return _obeyed(self.obey, self._dead, message, state)
-
-
-class ObeyingEntityHop(EntityHop):
-    """An `EntityHop` that obeys commands about its entity."""
-
-    obey: Obey
-
-    def __call__(self, message: Message, state: KeyedState) -> Any:
-        if message.stream != STATE_COMMANDS:
-            return super().__call__(message, state)
-        return _obeyed(self.obey, self._dead, message, state)
-
-
-def _obeyed(obey: Obey, dead: Any, message: Message, state: KeyedState) -> tuple[Emit, ...]:
-    try:
-        return (obey(message, state),)
-    except BadRecord as error:
-        return (dead(message, error, message.key, message.value),)

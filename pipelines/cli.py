@@ -174,7 +174,9 @@ def run(
     pipeline: PipelineFile,
     job: Annotated[
         list[str] | None,
-        typer.Option(help="score, shadow or watch; from files several, each fed by the former."),
+        typer.Option(
+            help="score, shadow, watch or labels; from files several, each fed by the former."
+        ),
     ] = None,
     engine: Annotated[Engine, typer.Option(help="flink for production.")] = Engine.EMBEDDED,
     events: Annotated[
@@ -207,7 +209,7 @@ def run(
         loaded = loaded.over(events)
     check_models(loaded)
     from_files = loaded.spec.events.files is not None
-    names = list(dict.fromkeys(job or (jobs.JOBS if from_files else [jobs.SCORE_JOB])))
+    names = list(dict.fromkeys(job or (jobs.names(loaded) if from_files else [jobs.SCORE_JOB])))
     folder = state or loaded.file(loaded.spec.settings.state)
     chosen = [jobs.job(loaded.keeping(folder), name) for name in names]
     if from_files:

@@ -15,7 +15,7 @@ from pipelines.terminal import AsJson, PipelineFile, err, file_of, out
 def upgrade(
     pipeline: PipelineFile,
     cluster: Annotated[str, typer.Option(help="host:port of the Flink cluster it runs on.")],
-    job: Annotated[str, typer.Option(help="score, shadow or watch.")] = jobs.SCORE_JOB,
+    job: Annotated[str, typer.Option(help="score, shadow, watch or labels.")] = jobs.SCORE_JOB,
     state: Annotated[
         Path | None, typer.Option(help="Folder of the state, instead of settings.state.")
     ] = None,

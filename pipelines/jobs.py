@@ -1,4 +1,4 @@
-"""The jobs of a pipeline, as values: score, shadow, watch.
+"""The jobs of a pipeline, as values: score, shadow, watch, labels.
 
 A hop's operator is made where it runs, from the pipeline file, by a factory that pickles.
 """
@@ -9,19 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from operators import bundle as bundles
-from operators.commands import (
-    STATE_ANSWERS,
-    STATE_COMMANDS,
-    Obey,
-    ObeyingDecodeHop,
-    ObeyingEntityHop,
-)
+from operators.beside import DecodeHopBeside, EntityHopBeside, ReadsLabel, TakeLabels, Takers
+from operators.commands import STATE_ANSWERS, STATE_COMMANDS, Obey
 from operators.compare import Comparisons
 from operators.decide import Decide, Policy, Rule
 from operators.decode import Decode, Extract, avro_decoder, confluent_decoder, json_decoder
 from operators.drift import Drifts
 from operators.expressions import Expression
 from operators.features import EntityFeatures, Formulas, reads, variables
+from operators.label_join import Join, Route
+from operators.labels import ENTITY_LABELS, LABELS, Precedence, ReadEntityLabel, ReadLabel
 from operators.lookups import Lookups
 from operators.merge import Merge
 from operators.message import Operator
@@ -34,6 +31,7 @@ from operators.records import (
     Encode,
     decision_encoder,
 )
+from operators.schema import Schema
 from operators.score import (
     ROWS,
     DecodeHop,
@@ -58,10 +56,13 @@ from state.seen import SeenState
 if TYPE_CHECKING:
     from pipelines.lookups import Place
 
-SCORE_JOB, SHADOW_JOB, WATCH_JOB = "score", "shadow", "watch"
+SCORE_JOB, SHADOW_JOB, WATCH_JOB, LABELS_JOB = "score", "shadow", "watch", "labels"
 BACKFILL_JOB = "backfill"
 OUTAGE = 7 * 86_400_000
 """Milliseconds that a job may stand still without losing state to the clock, which goes on."""
+UNTIL_LABELLED = 30 * 86_400_000
+"""Milliseconds for which the job ``labels`` remembers a decision after no label of its event can
+count any more: those that come too late are counted by the job ``score``, not lost on the way."""
 TRACE = ("traceparent", "tracestate")
 """Headers of W3C's Trace Context."""
 
@@ -79,19 +80,23 @@ def backfill(pipeline: Pipeline, features_only: bool) -> Job:
 def _entity_job(pipeline: Pipeline, name: str, output: str, scored: bool = True) -> Job:
     # It brings Kafka's client along, which jobs without lookups can do without.
     tables = _place(pipeline) if pipeline.spec.lookups else None
+    labels = pipeline.labels_input
     hops = [
         Hop(
             entity,
             True,
-            partial(_entity_hop, pipeline.path, index, pipeline.keyed, output, scored, tables),
+            partial(
+                _entity_hop, pipeline.path, index, pipeline.keyed, output, scored, tables, labels
+            ),
             _keeps(pipeline, index),
         )
         for index, entity in enumerate(pipeline.entities)
     ]
     if not pipeline.keyed:
         from_files = pipeline.spec.events.files is not None
-        hops.insert(0, Hop(DECODE_HOP, False, partial(_decode_hop, pipeline.path, from_files)))
-    inputs: tuple[str, ...] = (EVENTS,)
+        decode = partial(_decode_hop, pipeline.path, from_files, labels)
+        hops.insert(0, Hop(DECODE_HOP, False, decode))
+    inputs: tuple[str, ...] = (EVENTS,) if labels is None else (EVENTS, labels)
     outputs: tuple[str, ...] = (output, DEAD_LETTERS)
     if pipeline.commanded:
         inputs, outputs = (*inputs, STATE_COMMANDS), (*outputs, STATE_ANSWERS)
@@ -140,12 +145,55 @@ def watch(pipeline: Pipeline) -> Job:
     )
 
 
+def labels(pipeline: Pipeline) -> Job:
+    """Decisions and labels -> at the event's id -> labels with its time and keys.
+
+    Raises
+    ------
+    SpecError
+        The pipeline has no labels that need it.
+    """
+    if pipeline.labels_input != ENTITY_LABELS:
+        raise SpecError(
+            [
+                f"{pipeline.path}: there is nothing to do for the job {LABELS_JOB}: it is for "
+                "labels from a topic, without 'keys', that features go by"
+            ]
+        )
+    keeps = remembered(pipeline)
+    hops = (
+        Hop("label-route", False, partial(_route_hop, pipeline.path)),
+        Hop("label-join", True, partial(_join_hop, pipeline.path, keeps), 2 * keeps + OUTAGE),
+    )
+    outputs = (ENTITY_LABELS, DEAD_LETTERS)
+    return Job(LABELS_JOB, pipeline.spec.pipeline, (DECISIONS, LABELS), hops, outputs)
+
+
+def remembered(pipeline: Pipeline) -> int:
+    """Return how long the job ``labels`` remembers a decision: milliseconds of event time."""
+    delays = [
+        feature.delay
+        for entity in pipeline.labelled
+        for feature in pipeline.windowed(entity)
+        if feature.labelled
+    ]
+    maturity = pipeline.spec.labels.maturity if pipeline.spec.labels is not None else None
+    return max(*delays, maturity or 0) + UNTIL_LABELLED
+
+
 JOBS: Mapping[str, Callable[[Pipeline], Job]] = {
     SCORE_JOB: score,
     SHADOW_JOB: shadow,
     WATCH_JOB: watch,
+    LABELS_JOB: labels,
 }
 """Every job by its name."""
+
+
+def names(pipeline: Pipeline) -> list[str]:
+    """List the jobs that a pipeline has: all but ``labels``, which not every one needs."""
+    needed = pipeline.labels_input == ENTITY_LABELS
+    return [name for name in JOBS if name != LABELS_JOB or needed]
 
 
 def job(pipeline: Pipeline, name: str) -> Job:
@@ -161,14 +209,14 @@ def job(pipeline: Pipeline, name: str) -> Job:
     return JOBS[name](pipeline)
 
 
-def _decode_hop(path: Path, from_files: bool) -> Operator:
+def _decode_hop(path: Path, from_files: bool, labels: str | None = None) -> Operator:
     pipeline = load(path)
     intake = _intake(pipeline, keyed=False, from_files=from_files)
     encode_dead = _encoder(pipeline, DEAD_LETTERS)
-    if not pipeline.commanded:
+    if not pipeline.commanded and labels is None:
         return DecodeHop(pipeline.spec.pipeline, intake, encode_dead)
-    hop = ObeyingDecodeHop(pipeline.spec.pipeline, intake, encode_dead)
-    hop.obey = _obey(pipeline, -1, None)
+    hop = DecodeHopBeside(pipeline.spec.pipeline, intake, encode_dead)
+    hop.takers = _takers(pipeline, hop, -1, None, labels, from_files)
     return hop
 
 
@@ -188,9 +236,16 @@ def _opened(pipeline: Pipeline, tables: "Place | None") -> Lookups | None:
 
 
 def _entity_hop(
-    path: Path, index: int, keyed: bool, output: str, scored: bool, tables: "Place | None" = None
+    path: Path,
+    index: int,
+    keyed: bool,
+    output: str,
+    scored: bool,
+    tables: "Place | None" = None,
+    labels: str | None = None,
 ) -> Operator:
     pipeline = load(path)
+    beside = pipeline.commanded or labels is not None
     entities = pipeline.entities
     finish: Finish | FeatureRows | None = None
     if index == len(entities) - 1:
@@ -199,7 +254,7 @@ def _entity_hop(
         else:
             finish = FeatureRows(_formulas(pipeline), _opened(pipeline, tables))
     features = _features(pipeline, index)
-    hop = (ObeyingEntityHop if pipeline.commanded else EntityHop)(
+    hop = (EntityHopBeside if beside else EntityHop)(
         pipeline.spec.pipeline,
         entities,
         index,
@@ -207,19 +262,90 @@ def _entity_hop(
         _intake(pipeline, keyed=True) if keyed and index == 0 else None,
         finish,
         _encoder(pipeline, DEAD_LETTERS),
-        SeenState(pipeline.spec.events.dedupe)
-        if index == 0 and pipeline.spec.events.dedupe
-        else None,
+        _seen(pipeline, index),
         output == ROWS,
     )
-    if isinstance(hop, ObeyingEntityHop):
-        hop.obey = _obey(pipeline, index, features)
+    if isinstance(hop, EntityHopBeside):
+        from_files = pipeline.spec.events.topic is None
+        hop.takers = _takers(pipeline, hop, index, features, labels, from_files)
     return hop
 
 
-def _obey(pipeline: Pipeline, index: int, features: EntityFeatures | None) -> Obey:
-    encode = _encoder(pipeline, STATE_ANSWERS)
-    return Obey(pipeline.spec.pipeline, pipeline.entities, index, features, encode)
+def _seen(pipeline: Pipeline, index: int) -> SeenState | None:
+    dedupe = pipeline.spec.events.dedupe
+    return SeenState(dedupe) if index == 0 and dedupe is not None else None
+
+
+def _takers(
+    pipeline: Pipeline,
+    hop: DecodeHop | EntityHop,
+    index: int,
+    features: EntityFeatures | None,
+    labels: str | None,
+    from_files: bool,
+) -> Takers:
+    """Make what takes the records that come beside the events; ``index`` is -1 before all hops."""
+    takers: dict[str, Obey | TakeLabels] = {}
+    entities = pipeline.entities
+    if pipeline.commanded:
+        encode = _encoder(pipeline, STATE_ANSWERS)
+        takers[STATE_COMMANDS] = Obey(pipeline.spec.pipeline, entities, index, features, encode)
+    if labels is not None:
+        wanted = pipeline.labelled
+        takers[labels] = TakeLabels(
+            _label_reader(pipeline, labels, from_files),
+            [entity in wanted for entity in entities],
+            index,
+            entities[index],
+            features,
+            hop.meter.counts,
+            keyed=index == 0 and pipeline.keyed,
+            seen=_seen(pipeline, index),
+        )
+    return takers
+
+
+def _label_reader(pipeline: Pipeline, stream: str, from_files: bool = False) -> ReadsLabel:
+    assert pipeline.spec.labels is not None
+    if stream == ENTITY_LABELS:
+        decode = _decoder(pipeline, ENTITY_LABELS)
+        precedence = Precedence(pipeline.spec.labels.precedence)
+        return ReadEntityLabel(decode, pipeline.entities, precedence)
+    return label_reader(pipeline, from_files)
+
+
+def label_reader(pipeline: Pipeline, from_files: bool) -> ReadLabel:
+    """Make what reads a pipeline's label records as others send them."""
+    labels, schema = pipeline.spec.labels, pipeline.label_schema
+    assert labels is not None and schema is not None
+    keys = [labels.key(entity) for entity in pipeline.entities] if labels.keys else []
+    return ReadLabel(
+        _record_decoder(pipeline, labels.format, schema, from_files),
+        schema,
+        labels.event_id,
+        labels.value,
+        labels.known_at,
+        labels.source,
+        labels.event_time,
+        keys,
+        Precedence(labels.precedence),
+    )
+
+
+def _route_hop(path: Path) -> Operator:
+    pipeline = load(path)
+    return Route(
+        pipeline.spec.pipeline,
+        _decoder(pipeline, DECISIONS),
+        label_reader(pipeline, from_files=False),
+        _encoder(pipeline, DEAD_LETTERS),
+    )
+
+
+def _join_hop(path: Path, keeps: int) -> Operator:
+    pipeline = load(path)
+    encode, encode_dead = _encoder(pipeline, ENTITY_LABELS), _encoder(pipeline, DEAD_LETTERS)
+    return Join(pipeline.spec.pipeline, keeps, encode, encode_dead)
 
 
 def _shadow_hop(path: Path) -> Operator:
@@ -348,16 +474,18 @@ def _reads(pipeline: Pipeline) -> tuple[list[str], list[str]]:
 
 
 def _event_decoder(pipeline: Pipeline, from_files: bool) -> Decode:
-    if pipeline.spec.events.format == "json":
+    return _record_decoder(pipeline, pipeline.spec.events.format, pipeline.schema, from_files)
+
+
+def _record_decoder(pipeline: Pipeline, format_: str, schema: Schema, from_files: bool) -> Decode:
+    if format_ == "json":
         return json_decoder()
     schemas = pipeline.spec.settings.schemas
-    if pipeline.spec.events.format == "confluent" and schemas is not None and not from_files:
+    if format_ == "confluent" and schemas is not None and not from_files:
         from pipelines.schema_registry import SchemaSource
 
-        return confluent_decoder(
-            pipeline.schema, SchemaSource(schemas, pipeline.path.parent).writer_schema
-        )
-    return avro_decoder(pipeline.schema)
+        return confluent_decoder(schema, SchemaSource(schemas, pipeline.path.parent).writer_schema)
+    return avro_decoder(schema)
 
 
 def _finish(pipeline: Pipeline, output: str, tables: "Place | None") -> Finish:

@@ -45,6 +45,14 @@ COUNTERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "dead_letters": ("Dead letters by stage and kind.", (*HOP, "stage", "kind")),
     "late": ("Events older than their entity's newest.", (*HOP, "entity")),
     "repeated": ("Events that the producer sent again: decided, not counted.", HOP),
+    "labels": (
+        "Labels by what became of them: taken, late, repeated, unknown-in-time.",
+        (*HOP, "entity", "outcome"),
+    ),
+    "labels_late": (
+        "Labels that came after their event had entered the delayed windows: they change nothing.",
+        (*HOP, "entity"),
+    ),
     "lookup_bad_rows": ("Rows of a lookup's table that were refused.", (*HOP, "table")),
     "state_cache_hits": ("Heads of keyed state found in memory.", HOP),
     "state_cache_misses": ("Heads of keyed state that RocksDB was asked for.", HOP),
@@ -85,6 +93,8 @@ COUNTED: Mapping[str, tuple[str, ...]] = {
     DEAD_LETTERS: ("stage", "kind"),
     "late": ("entity",),
     "repeated": (),
+    "labels": ("entity", "outcome"),
+    "labels-late": ("entity",),
 }
 """What an operator's `Meter` counts -> labels of the rest of its key."""
 

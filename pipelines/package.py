@@ -198,6 +198,8 @@ class _Packing:
         for name, lookup in spec.lookups.items():
             if lookup.schema_file is not None:
                 self._refer(data["lookups"][name], "schema")
+        if spec.labels is not None:
+            self._refer(data["labels"], "schema")
         for name, feature in spec.features.items():
             if isinstance(feature, PythonFeature):
                 self._refer(data["features"][name], "python")

@@ -12,7 +12,8 @@ from operators.commands import STATE_COMMANDS
 from operators.decide import SCORE
 from operators.errors import BundleError, ExpressionError, FunctionError, SchemaError
 from operators.expressions import Expression, Kind
-from operators.features import Formula, WindowedFeature, in_order, kinds, load_function
+from operators.features import LABEL, Formula, WindowedFeature, in_order, kinds, load_function
+from operators.labels import ENTITY_LABELS, LABELS
 from operators.records import AMOUNT_SCALE
 from operators.schema import Field, Schema
 from pipelines import yaml_file
@@ -27,6 +28,7 @@ from pipelines.spec import (
 )
 from pipelines.streams import EVENTS, output_topics
 from pipelines.yaml_file import Source
+from state.carried import LABELLED
 
 DECODE_HOP = "decode"
 """Of a stream that does not come keyed."""
@@ -55,6 +57,8 @@ class Pipeline:
         The file as it was read, for errors.
     rows
         Lookup -> schema of its rows, where it has one.
+    label_schema
+        Of the label records, where there are any.
     """
 
     path: Path
@@ -62,6 +66,7 @@ class Pipeline:
     schema: Schema
     source: Source = field(repr=False, compare=False)
     rows: Mapping[str, Schema] = field(default_factory=dict)
+    label_schema: Schema | None = None
 
     @property
     def keyed(self) -> bool:
@@ -73,8 +78,34 @@ class Pipeline:
         """Whether the job takes commands about its state."""
         return self.spec.events.topic is not None and self.spec.topics.state_commands is not None
 
-    def over(self, files: Sequence[Path]) -> "Pipeline":
+    @property
+    def labelled(self) -> list[str]:
+        """The entities that have features over labels, in the order of the hops."""
+        return [
+            entity
+            for entity in self.entities
+            if any(feature.labelled for feature in self.windowed(entity))
+        ]
+
+    @property
+    def labels_input(self) -> str | None:
+        """The stream that the job ``score`` has labels from; None where it has none."""
+        labels = self.spec.labels
+        if labels is None or not self.labelled:
+            return None
+        if self.spec.events.topic is None:
+            return LABELS if labels.files else None
+        return LABELS if labels.keys else ENTITY_LABELS
+
+    def over(self, files: Sequence[Path], labels: Sequence[Path] | None = None) -> "Pipeline":
         """The same pipeline over files instead of what its file names.
+
+        Parameters
+        ----------
+        files
+            Of events.
+        labels
+            Of labels; None for those that the pipeline file names, if it does.
 
         Raises
         ------
@@ -91,7 +122,41 @@ class Pipeline:
         events = self.spec.events.model_copy(
             update={"topic": None, "files": [file.resolve() for file in files]}
         )
-        return replace(self, spec=self.spec.model_copy(update={"events": events}))
+        over = replace(self, spec=self.spec.model_copy(update={"events": events}))
+        return over if labels is None else over._labelled_by(labels)
+
+    def _labelled_by(self, files: Sequence[Path]) -> "Pipeline":
+        given = self.spec.labels
+        if given is None:
+            raise SpecError(
+                [
+                    f"{self.path}: there is no 'labels' section, which says how label files are to "
+                    "be read"
+                ]
+            )
+        for file in files:
+            if file.suffix not in FILE_SUFFIX[given.format]:
+                raise SpecError([_wrong_suffix(file, given.format, "labels")])
+        labels = given.model_copy(update={"files": [file.resolve() for file in files]})
+        return replace(self, spec=self.spec.model_copy(update={"labels": labels}))
+
+    def label_files(self) -> list[Path]:
+        """The files of labels, where events come from files.
+
+        Raises
+        ------
+        SpecError
+            There are features over labels, and no files of labels.
+        """
+        labels = self.spec.labels
+        found = [self.file(file) for file in (labels.files if labels is not None else None) or []]
+        if self.labelled and not found:
+            raise self.source.error(
+                ("labels",),
+                "events come from files, and there are features over labels: name the files of "
+                "the labels, too (labels.files; verdict backfill --labels FILE)",
+            )
+        return found
 
     def keeping(self, folder: Path) -> "Pipeline":
         """The same pipeline with its state in another folder."""
@@ -110,6 +175,11 @@ class Pipeline:
             topics[EVENTS] = self.spec.events.topic
         if self.commanded:
             topics[STATE_COMMANDS] = self.spec.topics.state_commands or ""
+        if self.spec.labels is not None and self.spec.events.topic is not None and self.labelled:
+            if self.spec.labels.topic is not None:
+                topics[LABELS] = self.spec.labels.topic
+            if not self.spec.labels.keys:
+                topics[ENTITY_LABELS] = self.spec.topics.entity_labels
         return topics
 
     @property
@@ -158,10 +228,20 @@ class Pipeline:
                 feature.delay or 0,
                 feature.current,
                 feature.half_life is not None,
+                self._is_of_labels(feature),
+                self._silent_by(feature.delay or 0),
             )
             for name, feature in self.spec.features.items()
             if isinstance(feature, AggregateFeature) and feature.by == entity
         ]
+
+    def _is_of_labels(self, feature: AggregateFeature) -> bool:
+        return self.spec.labels is not None and feature.argument == LABEL
+
+    def _silent_by(self, delay: int) -> bool:
+        """Whether after a delay silence means negative."""
+        labels = self.spec.labels
+        return labels is not None and labels.maturity is not None and labels.maturity <= delay
 
     def formulas(self) -> list[Formula]:
         """List the features that need no state, each after those that it reads.
@@ -218,7 +298,13 @@ def load(path: Path) -> Pipeline:
                 rows[name] = schemas.load(absolute.parent / lookup.schema_file)
             except SchemaError as error:
                 raise source.error(("lookups", name, "schema"), str(error)) from None
-    pipeline = Pipeline(absolute, spec, schema, source, rows)
+    label_schema = None
+    if spec.labels is not None:
+        try:
+            label_schema = schemas.load(absolute.parent / spec.labels.schema_file)
+        except SchemaError as error:
+            raise source.error(("labels", "schema"), str(error)) from None
+    pipeline = Pipeline(absolute, spec, schema, source, rows, label_schema)
     faults = [fault for check in CHECKS for fault in check(pipeline, source)]
     if faults:
         raise _all(faults)
@@ -342,8 +428,8 @@ def _kind(leaf: Field) -> str:
     return "decimal" if leaf.is_decimal else str(leaf.kind)
 
 
-def _wrong_suffix(file: Path, format_: str) -> str:
-    return f"'{file}': events of format {format_} lie in {' or '.join(FILE_SUFFIX[format_])} files"
+def _wrong_suffix(file: Path, format_: str, what: str = "events") -> str:
+    return f"'{file}': {what} of format {format_} lie in {' or '.join(FILE_SUFFIX[format_])} files"
 
 
 def _check_entities(pipeline: Pipeline, source: Source) -> Faults:
@@ -385,6 +471,72 @@ def _check_lookups(pipeline: Pipeline, source: Source) -> Faults:
         if lookup.format == "confluent" and pipeline.spec.settings.schemas is None:
             yield source.error((*place, "format"), "confluent wants settings.schemas")
     yield from _sources(pipeline, source, pipeline.spec.events.files is not None)
+
+
+def _check_labels(pipeline: Pipeline, source: Source) -> Faults:
+    labels, schema = pipeline.spec.labels, pipeline.label_schema
+    if labels is None or schema is None:
+        return
+    whose = "the labels' schema"
+    yield from _key_part(source, ("labels", "event_id"), labels.event_id, schema, whose)
+    place: tuple[str, ...] = ("labels", "value")
+    yield from _field(source, place, labels.value, schema, whose)
+    leaf = schema.fields.get(labels.value)
+    if leaf is not None and (
+        leaf.is_decimal or leaf.time or not (leaf.kind is Kind.BOOLEAN or leaf.integer)
+    ):
+        yield source.error(
+            place, f"'{labels.value}' is a {_kind(leaf)}; a label is a boolean, or 1 or 0"
+        )
+    for name, path in (("known_at", labels.known_at), ("event_time", labels.event_time)):
+        if path is None:
+            continue
+        yield from _field(source, ("labels", name), path, schema, whose)
+        leaf = schema.fields.get(path)
+        if leaf is not None and not (leaf.integer and not leaf.is_decimal):
+            yield source.error(("labels", name), f"'{path}' is no long: a time is one")
+    if labels.source is not None:
+        yield from _key_part(source, ("labels", "source"), labels.source, schema, whose)
+    yield from _label_keys(pipeline, source, schema, whose)
+    for index, file in enumerate(labels.files or []):
+        if file.suffix not in FILE_SUFFIX[labels.format]:
+            message = _wrong_suffix(file, labels.format, "labels")
+            yield source.error(("labels", "files", index), message)
+    if labels.format == "confluent" and pipeline.spec.settings.schemas is None:
+        yield source.error(("labels", "format"), "confluent wants settings.schemas")
+    if pipeline.labelled and pipeline.spec.events.files is not None and not labels.files:
+        yield source.error(
+            ("labels",), "events come from files, and labels name none: add 'files' with them"
+        )
+    if pipeline.labelled and pipeline.spec.events.topic is not None and labels.topic is None:
+        yield source.error(("labels",), "events come from a topic, and labels name none")
+
+
+def _label_keys(pipeline: Pipeline, source: Source, schema: Schema, whose: str) -> Faults:
+    labels = pipeline.spec.labels
+    assert labels is not None
+    for entity in labels.keys:
+        place = ("labels", "keys", entity)
+        if entity not in pipeline.entities:
+            hint = _meant(entity, pipeline.entities)
+            yield source.error(place, f"'{entity}' is no entity that features go by.{hint}")
+            continue
+        parts, wanted = labels.key(entity), pipeline.key(entity)
+        if len(parts) != len(wanted):
+            yield source.error(
+                place,
+                f"the key of '{entity}' has {len(wanted)} parts in an event and {len(parts)} here: "
+                f"name the label's fields for {', '.join(wanted)}",
+            )
+        for path in parts:
+            yield from _key_part(source, place, path, schema, whose)
+    missing = [entity for entity in pipeline.labelled if entity not in labels.keys]
+    if labels.keys and missing:
+        yield source.error(
+            ("labels", "keys"),
+            f"features over labels go by '{missing[0]}', whose key is not here: add it, or leave "
+            "out 'keys' and 'event_time', for the job 'labels' to take them from decisions",
+        )
 
 
 def _sources(pipeline: Pipeline, source: Source, from_files: bool) -> Faults:
@@ -489,7 +641,25 @@ def _aggregate(pipeline: Pipeline, source: Source, name: str, feature: Aggregate
     for key in ("over", "half_life", "delay"):
         if (getattr(feature, key) or 0) > LONGEST_WINDOW:
             yield source.error((*place, key), f"feature '{name}': {key} is 365d at most")
-    if feature.argument is not None:
+    if feature.op == "rate" and pipeline.spec.labels is None:
+        yield source.error(
+            place,
+            f"feature '{name}' is of labels: add a 'labels' section, which says where they are",
+        )
+    elif feature.argument == LABEL and pipeline.spec.labels is not None:
+        if LABEL in names:
+            yield source.error(
+                place,
+                f"feature '{name}' asks for '{LABEL}', which is a field of the event, too: where "
+                "there are labels, call the field otherwise",
+            )
+        if feature.op not in LABELLED or feature.delay is None:
+            yield source.error(
+                place,
+                f"feature '{name}': of labels there are {', '.join(LABELLED)}, each with a "
+                "'delay' to wait for them",
+            )
+    elif feature.argument is not None:
         text = f"asks for {feature.op}({feature.argument}): "
         kind = (Kind.STRING,) if feature.op == "distinct" else ()
         yield from _expression(source, place, name, feature.argument, names, text, kind)
@@ -546,6 +716,7 @@ CHECKS = (
     _check_source,
     _check_entities,
     _check_lookups,
+    _check_labels,
     _check_features,
     _check_circles,
     _check_decide,

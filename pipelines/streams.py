@@ -8,6 +8,7 @@ from typing import Any
 
 from operators.commands import STATE_ANSWERS
 from operators.decode import CONFLUENT_HEADER, CONFLUENT_MAGIC
+from operators.labels import ENTITY_LABELS
 from operators.records import (
     COMPARISON,
     DEAD_LETTERS,
@@ -32,6 +33,7 @@ SCHEMA_FILES: Mapping[str, str] = {
     DRIFT: "drift",
     COMPARISON: "comparison",
     STATE_ANSWERS: "state-answer",
+    ENTITY_LABELS: "entity-label",
 }
 """Output stream -> its schema's file in ``avro/``."""
 

@@ -181,7 +181,7 @@ def run(folder: Path, rate: float, stats: Stats, stop: threading.Event) -> None:
     """Run the three jobs over the files of ``folder/events``, live ones at a rate."""
     files = sorted((folder / "events").glob("*.avro"))
     pipeline = load(HERE / "pipeline.yaml").over(files)
-    chosen = [jobs.job(pipeline, name) for name in jobs.JOBS]
+    chosen = [jobs.job(pipeline, name) for name in jobs.names(pipeline)]
     pace = paced(rate, stats.history)
     started: list[float] = []
 

@@ -52,22 +52,23 @@ def command(what: str, entity: str = "card", key: str = "c1") -> Message:
 
 
 def answered(message: Message, state: MemoryState | SeenState) -> dict[str, Any]:
-    emit = obey(0, features())(message, state)
+    [emit] = obey(0, features())(message, state)
     assert (emit.output, emit.key) == (STATE_ANSWERS, b"c1")
     answer: dict[str, Any] = emit.value
     return answer
 
 
 def test_a_command_goes_from_hop_to_hop_to_its_own() -> None:
-    before = obey(-1)(command(GET, "shop", "s1"), MemoryState())
+    [before] = obey(-1)(command(GET, "shop", "s1"), MemoryState())
     assert (before.output, before.key) == (NEXT, b"s1")
-    first = obey(0, features())(
+    [first] = obey(0, features())(
         command(GET, "shop", "s1")._replace(value=before.value), MemoryState()
     )
     assert (first.output, first.key) == (NEXT, b"ks1")  # as events come there
-    answer = obey(1, features())(
+    [emit] = obey(1, features())(
         command(GET, "shop", "s1")._replace(key=first.key, value=first.value), MemoryState()
-    ).value
+    )
+    answer: Any = emit.value
     assert (answer["entity"], answer["key"], answer["found"]) == ("shop", "s1", False)
     assert answer["remembered"] is None
 

@@ -194,7 +194,7 @@ def test_two_pipelines_of_a_folder_keep_their_state_apart(
     [
         (["--engine", "flink"], "events from files run on the embedded engine; give Flink a topic"),
         (["--job", "shadow"], "from files, score feeds shadow: name both by --job"),
-        (["--job", "scores"], "there is no job 'scores'; there are score, shadow, watch"),
+        (["--job", "scores"], "there is no job 'scores'; there are score, shadow, watch, labels"),
         (["--events", "a.csv"], "'a.csv': events of format json lie in .jsonl files"),
         (["--events", "none.jsonl"], "none.jsonl: No such file or directory"),
     ],

@@ -1,5 +1,6 @@
 """The jobs are values that pickle, and decide the same whether their events come keyed or not."""
 
+import json
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -68,11 +69,45 @@ def test_shadow_and_watch_read_what_the_others_write(keyed: Pipeline) -> None:
     assert hops(watch) == [("split", False), ("bucket", True), ("merge", True)]
 
 
+@pytest.fixture(scope="module")
+def labelled(folder: Path, variant: Callable[..., Path]) -> Pipeline:
+    """Labels that know their event's id alone."""
+    fields = [
+        {"name": "id", "type": "string"},
+        {"name": "fraud", "type": "boolean"},
+        {"name": "known_at", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+    ]
+    schema = folder / "label.avsc"
+    schema.write_text(json.dumps({"type": "record", "name": "Label", "fields": fields}))
+    labels = {"topic": "reported", "schema": str(schema)}
+    paths = {"event_id": "id", "value": "fraud", "known_at": "known_at"}
+    risk = {"rate": "label", "over": "7d", "delay": "7d", "by": "terminal", "default": 0}
+    return load(
+        variant(
+            folder / "labelled.yaml",
+            labels={**labels, **paths, "maturity": "60d"},
+            features={"terminal_risk": risk},
+        )
+    )
+
+
+def test_labels_without_keys_are_joined_to_decisions(labelled: Pipeline, keyed: Pipeline) -> None:
+    job = jobs.labels(labelled)
+    assert (job.inputs, job.outputs) == ((DECISIONS, "labels"), ("entity-labels", DEAD_LETTERS))
+    assert hops(job) == [("label-route", False), ("label-join", True)]
+    assert jobs.remembered(labelled) == (60 + 30) * 86_400_000
+    assert jobs.score(labelled).inputs == (EVENTS, "entity-labels")
+    assert jobs.names(labelled) == list(jobs.JOBS)
+    assert jobs.names(keyed) == ["score", "shadow", "watch"]
+    with pytest.raises(SpecError, match=r"keyed\.yaml: there is nothing to do for the job labels"):
+        jobs.labels(keyed)
+
+
 @pytest.mark.parametrize("name", jobs.JOBS)
 def test_every_job_pickles_and_its_operators_are_made_where_they_run(
-    keyed: Pipeline, name: str
+    labelled: Pipeline, name: str
 ) -> None:
-    job = jobs.job(keyed, name)
+    job = jobs.job(labelled, name)
     copy: Job = pickle.loads(pickle.dumps(job))
     assert (copy.name, copy.inputs, copy.outputs) == (job.name, job.inputs, job.outputs)
     assert len({hop.name for hop in job.hops}) == len(job.hops)
@@ -80,7 +115,9 @@ def test_every_job_pickles_and_its_operators_are_made_where_they_run(
 
 
 def test_an_unknown_job_is_refused(keyed: Pipeline) -> None:
-    with pytest.raises(SpecError, match="there is no job 'scores'; there are score, shadow, watch"):
+    with pytest.raises(
+        SpecError, match="there is no job 'scores'; there are score, shadow, watch, labels"
+    ):
         jobs.job(keyed, "scores")
 
 

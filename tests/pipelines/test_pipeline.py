@@ -84,6 +84,38 @@ SCHEMA = {
         },
     ],
 }
+LABEL_SCHEMA = {
+    "type": "record",
+    "name": "Label",
+    "fields": [
+        {"name": "payment", "type": "string"},
+        {"name": "fraud", "type": "boolean"},
+        {"name": "state", "type": "int"},
+        {"name": "share", "type": "double"},
+        {"name": "reported", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+        {"name": "paid", "type": {"type": "long", "logicalType": "timestamp-micros"}},
+        {"name": "who", "type": "string"},
+        {"name": "card", "type": "string"},
+        {"name": "shop", "type": ["null", "long"]},
+    ],
+}
+LABELS = """\
+labels:
+  topic: chargebacks
+  schema: label.avsc
+  event_id: payment
+  value: fraud
+  known_at: reported
+  source: who
+  precedence: [bank, analyst]
+  event_time: paid
+  keys:
+    card: card
+    shop: shop
+  maturity: 60d
+features:
+  shop_risk: {rate: label, over: 7d, delay: 7d, by: shop, default: 0}
+"""
 MINE = "def distance(fields):\n    return 1.0\n\nnumber = 5\n"
 
 
@@ -99,6 +131,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with all that `PIPELINE` names, and things to be mistaken about."""
     folder = tmp_path_factory.mktemp("shop")
     (folder / "event.avsc").write_text(json.dumps(SCHEMA))
+    (folder / "label.avsc").write_text(json.dumps(LABEL_SCHEMA))
     (folder / "mine.py").write_text(MINE)
     (folder / "raises.py").write_text("raise RuntimeError('no such table')\n")
     (folder / "broken.avsc").write_text('{"type": "record",\n "name": "X",\n "fields": [}\n')
@@ -243,7 +276,7 @@ MISTAKES: dict[str, tuple[str, str, str, str]] = {
         "watch:",
         "colour: red\nwatch:",
         "colour",
-        "no setting 'colour'. There are: pipeline, events, entities, lookups, features, model,",
+        "no setting 'colour'. There are: pipeline, events, entities, lookups, labels, features,",
     ),
     "the same key twice": ("time: at", "time: at\n  id: no", "id: no", "'id' stands twice"),
     "the same feature twice": (
@@ -274,7 +307,7 @@ MISTAKES: dict[str, tuple[str, str, str, str]] = {
         "mean: amount\n    over: 7d",
         "max: amount\n    over: 7d\n    delay: 1d",
         "delay: 1d",
-        "'delay' goes with count, sum, mean, std over a window",
+        "'delay' goes with count, sum, mean, std, rate over a window",
     ),
     "delay without the event": (
         "over: 7d",
@@ -796,6 +829,138 @@ def test_a_relative_path_stays_relative_in_errors(
     monkeypatch.chdir(shop)
     with pytest.raises(SpecError, match=r"^relative\.yaml:\d+: "):
         check_models(load(Path("relative.yaml")))
+
+
+LABEL_MISTAKES: dict[str, tuple[str, str, str, str]] = {
+    "no section": (
+        LABELS,
+        "features:\n  shop_risk: {rate: label, over: 7d, delay: 7d, by: shop, default: 0}\n",
+        "shop_risk",
+        "feature 'shop_risk' is of labels: add a 'labels' section",
+    ),
+    "missing schema": ("label.avsc", "none.avsc", "none.avsc", "none.avsc: No such file"),
+    "no such field": (
+        "value: fraud",
+        "value: froud",
+        "froud",
+        "the labels' schema has no field 'froud'. Did you mean 'fraud'?",
+    ),
+    "a value of many": (
+        "value: fraud",
+        "value: share",
+        "value: share",
+        "'share' is a number; a label is a boolean, or 1 or 0",
+    ),
+    "a time as value": ("value: fraud", "value: paid", "value: paid", "a label is a boolean, or 1"),
+    "no time": ("reported\n", "who\n", "known_at: who", "'who' is no long: a time is one"),
+    "no source's name": (
+        "source: who",
+        "source: share",
+        "source: share",
+        "'share' is a number; a key is a string or an integer",
+    ),
+    "keys without time": (
+        "  event_time: paid\n",
+        "",
+        "labels:",
+        "say both 'event_time' and 'keys' where the record has them, else neither",
+    ),
+    "no entity": ("    card: card", "    cart: card", "cart: card", "'cart' is no entity that"),
+    "a key of parts": (
+        "    card: card",
+        "    card: [card, who]",
+        "card: [card, who]",
+        "the key of 'card' has 1 parts in an event and 2 here: name the label's fields for card",
+    ),
+    "a key that is missing": (
+        "    shop: shop\n",
+        "",
+        "keys:",
+        "features over labels go by 'shop', whose key is not here: add it, or leave out 'keys'",
+    ),
+    "precedence of nothing": (
+        "  source: who\n",
+        "",
+        "precedence:",
+        "'precedence' is of sources: say where the 'source' lies",
+    ),
+    "a source twice": ("analyst]", "bank]", "precedence:", "the source 'bank' stands twice"),
+    "the events' topic": (
+        "topic: chargebacks",
+        "topic: payments",
+        "  schema: label.avsc",
+        "'payments' is the topic of something else, too",
+    ),
+    "no topic": (
+        "  topic: chargebacks",
+        "  files: [labels.avro]",
+        "labels:",
+        "events come from a topic, and labels name none",
+    ),
+    "files of another format": (
+        "  topic: chargebacks",
+        "  topic: chargebacks\n  files: [labels.jsonl]",
+        "labels.jsonl",
+        "'labels.jsonl': labels of format avro lie in .avro or .parquet files",
+    ),
+    "not to be waited for": (
+        "{rate: label, over: 7d, delay: 7d,",
+        "{mean: label, over: 7d,",
+        "shop_risk",
+        "of labels there are count, sum, mean, rate, each with a 'delay' to wait for them",
+    ),
+    "no label's spread": (
+        "{rate: label",
+        "{std: label",
+        "shop_risk",
+        "of labels there are count, sum, mean, rate",
+    ),
+}
+
+
+def with_labels(old: str = "", new: str = "") -> str:
+    text = changed(("features:\n", LABELS))
+    assert not old or text.count(old) == 1, old
+    return text.replace(old, new) if old else text
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "at", "says"), list(LABEL_MISTAKES.values()), ids=list(LABEL_MISTAKES)
+)
+def test_a_mistake_about_labels_is_one_line_with_its_place(
+    shop: Path, old: str, new: str, at: str, says: str
+) -> None:
+    text = with_labels(old, new)
+    (message,) = errors(shop, text)
+    line, _, said = message.partition(": ")
+    assert says in said
+    if at != "  schema: label.avsc":  # the line before it: that topic stands in two
+        assert int(line) == line_of(text, at)
+    else:
+        assert int(line) == line_of(text, at) - 1
+
+
+def test_labels_come_with_their_keys_or_are_joined(shop: Path) -> None:
+    (shop / "pipeline.yaml").write_text(with_labels())
+    pipeline = load(shop / "pipeline.yaml")
+    assert (pipeline.labelled, pipeline.labels_input) == (["shop"], "labels")
+    assert pipeline.topics["labels"] == "chargebacks"
+    assert "entity-labels" not in pipeline.topics
+    [risk] = [feature for feature in pipeline.windowed("shop") if feature.labelled]
+    assert not risk.silence  # after 7 days an event without label is not negative yet
+    without = "  event_time: paid\n  keys:\n    card: card\n    shop: shop\n"
+    (shop / "pipeline.yaml").write_text(with_labels(without, "").replace("60d", "6d"))
+    pipeline = load(shop / "pipeline.yaml")
+    assert (pipeline.labels_input, pipeline.topics["entity-labels"]) == ("entity-labels",) * 2
+    assert pipeline.windowed("shop")[0].silence
+
+
+def test_labels_that_no_feature_is_over_are_not_read(shop: Path) -> None:
+    asks = "  shop_risk: {rate: label, over: 7d, delay: 7d, by: shop, default: 0}\n"
+    (shop / "pipeline.yaml").write_text(with_labels(asks, ""))
+    pipeline = load(shop / "pipeline.yaml")
+    assert (pipeline.labelled, pipeline.labels_input) == ([], None)
+    assert "labels" not in pipeline.topics
 
 
 @pytest.fixture

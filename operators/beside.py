@@ -1,0 +1,142 @@
+"""What comes beside the events: records of other streams, taken hop by hop.
+
+Commands about what is remembered, and labels, go through the hops that events go through. What a
+hop does with them is said by its takers, one a stream. A pipeline with neither has plain hops.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+from operators.errors import BadRecord
+from operators.features import EntityFeatures
+from operators.labels import Label
+from operators.message import NEXT, Emit, Message
+from operators.score import WITH_KEY, WITHOUT_KEY, DecodeHop, EntityHop
+from state.keyed import KeyedState
+from state.seen import SeenState
+from state.windows import LATE
+
+
+class Take(Protocol):
+    """Takes one stream's records in one hop.
+
+    A `BadRecord` that it raises becomes a dead letter; of the first hop alone, for there the value
+    is still the record's own.
+    """
+
+    def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]: ...
+
+
+Takers = Mapping[str, Take]
+"""Stream -> what takes its records."""
+
+
+class DecodeHopBeside(DecodeHop):
+    """A `DecodeHop` that other streams than the events' go through."""
+
+    takers: Takers
+
+    def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
+        take = self.takers.get(message.stream)
+        if take is None:
+            return super().__call__(message, state)
+        return _taken(take, self._dead, message, state)
+
+
+class EntityHopBeside(EntityHop):
+    """An `EntityHop` that other streams than the events' go through."""
+
+    takers: Takers
+
+    def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
+        take = self.takers.get(message.stream)
+        if take is None:
+            return super().__call__(message, state)
+        return _taken(take, self._dead, message, state)
+
+
+def _taken(take: Take, dead: Any, message: Message, state: KeyedState) -> Iterable[Emit]:
+    try:
+        return take(message, state)
+    except BadRecord as error:
+        return (dead(message, error, message.key, message.value),)
+
+
+class ReadsLabel(Protocol):
+    """From a raw record to a label."""
+
+    def __call__(self, value: bytes | None) -> Label: ...
+
+
+class TakeLabels:
+    """Takes labels in the hops of their entities, and sends them on to the last that wants them.
+
+    Parameters
+    ----------
+    read
+        Raw record to label. On a job's first hop, and from files, the value may be a label already.
+    labelled
+        For each entity, in the order of the hops, whether it has features over labels.
+    index
+        Which one's hop this is; -1 for the one before all.
+    entity
+        Its name, for what is counted.
+    features
+        What the hop remembers; None before all.
+    counts
+        Of the hop's `Meter`: ``labels`` by entity and outcome, and ``labels-late``.
+    keyed
+        The topic's message key is the first entity's, so the two must be equal.
+    seen
+        Of the hop, if it remembers ids.
+    """
+
+    def __init__(
+        self,
+        read: ReadsLabel,
+        labelled: list[bool],
+        index: int,
+        entity: str,
+        features: EntityFeatures | None,
+        counts: dict[tuple[str, ...], int],
+        keyed: bool = False,
+        seen: SeenState | None = None,
+    ) -> None:
+        self._read = read
+        self._index = index
+        self._entity = entity
+        self._features = features if features is not None and features.labelled else None
+        self._counts = counts
+        self._keyed = keyed
+        self._seen = seen
+        self._goes_on = any(labelled[index + 1 :])
+
+    def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
+        label = message.value
+        if not isinstance(label, Label):
+            label = self._read(label)
+            first = label.keys[0]
+            if self._keyed and first is not None and message.key != first.encode():
+                raise BadRecord(
+                    "validate",
+                    "key-mismatch",
+                    "the record's key is not its label's: mend the producer",
+                )
+        if self._features is not None and label.keys[self._index] is not None:
+            self._taken(self._features, label, state)
+        if not self._goes_on:
+            return ()
+        following = label.keys[self._index + 1]
+        if following is None:
+            return (Emit(NEXT, WITHOUT_KEY + label.event_id.encode(), label),)
+        key = following.encode()
+        return (Emit(NEXT, key if self._index < 0 else WITH_KEY + key, label),)
+
+    def _taken(self, features: EntityFeatures, label: Label, state: KeyedState) -> None:
+        if self._seen is not None:  # the ids before the rest of the head stay as they are
+            self._seen.open(state, label.event_id, b"")
+            state = self._seen
+        outcome = features.label(label, state)
+        self._counts["labels", self._entity, outcome] += 1
+        if outcome == LATE:
+            self._counts["labels-late", self._entity] += 1

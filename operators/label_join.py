@@ -1,0 +1,194 @@
+"""The ``labels`` job: labels that know their event's id alone get its time and keys.
+
+Decisions and labels are sent to their event's id. Whichever comes first waits there for the other,
+so what comes out does not depend on their order.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from operators.beside import ReadsLabel
+from operators.errors import BadRecord
+from operators.labels import ENTITY_LABELS, LABELS, Label, entity_label
+from operators.message import NEXT, Emit, Message
+from operators.meter import Meter
+from operators.records import DEAD_LETTERS, TOMBSTONE, Decode, Encode, dead_letter
+from operators.score import LATEST, SURE
+from state.carried import NEVER
+from state.errors import StateError
+from state.keyed import KeyedState
+
+JOB = "labels"
+LAYOUT = b"\x01"
+"""First byte of a head; then the time that it is of in eight, then JSON."""
+BODY = 9
+DECIDED, WAITING = "decided", "waiting"
+MOST = 100
+"""Labels that wait for one decision; a further one is a dead letter."""
+
+
+class Route:
+    """Reads decisions and labels, and sends each to its event's id.
+
+    Parameters
+    ----------
+    pipeline
+        Its name.
+    decode
+        Of decisions.
+    read
+        Raw record to label.
+    encode_dead
+        Encodes a dead letter.
+    """
+
+    def __init__(
+        self, pipeline: str, decode: Decode, read: ReadsLabel, encode_dead: Encode
+    ) -> None:
+        self.meter = Meter()
+        self.pipeline = pipeline
+        self._decode = decode
+        self._read = read
+        self.encode_dead = encode_dead
+
+    def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
+        try:
+            if message.stream == LABELS:
+                label = self._read(message.value)
+                value: Any = (label, message.key, message.value)
+                return (Emit(NEXT, label.event_id.encode(), value),)
+            if message.value is None:
+                raise BadRecord("decode", "tombstone", TOMBSTONE)
+            decision = self._decode(message.value)
+        except BadRecord as error:
+            return (_dead(self, message, error, message.key, message.value),)
+        keys = [[hop["entity"], hop["key"]] for hop in decision["hops"]]
+        value = (decision["event_time"], keys)
+        return (Emit(NEXT, decision["event_id"].encode(), value),)
+
+
+class Join:
+    """Remembers of an event its time and keys, or the labels that came before its decision.
+
+    Of several decisions of an event the first counts, as for all who read them. A label that comes
+    again while it waits is taken once.
+
+    Parameters
+    ----------
+    pipeline
+        Its name.
+    keeps
+        Milliseconds of event time for which either is remembered.
+    encode
+        Encodes an entity's label.
+    encode_dead
+        Encodes a dead letter.
+
+    Examples
+    --------
+    >>> from state.keyed import MemoryState
+    >>> join = Join("shop", 60_000, lambda label: label["keys"], lambda letter: b"")
+    >>> label = Label("e1", None, (), True, 7_000, "bank", 0)
+    >>> at = Message(LABELS, b"e1", (label, None, b"raw"), "chargebacks", 0, 0, -1)
+    >>> state = MemoryState()
+    >>> join(at, state)
+    ()
+    >>> join(at._replace(stream="decisions", value=(5_000, [["card", "c1"]])), state)
+    [Emit(output='entity-labels', key=b'c1', value=[{'entity': 'card', 'key': 'c1'}])]
+    """
+
+    def __init__(self, pipeline: str, keeps: int, encode: Encode, encode_dead: Encode) -> None:
+        self.meter = Meter()
+        self.pipeline = pipeline
+        self._keeps = keeps
+        self._encode = encode
+        self.encode_dead = encode_dead
+        self._newest = NEVER
+        self._lowest, self._many = LATEST, 0
+
+    def forgotten(self, head: bytes) -> bool:
+        """Whether a decision, or labels without one, are older than what is remembered.
+
+        Twice that, and `SURE` decisions in a row have to say so, as for an entity's state. Of
+        labels that wait, the time is when the last of them was known.
+        """
+        return int.from_bytes(head[1:BODY], "big", signed=True) <= self._newest - 2 * self._keeps
+
+    def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
+        if message.stream == LABELS:
+            return self._label(message, state)
+        time, keys = message.value
+        self._pass(time)
+        kind, said = _unpacked(state.get())
+        if kind == DECIDED:
+            return ()
+        state.put(_packed(time, DECIDED, keys))
+        event_id = (message.key or b"").decode()
+        return [
+            self._emit(Label(event_id, None, (), positive, known_at, source, 0), time, keys)
+            for positive, known_at, source in (said if kind == WAITING else ())
+        ]
+
+    def _label(self, message: Message, state: KeyedState) -> Iterable[Emit]:
+        label, raw_key, raw = message.value
+        head = state.get()
+        kind, said = _unpacked(head)
+        if kind == DECIDED:
+            assert head is not None
+            return (self._emit(label, _time(head), said),)
+        waiting = said if kind == WAITING else []
+        each = [label.positive, label.known_at, label.source]
+        if each in waiting:
+            return ()
+        if len(waiting) == MOST:
+            error = BadRecord(
+                "join",
+                "too-many",
+                f"{MOST} labels wait for the decision of event {label.event_id!r} already: mend "
+                "the feed",
+            )
+            return (_dead(self, message, error, raw_key, raw),)
+        time = label.known_at if head is None else max(label.known_at, _time(head))
+        state.put(_packed(time, WAITING, [*waiting, each]))
+        return ()
+
+    def _emit(self, label: Label, time: int, keys: Sequence[tuple[str, str | None]]) -> Emit:
+        record = entity_label(label, self.pipeline, time, keys)
+        return Emit(ENTITY_LABELS, (keys[0][1] or "").encode(), self._encode(record))
+
+    def _pass(self, time: int) -> None:
+        self._lowest = min(self._lowest, time)
+        self._many += 1
+        if self._many == SURE:
+            self._newest = max(self._newest, self._lowest)
+            self._lowest, self._many = LATEST, 0
+
+
+def _dead(
+    hop: Route | Join, message: Message, error: BadRecord, key: bytes | None, value: bytes | None
+) -> Emit:
+    hop.meter.counts[DEAD_LETTERS, error.stage, error.kind] += 1
+    letter = dead_letter(hop.pipeline, JOB, message, error, key, value)
+    return Emit(DEAD_LETTERS, letter["key"] or b"", hop.encode_dead(letter))
+
+
+def _packed(time: int, kind: str, said: Any) -> bytes:
+    body = json.dumps([kind, said], separators=(",", ":"), ensure_ascii=False)
+    return LAYOUT + time.to_bytes(8, "big", signed=True) + body.encode()
+
+
+def _time(head: bytes) -> int:
+    return int.from_bytes(head[1:BODY], "big", signed=True)
+
+
+def _unpacked(head: bytes | None) -> tuple[str, Any]:
+    if head is None:
+        return "", None
+    if head[:1] != LAYOUT:
+        raise StateError(
+            f"what is remembered of an event has layout {head[0]}, this release knows {LAYOUT[0]}: "
+            "go back to the release that wrote it, or start the job labels anew"
+        )
+    kind, said = json.loads(head[BODY:])
+    return kind, said
