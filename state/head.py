@@ -41,7 +41,7 @@ SAID = struct.Struct("<qHHHHH")
 there are. Then come the columns' codes (``Q`` for distinct values) and marks, the decays' marks,
 how many windows each extreme has, and how long all this is."""
 MARK = struct.Struct("<cI")
-LABEL = struct.Struct("<qqqBB")
+LABEL = struct.Struct("<qqqBH")
 """A label that waits: the event's time, its id, when the label was known, whether it is positive,
 and its source's rank, 0 that of the one to be believed before others."""
 WAITING = struct.Struct("<HHIII")

@@ -401,7 +401,7 @@ class Windows:
                 if now - plan.delays[-1] < at <= now - delay:
                     waiting = (each for _, each in head.labels.back(head.labels.end))
                     here = list(takewhile(lambda each: each[0] >= at, waiting))
-                    best = _best(reversed(here), delay)
+                    best = _best(here, delay)
                     positive = best.get((at, row[(plan.ids or 0) + 1]))
                     if positive is not None:
                         row = self._labelled(row, columns, positive)
@@ -750,14 +750,14 @@ class Windows:
 def _best(labels: Iterable[Row], delay: int) -> dict[tuple[int, int], int]:
     """Return, by time and id, whether the label that counts is positive.
 
-    Of those that were known in time, that is the one of the lowest rank, and of these the one that
-    was known last, or that came last.
+    Of those that were known in time, that is the one of the lowest rank, of these the one that was
+    known last; and where one rank said both at one time, positive.
     """
     found: dict[tuple[int, int], tuple[int, int, int]] = {}
     for at, event, known_at, positive, rank in labels:
-        best = found.get((at, event))
-        if known_at <= at + delay and (best is None or (-rank, known_at) >= best[:2]):
-            found[at, event] = -rank, known_at, positive
+        if known_at <= at + delay:
+            order = (-rank, known_at, positive)
+            found[at, event] = max(order, found.get((at, event), order))
     return {event: positive for event, (_, _, positive) in found.items()}
 
 

@@ -96,7 +96,9 @@ def test_a_feature_is_told_from_the_others_by_what_it_says(written: Any, feature
 
 @pytest.mark.parametrize("op", OPS)
 def test_an_aggregate_knows_its_op_and_argument(op: str) -> None:
-    feature = AggregateFeature.model_validate({op: "amount", "over": "1h", "by": "card"})
+    argument = "label" if op == "rate" else "amount"
+    delay = {"delay": "1d"} if op == "rate" else {}
+    feature = AggregateFeature.model_validate({op: argument, "over": "1h", "by": "card", **delay})
     assert (feature.op, feature.argument, feature.over) == (op, "amount", 3_600_000)
 
 

@@ -73,11 +73,11 @@ class Raw:
         if first == step and newest is not None and newest >= at + 250:
             return None  # so late that no label of its time is kept any more
         found = [
-            (-rank, known_at, came, positive)
+            (-rank, known_at, positive)
             for time, of, known_at, positive, rank, came in self.labels
             if (time, of) == (at, event) and came < first and known_at <= at + delay
         ]
-        return max(found)[3] if found else None
+        return max(found)[2] if found else None
 
     def value(self, asked: Asked, at: int) -> float | None:
         begin, end = at - asked.delay - asked.over, at - asked.delay

@@ -1,7 +1,9 @@
 """Exact windows against a recomputation from the raw events."""
 
+import json
 import math
 import random
+import runpy
 import struct
 from collections.abc import Iterator
 from fractions import Fraction
@@ -22,6 +24,7 @@ from state.windows import Windows
 
 LAYOUT_1 = Path(__file__).parent / "fixtures" / "windows_layout_1.bin"
 LAYOUT_2 = Path(__file__).parent / "fixtures" / "windows_layout_2.bin"
+LAYOUT_3 = Path(__file__).parent / "fixtures" / "make_windows_layout_3.py"
 
 CENTS, UNITS, KM, FLAG, SHOP = range(5)
 COLUMNS = [
@@ -831,6 +834,34 @@ def test_layout_2_is_read() -> None:
     found = Aggregates(asked, OLD_COLUMNS, 200_000).update(state, 400_000, [10_000, 12.5])
     # Of the events 86 to 100, and 56 to 100.
     assert (found.values, found.seq, found.late) == ([15.0, 1_395.0, 78.0, 12.5], 101, False)
+
+
+def test_layout_3_is_read() -> None:
+    """Its fixture goes on as a state does that never left memory, under another plan too."""
+    made = runpy.run_path(str(LAYOUT_3))
+    written, run = json.loads(made["FILE"].read_text()), made["run"]
+    columns, asked, retention = made["COLUMNS"], made["ASKED"], made["RETENTION"]
+
+    def read() -> MemoryState:
+        state = MemoryState()
+        state.put(bytes.fromhex(written["head"]))
+        for number, data in written["chunks"].items():
+            state.put_chunk(int(number), bytes.fromhex(data))
+        return state
+
+    aggregates = Aggregates(asked, columns, retention)
+    expected = run(aggregates, MemoryState(), 0, 300)
+    state = read()
+    assert run(aggregates, state, 260, 300) == expected
+    assert state.chunks
+    # Another plan reads what was written byte by byte, whatever this release would write.
+    other = Aggregates([*asked, Asked("min", 600_000, 1)], columns, retention)
+    found = run(other, read(), 260, 300)
+    for each, value, before in zip(asked, found, expected, strict=False):
+        if each.decayed:
+            assert close(value, before)
+        else:
+            assert value == before, each
 
 
 def test_an_old_layout_of_other_columns_is_refused() -> None:
