@@ -193,7 +193,7 @@ labels_of = st.lists(
 )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(events_of, labels_of, st.booleans())
 def test_labels_and_rates_are_those_of_a_recomputation_from_all(
     pipelines: dict[bool, Pipeline],
@@ -236,6 +236,16 @@ def test_one_is_fed_before_the_first_event_that_is_not_older(
         True: [[], ["e9"], ["e4"], ["e0"], []],
         False: [[], [], [], ["e0"], ["e4"]],
     }
+
+
+def test_silence_means_negative_once_the_files_tell_of_what_came_after_the_maturity(
+    pipelines: dict[bool, Pipeline], tmp_path: Path
+) -> None:
+    events, labels = write(tmp_path, [], [Told(0, True, 40, "bank")])
+    feed = LabelFeed(pipelines[True].over([events], [labels]), [labels])
+    assert feed.value("e0", 40 * HOUR) == 1.0
+    assert feed.value("e1", (40 - MATURITY) * HOUR) == 0.0
+    assert feed.value("e1", (40 - MATURITY) * HOUR + 1) is None
 
 
 def test_what_is_no_label_is_a_dead_letter_and_no_event(
