@@ -8,7 +8,7 @@ import contextlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from operators.bundle import read_card
+from operators.features import LABEL
 from operators.records import DEAD_LETTERS
 from operators.score import ROWS, Row
 from pipelines import jobs
@@ -25,6 +26,7 @@ from pipelines.errors import FileError, Interrupted, SpecError
 from pipelines.files import AvroFile, read_events
 from pipelines.garbage import spared
 from pipelines.job import Stop
+from pipelines.label_files import LabelFeed, LabelSummary, outcomes
 from pipelines.pipeline import Pipeline
 from pipelines.streams import EVENTS, definition
 from state.rocks import RocksStore
@@ -50,10 +52,18 @@ class Summary:
     rows: int = 0
     dead_letters: int = 0
     repeated: int = 0
+    labels: LabelSummary | None = None
 
-    def as_json(self) -> dict[str, int]:
-        """Say it in what JSON knows."""
-        return asdict(self)
+    def as_json(self) -> dict[str, Any]:
+        """Say it in what JSON knows; of labels, where there are files of them."""
+        found = asdict(self)
+        if self.labels is None:
+            del found["labels"]
+        return found
+
+
+Says = Callable[[str, int], float | None]
+"""An event's id and time -> its label."""
 
 
 class Columns:
@@ -65,6 +75,8 @@ class Columns:
         Its entities and features name the columns.
     features_only
         Leave out score, action and model.
+    labels
+        Says each event's label, where there are files of labels.
 
     Raises
     ------
@@ -72,7 +84,8 @@ class Columns:
         Two columns would have one name.
     """
 
-    def __init__(self, pipeline: Pipeline, features_only: bool) -> None:
+    def __init__(self, pipeline: Pipeline, features_only: bool, labels: Says | None = None) -> None:
+        self._labels = labels
         known = jobs.known(pipeline)
         self._model: str | None = None
         if not features_only:
@@ -81,7 +94,9 @@ class Columns:
         decided = [] if features_only else ["score", "action", "model"]
         self._entities = pipeline.entities
         self._places = [known.index(name) for name in pipeline.spec.features]
-        names = ["event_id", "event_time", *self._entities, *decided, *pipeline.spec.features]
+        label = [LABEL] if labels is not None else []
+        names = ["event_id", "event_time", *self._entities, *decided, *label]
+        names += pipeline.spec.features
         twice = [name for name in names if names.count(name) > 1]
         if twice:
             raise SpecError(
@@ -90,7 +105,7 @@ class Columns:
                     "rename the feature or the entity"
                 ]
             )
-        types = {"event_time": TIME, "score": pa.float64()}
+        types = {"event_time": TIME, "score": pa.float64(), LABEL: pa.float64()}
         types |= dict.fromkeys(pipeline.spec.features, pa.float64())
         self.schema = pa.schema([(name, types.get(name, pa.string())) for name in names])
 
@@ -102,6 +117,8 @@ class Columns:
         if self._model is not None:
             columns += [pa.array(scores, pa.float64()), pa.array(actions, pa.string())]
             columns.append(pa.array([self._model] * len(rows), pa.string()))
+        if self._labels is not None:
+            columns.append(pa.array(map(self._labels, ids, times), pa.float64()))
         values = np.array(features, np.float64).reshape(len(rows), len(features[0]))
         for place in self._places:
             column = np.ascontiguousarray(values[:, place])
@@ -109,11 +126,16 @@ class Columns:
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
 
+def no_label(_event_id: str, _time: int) -> None:
+    """Say nothing of any event."""
+
+
 def batches(
     pipeline: Pipeline,
     files: Sequence[Path],
     *,
     features_only: bool,
+    labels: Sequence[Path] | None = None,
     summary: Summary | None = None,
     dead: Callable[[Sequence[Output]], None] | None = None,
     progress: Callable[[int], None] | None = None,
@@ -122,7 +144,8 @@ def batches(
     """Compute a row for each event, in the order of the events, in bounded memory.
 
     The columns are ``event_id``, ``event_time``, a column for each entity's key, ``score``,
-    ``action`` and ``model`` (``name:version``), and each feature under its own name.
+    ``action`` and ``model`` (``name:version``), ``label`` where there are files of labels, and each
+    feature under its own name.
 
     Parameters
     ----------
@@ -132,6 +155,8 @@ def batches(
         Of events: one history, in this order.
     features_only
         Compute no decision; the three columns of it are left out.
+    labels
+        Files of labels; None for those that the pipeline file names, if it does.
     summary
         Counts what became of the events.
     dead
@@ -143,11 +168,15 @@ def batches(
 
     Raises
     ------
+    SpecError
+        There are features over labels, and no files of labels.
     Interrupted
         It was stopped.
     """
-    over = pipeline.over(files)
-    columns = Columns(over, features_only)
+    over = pipeline.over(files, labels)
+    label_files = over.label_files()
+    feed = LabelFeed(over, label_files) if label_files else None
+    columns = Columns(over, features_only, None if feed is None else feed.value)
     counts = summary or Summary()
     with tempfile.TemporaryDirectory(prefix="verdict-backfill-") as folder, spared():
         store = RocksStore(Path(folder) / "state")
@@ -155,17 +184,20 @@ def batches(
         try:
             runner = Runner(jobs.backfill(over.keeping(Path(folder)), features_only), store)
             messages = read_events(files, over.schema, EVENTS, progress=progress)
+            if feed is not None:
+                messages = chain.from_iterable(feed.groups(messages))
             number = 0
             while batch := list(islice(messages, BATCH)):
                 if stop is not None and stop.is_set():
                     raise Interrupted("stopped before the end; nothing was written")
                 outputs = runner.many(batch)
                 number += 1
-                counts.events += len(batch)
                 rows = [o.value for o in outputs if o.stream == ROWS and not o.value.repeated]
                 letters = [output for output in outputs if output.stream == DEAD_LETTERS]
+                dead_events = sum(letter.cause.stream == EVENTS for letter in letters)
+                counts.events += sum(message.stream == EVENTS for message in batch)
                 counts.rows += len(rows)
-                counts.dead_letters += len(letters)
+                counts.dead_letters += dead_events
                 counts.repeated += len(outputs) - len(rows) - len(letters)
                 if letters and dead is not None:
                     dead(letters)
@@ -174,6 +206,11 @@ def batches(
                 if number % COMMIT == 0:
                     store.commit({})
                     runner.sweep()
+            if feed is not None:
+                runner.many(feed.rest())
+                counts.labels = told = LabelSummary(len(feed) + feed.bad, feed.bad)
+                told.without_event = feed.without_event
+                told.count(outcomes(runner.counts))
         finally:
             if runner is not None:
                 runner.close()
@@ -187,6 +224,7 @@ def write(
     dead_letters: Path,
     *,
     features_only: bool,
+    labels: Sequence[Path] | None = None,
     progress: Callable[[int], None] | None = None,
     stop: Stop | None = None,
 ) -> Summary:
@@ -203,7 +241,8 @@ def write(
         A file cannot be read or written.
     """
     summary = Summary()
-    columns = Columns(pipeline.over(files), features_only)
+    over = pipeline.over(files, labels)
+    columns = Columns(over, features_only, no_label if over.label_files() else None)
     parts = [path.with_name(f".{path.name}.part") for path in (out, dead_letters)]
     letters: AvroFile | None = None
 
@@ -227,6 +266,7 @@ def write(
                 pipeline,
                 files,
                 features_only=features_only,
+                labels=labels,
                 summary=summary,
                 dead=dead,
                 progress=progress,

@@ -6,12 +6,16 @@ from typing import Any
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka import KafkaError as ClientError
 
+from operators.labels import ENTITY_LABELS, LABELS
 from operators.message import Headers, Message
+from operators.score import LATEST
 from pipelines.embedded import Output
 from pipelines.errors import KafkaError
 from pipelines.job import MAX_CARRIED, SOURCE_HEADER
 from pipelines.kafka import Clients, require
+from pipelines.streams import EVENTS
 
+LABEL_STREAMS = frozenset((LABELS, ENTITY_LABELS))
 FLUSH_S = 60.0
 """How long outputs may stay unacknowledged before the run gives up; the client retries."""
 
@@ -21,6 +25,10 @@ class KafkaBroker:
 
     The partitions are assigned, not subscribed to: the engine keeps the offsets in its own store,
     and its folder's lock keeps a second process out.
+
+    Where there are events and labels, the labels come first: all that are in their topic when the
+    broker is opened before the first event, and later those of a batch before its events. One that
+    is early changes nothing, one that is late is lost.
 
     Parameters
     ----------
@@ -71,7 +79,13 @@ class KafkaBroker:
         self._heard: dict[TopicPartition, tuple[int, int]] = {}
         """Partition -> its first and next offset, as the client heard last."""
         self._check(offsets)
+        self._first = LABEL_STREAMS if EVENTS in inputs else frozenset[str]()
+        self._unread = self._labels_until(offsets)
+        """Partition of labels -> where it ended at the start, while it is not read so far."""
+        self._held = [each for each in self._assigned if not self._is_first(each.topic)]
         self._consumer.assign(self._assigned)
+        if self._unread:
+            self._consumer.pause(self._held)
 
     def _check(self, offsets: Mapping[str, int]) -> None:
         """Refuse offsets that the topics do not have: librdkafka would begin again unasked."""
@@ -83,6 +97,20 @@ class KafkaBroker:
                     f"{known}: the topic was made anew; start anew with an empty state folder"
                 )
 
+    def _labels_until(self, offsets: Mapping[str, int]) -> dict[str, int]:
+        """Return where the partitions of labels end that there is something to read of."""
+        found = {}
+        for assigned in self._assigned:
+            if self._is_first(assigned.topic):
+                name = _name(assigned.topic, assigned.partition)
+                low, high = self._watermarks(assigned)
+                if high > max(low, offsets.get(name, 0)):
+                    found[name] = high
+        return found
+
+    def _is_first(self, topic: str) -> bool:
+        return self._streams[topic] in self._first
+
     def poll(self, most: int, timeout: float) -> list[Message]:
         """Return the records that wait, in each partition's order; wait for the first of them."""
         self._settled = dict(self._read_out)
@@ -91,7 +119,23 @@ class KafkaBroker:
         if first is None:
             return []
         records = [first, *self._consumer.consume(most - 1, 0)]  # a timeout would be waited out
-        return [self._message(record) for record in records if self._is_record(record)]
+        messages = [self._message(record) for record in records if self._is_record(record)]
+        if self._first:
+            messages.sort(key=lambda message: message.stream not in self._first)
+            if self._unread:
+                self._let_go(messages)
+        return messages
+
+    def _let_go(self, messages: Sequence[Message]) -> None:
+        """Let the events come once all labels have that were there before them."""
+        for message in messages:
+            name = _name(message.topic, message.partition)
+            if message.offset + 1 >= self._unread.get(name, LATEST):
+                del self._unread[name]
+        for name in self._unread.keys() & self._read_out.keys():
+            del self._unread[name]  # it ended with a transaction's marker
+        if not self._unread:
+            self._consumer.resume(self._held)
 
     def _listen(self) -> None:
         """Note how far the partitions reach, for other threads.

@@ -241,7 +241,10 @@ def _run_files(
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     from pipelines.embedded import Output, paced, run_files
+    from pipelines.label_files import LabelFeed
 
+    label_files = loaded.label_files()
+    feed = LabelFeed(loaded, label_files) if loaded.labels_input is not None else None
     counts: dict[str, int] = {}
     files = [loaded.file(file) for file in loaded.spec.events.files or []]
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
@@ -266,6 +269,7 @@ def _run_files(
             stop=stop,
             pace=paced(rate) if rate else None,
             watch=watch,
+            labels=feed,
         )
     if as_json:
         print(json.dumps({"events": done, "outputs": counts, "folder": str(to)}))

@@ -16,6 +16,10 @@ def backfill(
     events: Annotated[
         list[Path] | None, typer.Option(help="Files of events, in their order; may be repeated.")
     ] = None,
+    labels: Annotated[
+        list[Path] | None,
+        typer.Option(help="Files of labels, as the labels section reads them; may be repeated."),
+    ] = None,
     to: Annotated[Path, typer.Option("--out", help="The Parquet file to write.")] = Path(
         "decisions.parquet"
     ),
@@ -67,18 +71,33 @@ def backfill(
                 to,
                 beside,
                 features_only=features_only,
+                labels=labels or None,
                 progress=None if quiet else show,
                 stop=stop,
             )
         except Interrupted:
             raise typer.Exit(130) from None
-    letters = str(beside) if summary.dead_letters else None
+    bad = summary.labels.bad if summary.labels is not None else 0
+    letters = str(beside) if summary.dead_letters or bad else None
     if as_json:
         print(json.dumps({**summary.as_json(), "out": str(to), "dead_letters_in": letters}))
         return
     out.print(f"{summary.events:,} events")
     out.print(f"  {summary.rows:>8,} {to}")
-    if letters is not None:
+    if summary.dead_letters:
         out.print(f"  {summary.dead_letters:>8,} {letters}")
     if summary.repeated:
         out.print(f"  {summary.repeated:>8,} came again, and have the row of their first time")
+    if summary.labels is not None:
+        told = summary.labels
+        out.print(f"{told.read:,} labels")
+        for count, what in (
+            (told.taken, "count from when their event enters the delayed windows"),
+            (told.unknown_in_time, "were known too late for the features"),
+            (told.late, "came after their event had entered them"),
+            (told.repeated, "came again"),
+            (told.without_event, "are of no event"),
+            (told.bad, f"are none: {beside}"),
+        ):
+            if count:
+                out.print(f"  {count:>8,} {what}")

@@ -11,11 +11,12 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from operators.message import NEXT, Emit, Message
+from operators.meter import Meter
 from operators.records import DEAD_LETTERS
 from operators.schema import Schema
 from operators.score import Deferred
@@ -79,6 +80,23 @@ class Holding(Protocol):
     """An operator that has something to let go of; see `EntityHop.close`."""
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Counts(Protocol):
+    """An operator with a meter."""
+
+    meter: Meter
+
+
+class Feed(Protocol):
+    """What is to go in between the events; see `pipelines.label_files.LabelFeed`."""
+
+    counts: dict[str, int]
+
+    def groups(
+        self, events: Iterable[Message], starts: Sequence[int], before: Mapping[str, int]
+    ) -> Iterator[list[Message]]: ...
 
 
 class Runner:
@@ -148,6 +166,11 @@ class Runner:
         for operator, _ in self._hops:
             if isinstance(operator, Holding):
                 operator.close()
+
+    @property
+    def counts(self) -> list[Mapping[tuple[str, ...], int]]:
+        """What each hop has counted, as its `Meter` says."""
+        return [operator.meter.counts for operator, _ in self._hops if isinstance(operator, Counts)]
 
     def sweep(self) -> int:
         """Delete some of what is forgotten, after a commit; return how many keys."""
@@ -220,6 +243,7 @@ def run_files(
     stop: Stop | None = None,
     pace: Callable[[int], int] | None = None,
     watch: Callable[[Sequence[Output]], None] | None = None,
+    labels: Feed | None = None,
 ) -> int:
     """Run jobs over files, each fed by what those before it put out.
 
@@ -245,6 +269,8 @@ def run_files(
         to take next.
     watch
         Called with each batch's outputs once they are committed.
+    labels
+        Fed between the events.
 
     Returns
     -------
@@ -269,15 +295,24 @@ def run_files(
         done = sum(offsets.values())
         paths = [str(file.resolve()) for file in files]
         starts = [offsets.get(path, 0) for path in paths]
-        messages = read_events(files, schema, EVENTS, starts)
-        while batch := list(islice(messages, pace(done) if pace else BATCH)):
-            outputs = list(_chain(runners, batch, topics, counts))
+        groups: Iterator[list[Message]]
+        if labels is None:
+            groups = ([event] for event in read_events(files, schema, EVENTS, starts))
+        else:
+            # Those of a run before too: a label of now may be of an event of then.
+            events = read_events(files, schema, EVENTS)
+            groups = labels.groups(events, starts, kept.get("labels", {}))
+        while taken := list(islice(groups, pace(done) if pace else BATCH)):
+            batch = [group[-1] for group in taken]
+            outputs = list(_chain(runners, chain.from_iterable(taken), topics, counts))
             for stream, sink in sinks.items():
                 sink.append(output.value for output in outputs if output.stream == stream)
             done += len(batch)
             offsets |= {paths[message.partition]: message.offset + 1 for message in batch}
             lengths |= {stream: sink.length for stream, sink in sinks.items()}
             kept = {"offsets": offsets, "counts": counts, "lengths": lengths}
+            if labels is not None:
+                kept["labels"] = labels.counts
             store.commit({"files": json.dumps(kept).encode()})
             for runner in runners:
                 runner.sweep()

@@ -13,15 +13,23 @@ from operators.beside import DecodeHopBeside, EntityHopBeside, ReadsLabel, TakeL
 from operators.commands import STATE_ANSWERS, STATE_COMMANDS, Obey
 from operators.compare import Comparisons
 from operators.decide import Decide, Policy, Rule
-from operators.decode import Decode, Extract, avro_decoder, confluent_decoder, json_decoder
+from operators.decode import (
+    Decode,
+    Event,
+    Extract,
+    avro_decoder,
+    confluent_decoder,
+    json_decoder,
+)
 from operators.drift import Drifts
+from operators.errors import BadRecord
 from operators.expressions import Expression
 from operators.features import EntityFeatures, Formulas, reads, variables
 from operators.label_join import Join, Route
 from operators.labels import ENTITY_LABELS, LABELS, Precedence, ReadEntityLabel, ReadLabel
 from operators.lookups import Lookups
 from operators.merge import Merge
-from operators.message import Operator
+from operators.message import Message, Operator
 from operators.records import (
     COMPARISON,
     DEAD_LETTERS,
@@ -445,6 +453,22 @@ def _intake(pipeline: Pipeline, keyed: bool, from_files: bool = False) -> Intake
     ]
     decode = _event_decoder(pipeline, from_files)
     return Intake(decode, extract, checks, keyed, spec.events.max_ahead)
+
+
+def event_reader(pipeline: Pipeline) -> Callable[[Message], Event | None]:
+    """Make what reads an event's id, time and keys from a record of files; None where it cannot."""
+    events = pipeline.spec.events
+    keys = [pipeline.key(entity) for entity in pipeline.entities]
+    extract = Extract(pipeline.schema, events.id, events.time, keys, [], [], _typed(pipeline))
+    decode = _event_decoder(pipeline, from_files=True)
+
+    def read(message: Message) -> Event | None:
+        try:
+            return extract(decode(message.value))
+        except BadRecord:
+            return None
+
+    return read
 
 
 def _typed(pipeline: Pipeline) -> bool:

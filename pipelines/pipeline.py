@@ -89,12 +89,17 @@ class Pipeline:
 
     @property
     def labels_input(self) -> str | None:
-        """The stream that the job ``score`` has labels from; None where it has none."""
+        """The stream that the job ``score`` has labels from; None where it has none.
+
+        Files of labels are read even if no feature asks: what is no label shall be a dead letter.
+        """
         labels = self.spec.labels
-        if labels is None or not self.labelled:
+        if labels is None:
             return None
         if self.spec.events.topic is None:
             return LABELS if labels.files else None
+        if not self.labelled:
+            return None
         return LABELS if labels.keys else ENTITY_LABELS
 
     def over(self, files: Sequence[Path], labels: Sequence[Path] | None = None) -> "Pipeline":

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from operators.labels import LABELS
 from operators.message import Message
 from operators.records import DEAD_LETTERS, DECISIONS
 from pipelines import jobs
@@ -369,3 +370,46 @@ def test_headers_that_are_not_listed_are_not_carried(
     assert found[()] == [()] * len(given)
     big = (("a", b"x" * 8_192),)
     assert found["b", "a"] == [(("b", b"\xff\0"), ("a", b"2")), big, (), (("a", b""),), ()]
+
+
+def drained(broker: KafkaBroker, wanted: int) -> list[Message]:
+    found: list[Message] = []
+    deadline = time.monotonic() + DEADLINE_S
+    while len(found) < wanted and time.monotonic() < deadline:
+        found += broker.poll(7, 0.1)
+    assert len(found) == wanted
+    return found
+
+
+def test_labels_come_before_the_events_that_were_there_with_them(
+    on_kafka: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Of labels in several partitions, one of them empty and one that ends with a marker."""
+    stage = on_kafka(tmp_path, "labelled")
+    topics = {EVENTS: stage.pipeline.topics[EVENTS], LABELS: "labelled-labels"}
+    create_topics(stage.clients, [topics[LABELS]], partitions=3)
+    produce(stage.clients, topics[EVENTS], [(b"c", b"%d" % n) for n in range(30)])
+    producer = Producer({**stage.clients.producer, "transactional.id": "labelled"})
+    producer.init_transactions(20)
+    producer.begin_transaction()
+    for n in range(20):
+        producer.produce(topics[LABELS], b"l%d" % n, b"c", partition=n % 2)
+    producer.commit_transaction(20)
+    broker = KafkaBroker(stage.clients, topics, {}, {})
+    streams = [message.stream for message in drained(broker, 50)]
+    assert streams == [LABELS] * 20 + [EVENTS] * 30
+    produce(stage.clients, topics[LABELS], [(b"c", b"later")])
+    produce(stage.clients, topics[EVENTS], [(b"c", b"later")])
+    assert {message.stream for message in drained(broker, 2)} == {EVENTS, LABELS}
+    broker.close()
+
+    # Where they were read before, nothing is waited for.
+    known = {f"{topics[LABELS]}/{n}": 11 for n in (0, 1)} | {f"{topics[LABELS]}/2": 0}
+    broker = KafkaBroker(stage.clients, topics, {}, known)
+    assert {message.stream for message in drained(broker, 32)} == {EVENTS, LABELS}
+    broker.close()
+    # A job without events takes them as they come.
+    decisions = {DECISIONS: topics[EVENTS], LABELS: topics[LABELS]}
+    broker = KafkaBroker(stage.clients, decisions, {}, {})
+    assert len(drained(broker, 52)) == 52
+    broker.close()

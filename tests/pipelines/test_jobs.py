@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from operators.beside import EntityHopBeside
 from operators.message import Message
 from operators.records import DEAD_LETTERS, DECISIONS
-from operators.score import ROWS
+from operators.score import ROWS, DecodeHop, EntityHop
 from pipelines import jobs
 from pipelines.embedded import Output, Runner
 from pipelines.errors import SpecError
@@ -283,3 +284,14 @@ def test_events_of_files_are_plain_avro_whatever_the_topic_holds(
     found = outputs(pipeline, tmp_path / "state", example.messages[:20])
     whole = [tx for tx in example.transactions[:20] if tx.broken in (None, "no-key")]
     assert sum(output.stream == DECISIONS for output in found) == len(whole) > 10
+
+
+def test_only_who_asks_for_more_than_events_pays_for_it(
+    keyed: Pipeline, unkeyed: Pipeline, labelled: Pipeline
+) -> None:
+    """The choice is made once, when a hop is made: no event is asked what it is."""
+    for pipeline in (keyed, unkeyed):
+        operators = [hop.operator() for hop in jobs.score(pipeline).hops]
+        assert {type(each) for each in operators} <= {DecodeHop, EntityHop}
+    operators = [hop.operator() for hop in jobs.score(labelled).hops]
+    assert {type(each) for each in operators} == {EntityHopBeside}
