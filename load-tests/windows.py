@@ -7,6 +7,7 @@ load-tests/README.md says what is measured.
 """
 
 import argparse
+import io
 import json
 import math
 import random
@@ -16,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +25,17 @@ from typing import Any
 sys.path.pop(0)
 sys.path.insert(0, str(Path(__file__).parent / "bench"))
 
+import fastavro
+from contestants import CONTESTANTS, Place, Running
+from events import SCHEMA, Encoded
 from processes import machine
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from throughput import measure
+from topics import Topics
 
+from pipelines.local import LocalKafka
 from state.aggregates import Aggregates
 from state.carried import Asked, Column
 from state.keyed import KeyedState
@@ -122,6 +130,72 @@ def _of_population(asked: list[Asked], population: int, keys: int, say: str) -> 
     }
 
 
+WEEK = 7 * DAY_MS
+"""The longest window of bench/one-entity.yaml."""
+
+
+def engines(quick: bool) -> dict[str, Any]:
+    """The whole job, from topic to topic, on both engines, as the same windows fill."""
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as name, LocalKafka(Path(name) / "kafka") as kafka:
+        topics = Topics(kafka.bootstrap)
+        for population in (10, 1_000, 10_000 if quick else 100_000):
+            keys = max(1, min(1_000, 20_000 // population))
+            # Java's compiler takes its time, too.
+            fill = max(population * keys * 5 // 4, 30_000 if quick else 125_000)
+            count, stem = fill + (20_000 if quick else 60_000), f"{population}"
+            topics.create([stem])
+            topics.fill(stem, _payments(count, keys, WEEK / population / keys))
+            for engine in ("embedded", "flink"):
+                place = Place(
+                    Path(name) / f"{engine}-{stem}",
+                    kafka.bootstrap,
+                    stem,
+                    f"{engine}-{stem}-decisions",
+                    f"{engine}-{stem}-dead-letters",
+                )
+                place.folder.mkdir()
+                topics.create(place.topics)
+                with Running(CONTESTANTS[engine], place) as running:
+                    measured = measure(
+                        place,
+                        topics,
+                        running,
+                        count=count,
+                        warm_up=fill / count,
+                        compare=False,
+                        tell=lambda _: None,
+                    )
+                found[f"{engine}; {population:,}"] = {
+                    "events_s": round(measured.rate),
+                    "cpu_us": round(measured.cpu_us, 1),
+                }
+        topics.close()
+    for engine in ("embedded", "flink"):
+        first, *_, last = (each for name, each in found.items() if name.startswith(engine))
+        last["to_first"] = round(last["cpu_us"] / first["cpu_us"], 2)
+    return found
+
+
+def _payments(count: int, keys: int, gap: float) -> Iterator[Encoded]:
+    source, begin = random.Random(7), 1_767_225_600_000
+    for number in range(count):
+        key = f"c{number % keys:06d}"
+        body = io.BytesIO()
+        payment = {
+            "id": f"p{number:011d}",
+            "time": begin + int(number * gap),
+            "customer": key,
+            "terminal": None,
+            "amount": Decimal(source.randint(1, 99_999)).scaleb(-2),
+            "channel": "online",
+            "country": "BE",
+            "distance": 1.0,
+        }
+        fastavro.schemaless_writer(body, SCHEMA, payment)
+        yield Encoded(key.encode(), body.getvalue())
+
+
 def entities(quick: bool) -> dict[str, Any]:
     """Keys by the million, in no order: most events find their head on the disk."""
     counts = (10_000, 100_000) if quick else (10_000, 100_000, 1_000_000)
@@ -197,6 +271,7 @@ class _Kept:
 _typed: type[KeyedState] = _Kept
 WHAT: dict[str, Callable[[bool], dict[str, Any]]] = {
     "window": window,
+    "engines": engines,
     "entities": entities,
     "drift": drift,
 }
@@ -215,6 +290,12 @@ def show(found: dict[str, Any]) -> None:
             table.add_row(
                 name, f"{each['us']}{ratio}", str(each["bytes_an_event"]), str(each["to_raw"])
             )
+        out.print(table)
+    if "engines" in found:
+        table = Table("events in 7 d", "events/s", "CPU µs an event", box=None)
+        for name, each in found["engines"].items():
+            ratio = f"  ({each['to_first']} x the first)" if "to_first" in each else ""
+            table.add_row(name, f"{each['events_s']:,}", f"{each['cpu_us']}{ratio}")
         out.print(table)
     if "entities" in found:
         table = Table("entities", "events/s", "disk, MB", "bytes, idle", "peak RSS, MB", box=None)
@@ -238,6 +319,11 @@ def record(found: dict[str, Any], file: Path) -> None:
             lines.append(
                 f"| {name} | {each['us']}{ratio} | {each['bytes_an_event']} | {each['to_raw']} |"
             )
+    if "engines" in found:
+        lines += ["\n| engine; events in 7 d | events/s | CPU µs an event |", "|---|---|---|"]
+        for name, each in found["engines"].items():
+            ratio = f" ({each['to_first']} x the first)" if "to_first" in each else ""
+            lines.append(f"| {name} | {each['events_s']:,} | {each['cpu_us']}{ratio} |")
     if "entities" in found:
         lines += ["\n| entities | events/s | disk, MB | bytes of an idle one | peak RSS, MB |"]
         lines += ["|---|---|---|---|---|"]
