@@ -393,3 +393,23 @@ def test_the_command_says_what_became_of_them(
     assert pq.read_schema(tmp_path / "rows.parquet").names[:8] == [
         *("event_id", "event_time", "card", "shop", "score", "action", "model", "label")
     ]
+
+
+def test_a_run_over_files_reads_the_labels_that_the_pipeline_names(
+    pipelines: dict[bool, Pipeline], tmp_path: Path, verdict: Callable[..., Any]
+) -> None:
+    events = [Event(number, number * 3, "c", "s") for number in range(5)]
+    files = write(tmp_path, events, [Told(0, True, 1, "bank"), Told(1, True, 5, "bank")])
+    file = pipelines[False].path.with_name("named.yaml")
+    text = pipelines[False].path.read_text()
+    asked = ("run", file, "--events", files[0], "--to", tmp_path / "out", "--state", tmp_path / "s")
+    file.write_text(text)
+    refused = verdict(*asked)
+    assert refused.code == 1
+    assert "named.yaml:4: events come from files, and there are features over lab" in refused.err
+    file.write_text(text.replace("topic: reported", f"topic: reported\n  files: [{files[1]}]"))
+    done = verdict(*asked)
+    assert done.code == 0, done.err
+    assert not (tmp_path / "out" / "entity-labels.avro").exists()
+    decided = list(read_records(tmp_path / "out" / "decisions.avro"))
+    assert [each["features"]["shop_risk"] for each in decided] == [-1, -1, 1, 1, 2 / 3]
