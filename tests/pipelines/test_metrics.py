@@ -299,6 +299,17 @@ def test_what_a_batch_took_is_folded_as_one_by_one() -> None:
     assert many.times == []
 
 
+def test_labels_are_shown_by_outcome_and_the_late_ones_by_themselves() -> None:
+    operator = SimpleNamespace(meter=Meter())
+    operator.meter.counts["labels", "shop", "late"] = 2
+    operator.meter.counts["labels-late", "shop"] = 2
+    served = serve(ANY, HopMeter(hop_labels(JOB, "shop"), False, operator, None))
+    page = scrape(served.port)
+    served.close()
+    assert value(page, "verdict_labels_total", entity="shop", outcome="late") == 2
+    assert value(page, "verdict_labels_late_total", entity="shop") == 2
+
+
 def test_units_are_seconds() -> None:
     found = meter()
     found.took(2_500_000)
