@@ -19,7 +19,9 @@ from operators.decode import (
     Extract,
     avro_decoder,
     confluent_decoder,
+    exact_of,
     json_decoder,
+    text_of,
 )
 from operators.drift import Drifts
 from operators.errors import BadRecord
@@ -455,20 +457,38 @@ def _intake(pipeline: Pipeline, keyed: bool, from_files: bool = False) -> Intake
     return Intake(decode, extract, checks, keyed, spec.events.max_ahead)
 
 
-def event_reader(pipeline: Pipeline) -> Callable[[Message], Event | None]:
-    """Make what reads an event's id, time and keys from a record of files; None where it cannot."""
-    events = pipeline.spec.events
-    keys = [pipeline.key(entity) for entity in pipeline.entities]
-    extract = Extract(pipeline.schema, events.id, events.time, keys, [], [], _typed(pipeline))
-    decode = _event_decoder(pipeline, from_files=True)
+class EventReader:
+    """Reads records of events from files without running them.
 
-    def read(message: Message) -> Event | None:
+    Parameters
+    ----------
+    pipeline
+        Over files.
+    """
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        events, leaves = pipeline.spec.events, pipeline.schema.fields
+        keys = [pipeline.key(entity) for entity in pipeline.entities]
+        self._decode = _event_decoder(pipeline, from_files=True)
+        self._id, self._time = text_of(leaves[events.id]), exact_of(leaves[events.time])
+        self._extract = Extract(
+            pipeline.schema, events.id, events.time, keys, [], [], _typed(pipeline)
+        )
+
+    def peek(self, message: Message) -> tuple[str | None, int | None]:
+        """Return what stands for an event's id and time, be they as they must be or not."""
         try:
-            return extract(decode(message.value))
+            record = self._decode(message.value)
+            return self._id(record), self._time(record)
+        except BadRecord:
+            return None, None
+
+    def __call__(self, message: Message) -> Event | None:
+        """Return its id, time and keys; None where it will be a dead letter."""
+        try:
+            return self._extract(self._decode(message.value))
         except BadRecord:
             return None
-
-    return read
 
 
 def _typed(pipeline: Pipeline) -> bool:
