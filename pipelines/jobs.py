@@ -76,6 +76,25 @@ def backfill(pipeline: Pipeline, features_only: bool) -> Job:
     return _entity_job(pipeline, BACKFILL_JOB, ROWS, not features_only)
 
 
+def replay(
+    pipeline: Pipeline, from_files: bool, lookups: Lookups | None
+) -> tuple[Intake, list[EntityHop]]:
+    """Make the score job's parts for a replay that puts events in order before each hop.
+
+    Parameters
+    ----------
+    from_files
+        The events come from files: without message keys, as plain Avro.
+    lookups
+        In the place of the tables.
+    """
+    hops = [
+        _entity_hop(pipeline.path, index, False, DECISIONS, True, lookups)
+        for index in range(len(pipeline.entities))
+    ]
+    return _intake(pipeline, pipeline.keyed and not from_files, from_files), hops
+
+
 def _entity_job(pipeline: Pipeline, name: str, output: str, scored: bool = True) -> Job:
     # It brings Kafka's client along, which jobs without lookups can do without.
     tables = _place(pipeline) if pipeline.spec.lookups else None
@@ -178,18 +197,23 @@ def _place(pipeline: Pipeline) -> "Place | None":
     return place(pipeline)
 
 
-def _opened(pipeline: Pipeline, tables: "Place | None") -> Lookups | None:
+def _opened(pipeline: Pipeline, tables: "Place | Lookups | None") -> Lookups | None:
     """Open the tables and fill them: the last that is done before the first event."""
-    if tables is None:
-        return None
+    if tables is None or isinstance(tables, Lookups):
+        return tables
     from pipelines.lookups import lookups
 
     return lookups(pipeline, tables)
 
 
 def _entity_hop(
-    path: Path, index: int, keyed: bool, output: str, scored: bool, tables: "Place | None" = None
-) -> Operator:
+    path: Path,
+    index: int,
+    keyed: bool,
+    output: str,
+    scored: bool,
+    tables: "Place | Lookups | None" = None,
+) -> EntityHop:
     pipeline = load(path)
     entities = pipeline.entities
     finish: Finish | FeatureRows | None = None
@@ -360,7 +384,7 @@ def _event_decoder(pipeline: Pipeline, from_files: bool) -> Decode:
     return avro_decoder(pipeline.schema)
 
 
-def _finish(pipeline: Pipeline, output: str, tables: "Place | None") -> Finish:
+def _finish(pipeline: Pipeline, output: str, tables: "Place | Lookups | None") -> Finish:
     spec, schema = pipeline.spec, pipeline.schema
     money = None
     if spec.events.amount is not None:
