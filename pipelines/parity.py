@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,13 @@ from pipelines.job import SOURCE_HEADER, Stop
 from pipelines.kafka import clients, require
 from pipelines.originals import coordinates
 from pipelines.parity_compare import Compare, Difference, Gap
-from pipelines.parity_order import Places, Sequencer, order
+from pipelines.parity_order import NONE, Places, Ready, Sequencer, order
 from pipelines.pipeline import Pipeline
 from pipelines.repeats import Reading, records
 from pipelines.streams import EVENTS, definition, stream_decoder
 from state.errors import VerdictError
 from state.rocks import RocksStore
+from state.seen import SeenState
 
 BATCH = 256
 """Events scored at once."""
@@ -47,6 +48,9 @@ SHOWN = 20
 NUMBER = struct.Struct(">q")
 PLACE = struct.Struct(">IQ")
 OCCURRENCE = struct.Struct(">I")
+
+Told = tuple[bytes | None, bytes, int]
+"""A decision: what its header ``source`` says, its bytes, and when it was put out."""
 
 Last = dict[int, tuple[int, int]]
 """Partition -> how far its events were decided. Files are one history, as if they were one."""
@@ -156,17 +160,19 @@ class Decisions:
     def __init__(self, store: RocksStore, pipeline: Pipeline, by_id: bool) -> None:
         self._store = store
         self._pipeline = pipeline
-        self._by_id = by_id
+        self.by_id = by_id
         self.decode = stream_decoder(DECISIONS, _plain(pipeline))
         self.places = [Places() for _ in pipeline.entities]
         self.there = bytearray()
         self.late: list[bytearray] = []
+        self._lines: list[dict[int, int]] = [{} for _ in pipeline.entities]
+        """Hash of a key -> the partition of its events without decision, -1 if of several."""
 
-    def read(self, found: Iterator[tuple[bytes | None, bytes]], summary: Summary) -> None:
+    def read(self, found: Iterator[Told], summary: Summary) -> None:
         """Take decisions with their sources."""
         name = self._pipeline.spec.pipeline
         topic = self._pipeline.spec.events.topic
-        for read, (source, value) in enumerate(found, 1):
+        for read, (source, value, when) in enumerate(found, 1):
             try:
                 decision = self.decode(value)
             except BadRecord as error:
@@ -186,7 +192,7 @@ class Decisions:
                 continue
             self._store.put(key, NUMBER.pack(summary.decisions) + value)
             summary.decisions += 1
-            self._place(decision)
+            self._place(decision, source, when)
             if read % COMMIT == 0:
                 self._store.commit({})
         self._store.commit({})
@@ -204,7 +210,7 @@ class Decisions:
                 key += at.topic.encode()
             if self._store.get(key) is not None:
                 return None
-            if not self._by_id:
+            if not self.by_id:
                 return key
             self._store.put(key, b"")
         for number in count():
@@ -213,19 +219,33 @@ class Decisions:
                 return key
         raise AssertionError
 
-    def _place(self, decision: dict[str, Any]) -> None:
+    def _place(self, decision: dict[str, Any], source: bytes | None, when: int) -> None:
         hops = {hop["entity"]: hop for hop in decision["hops"]}
         time, repeated = decision["event_time"], decision["repeated"]
-        for entity, places in zip(self._pipeline.entities, self.places, strict=True):
+        for index, entity in enumerate(self._pipeline.entities):
+            at = when
+            if index == 0 and source is not None and self._pipeline.keyed:
+                at = int(source.rpartition(b"/")[2])  # a key has one partition
             hop = hops.get(entity)
             if hop is None:
-                places.add(None, None, time, False, repeated)
+                self.places[index].add(None, None, time)
             else:
-                places.add(hop["key"], hop["hop_seq"], time, hop["late"], repeated)
+                late, seq = hop["late"], hop["hop_seq"]
+                self.places[index].add(hop["key"], seq, time, late, repeated, at)
+
+    def note(self, event: Event, line: int) -> None:
+        """Note an event without decision, and its partition."""
+        for lines, key in zip(self._lines, event.keys, strict=True):
+            if key is not None and lines.setdefault(hash(key), line) != line:
+                lines[hash(key)] = -1
+
+    def unsure(self, index: int, key: str) -> bool:
+        """Whether the order of a key's events without decision is not known."""
+        return self._lines[index].get(hash(key)) == -1
 
     def find(self, message: Message, event: Event | None, taken: bytearray) -> tuple[int, bytes]:
         """Find an event's decision and its number; -1 without."""
-        if not self._by_id:
+        if not self.by_id:
             value = self._store.get(b"s" + PLACE.pack(message.partition, message.offset))
             return _numbered(value)
         if event is None:
@@ -303,8 +323,12 @@ class Replay:
         self._recorded, self._hops = recorded, hops
         self._states = [store.keyed(f"parity/{entity}") for entity in pipeline.entities]
         self._names = pipeline.entities
-        self._width = [len(pipeline.windowed(entity)) for entity in pipeline.entities]
-        self._lines = [Sequencer(order(each, decisions.there)) for each in decisions.places]
+        dedupe = pipeline.spec.events.dedupe
+        self._seen = SeenState(dedupe) if dedupe else None
+        self._lines = [
+            Sequencer(order(places, decisions.there, hop.horizon))
+            for places, hop in zip(decisions.places, hops, strict=True)
+        ]
         self._gaps: list[dict[str, Gap]] = [{} for _ in self._lines]
         self._prefix = 5 if pipeline.spec.settings.output_format == "confluent" else 0
         self._letter = stream_decoder(DEAD_LETTERS, pipeline.spec.settings)
@@ -338,8 +362,7 @@ class Replay:
         for index, line in enumerate(self._lines):
             for number in line.awaited():
                 self.summary.forced += 1
-                for ready in line.drop(number):
-                    self._process(index, ready)
+                self._go(index, line.drop(number))
         self.settle()
 
     def settle(self) -> None:
@@ -359,24 +382,32 @@ class Replay:
 
     def _arrive(self, index: int, item: Item) -> None:
         line = self._lines[index]
+        key = item.carry.event.keys[index]
         if item.number >= 0:
             ready = line.take(item.number, item)
+        elif key is not None:
+            ready = line.take_unknown(key, item)
         else:
-            key = item.carry.event.keys[index]
-            found = None if key is None else line.take_unknown(key, item)
-            if found is None:
-                self._pass(index, item)
-                return
-            ready = found
-        for each in ready:
-            self._process(index, each)
+            ready = iter([(item, NONE)])
+        self._go(index, ready)
 
-    def _pass(self, index: int, item: Item) -> None:
-        """Go around a hop that did not take the event."""
-        item.carry.features.extend([None] * self._width[index])
-        item.carry.hops.append(b"")
-        if index + 1 < len(self._hops):
-            self._arrive(index + 1, item)
+    def _go(self, index: int, ready: Iterator[Ready]) -> None:
+        for item, hole in ready:
+            if item.number < 0 and not self._logs(index, item, hole):
+                continue
+            self._process(index, item)
+
+    def _logs(self, index: int, item: Item, hole: int) -> bool:
+        """Whether a hop logs an event without decision, and so gives it a number."""
+        event, state = item.carry.event, self._states[index]
+        if index == 0 and self._seen is not None:
+            state.key = (event.keys[0] or "").encode()
+            if self._seen.open(state, event.id, item.carry.raw_value or b"") is not None:
+                return False  # it came before
+        if hole != NONE and not self._lines[index].fill(hole):
+            self._arrive(index, item)  # its number has gone to another one
+            return False
+        return True
 
     def _process(self, index: int, item: Item) -> None:
         event = item.carry.event
@@ -454,8 +485,7 @@ class Replay:
 
     def _drop(self, following: int, number: int) -> None:
         for index in range(following, len(self._lines)):
-            for ready in self._lines[index].drop(number):
-                self._process(index, ready)
+            self._go(index, self._lines[index].drop(number))
 
     def _gap(self, index: int, number: int, key: str | None, time: int) -> Gap | None:
         """Return what a key's history lacks, this event considered."""
@@ -470,9 +500,15 @@ class Replay:
             if missing > 0:
                 before = gaps.get(key)
                 gaps[key] = Gap(missing + (before.missing if before else 0), None)
+            elif hole.filled and self._decisions.unsure(index, key):
+                # Of which of them came first, only the partition's order is known.
+                gaps[key] = gaps[key]._replace(since=None) if key in gaps else Gap(0, None)
         gap = gaps.get(key)
-        if gap is not None and gap.since is None and not self._decisions.late[index][number]:
-            gap = gaps[key] = Gap(gap.missing, time)
+        if gap is None or gap.since is not None or self._decisions.late[index][number]:
+            return gap
+        if self._decisions.unsure(index, key) and self._lines[index].lacks(key):
+            return gap
+        gap = gaps[key] = Gap(gap.missing, time)
         return gap
 
 
@@ -530,28 +566,58 @@ def check(
     KafkaError
         The broker does not answer, or a topic is missing.
     """
-    summary = Summary()
-    by_id = events is not None or decisions is not None
-    tell = progress or (lambda _what, _read: None)
     if events is not None:
         pipeline = pipeline.over(events)
+    tell = progress or (lambda _what, _read: None)
+    return compare(
+        pipeline,
+        _counted(_decisions(pipeline, decisions, stop), DECISIONS, tell),
+        lambda: _counted(_events(pipeline, events, stop), EVENTS, tell),
+        by_id=events is not None or decisions is not None,
+        stop=stop,
+        shown=shown,
+    )
+
+
+def compare(
+    pipeline: Pipeline,
+    decisions: Iterator[Told],
+    events: Callable[[], Iterator[Message]],
+    *,
+    by_id: bool,
+    stop: Stop,
+    shown: int = SHOWN,
+) -> Summary:
+    """Compare decisions with a replay of events, wherever the two come from.
+
+    Parameters
+    ----------
+    pipeline
+        Over a topic, or over files.
+    decisions
+        Encoded, each with the value of its header ``source`` if it has one.
+    events
+        Reads the events from their start; called twice.
+    by_id
+        Events and decisions belong together by id and time, not by source.
+    stop, shown
+        As of `check`.
+    """
+    summary = Summary()
+    from_files = pipeline.spec.events.topic is None
     with tempfile.TemporaryDirectory(prefix="verdict-parity-") as folder, spared():
         index, state = RocksStore(Path(folder) / "decisions"), RocksStore(Path(folder) / "state")
         with closing(index), closing(state):
             known = Decisions(index, pipeline, by_id)
-            known.read(_counted(_decisions(pipeline, decisions, stop), DECISIONS, tell), summary)
+            known.read(decisions, summary)
             _halt(stop)
             recorded = _recorded(pipeline)
-            intake, hops = jobs.replay(pipeline, events is not None, recorded)
-
-            def read() -> Iterator[Message]:
-                return _counted(_events(pipeline, events, stop), EVENTS, tell)
-
-            last = _survey(read(), known, intake if by_id else None, events is not None)
+            intake, hops = jobs.replay(pipeline, from_files, recorded)
+            last = _survey(events(), intake, known, from_files)
             _halt(stop)
             summary.without_event = summary.decisions - sum(known.there)
             replay = Replay(pipeline, hops, recorded, known, state, summary, shown)
-            _replay(read(), intake, known, replay, last, events is not None)
+            _replay(events(), intake, known, replay, last, from_files)
             _halt(stop)
     summary.features = replay.compare.counts()
     return summary
@@ -562,24 +628,28 @@ def _halt(stop: Stop) -> None:
         raise Interrupted("stopped before the end: nothing is known of the rest")
 
 
-def _survey(
-    events: Iterator[Message], known: Decisions, intake: Intake | None, one_line: bool
-) -> Last:
+def _survey(events: Iterator[Message], intake: Intake, known: Decisions, one_line: bool) -> Last:
     """Note which events are there; return how far they were decided."""
     last: Last = {}
     for message in events:
-        event = None
-        if intake is not None:
-            try:
-                event = intake(message).event
-            except BadRecord:
-                continue
+        event = _event(intake, message) if known.by_id else None
         number, _ = known.find(message, event, known.there)
+        line, at = _at(message, one_line)
         if number >= 0:
             known.there[number] = 1
-            line, at = _at(message, one_line)
             last[line] = at
+            continue
+        event = event or _event(intake, message)
+        if event is not None:
+            known.note(event, line)
     return last
+
+
+def _event(intake: Intake, message: Message) -> Event | None:
+    try:
+        return intake(message).event
+    except BadRecord:
+        return None
 
 
 def _replay(
@@ -624,16 +694,14 @@ def _counted(found: Iterator[Any], what: str, tell: Progress) -> Iterator[Any]:
             tell(what, number)
 
 
-def _decisions(
-    pipeline: Pipeline, files: Sequence[Path] | None, stop: Stop
-) -> Iterator[tuple[bytes | None, bytes]]:
+def _decisions(pipeline: Pipeline, files: Sequence[Path] | None, stop: Stop) -> Iterator[Told]:
     """Yield every decision and the source that its header names, without Confluent's header."""
     if files is not None:
-        for file in files:
-            for value in read_bodies(file, definition(DECISIONS)):
-                if stop.is_set():
-                    return
-                yield None, value
+        bodies = chain.from_iterable(read_bodies(file, definition(DECISIONS)) for file in files)
+        for number, value in enumerate(bodies):
+            if stop.is_set():
+                return
+            yield None, value, number
         return
     prefix = 5 if pipeline.spec.settings.output_format == "confluent" else 0
     for record in _topic(pipeline, pipeline.topics[DECISIONS], stop, "read_committed"):
@@ -641,7 +709,7 @@ def _decisions(
             (value for name, value in record.headers() or () if name == SOURCE_HEADER), None
         )
         if source is not None and record.value() is not None:
-            yield source, record.value()[prefix:]
+            yield source, record.value()[prefix:], record.timestamp()[1]
 
 
 def _events(pipeline: Pipeline, files: Sequence[Path] | None, stop: Stop) -> Iterator[Message]:

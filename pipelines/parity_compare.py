@@ -233,11 +233,16 @@ class Compare:
             if without or other:
                 self._count(name, without[0] if without else MODEL)
                 continue
-            why = _follows(sorted(self._others))
+            why = _follows([each for each in self._made_of(name) if each in self._others])
             if not why and name != "score":
                 why = "rules or thresholds changed, or the decision did"
             if not self._same(name, decided[name], replayed[name], why):
                 self._others.add(name)
+
+    def _made_of(self, name: str) -> Sequence[str]:
+        """List what a part of the decision is made of, the nearest alone where it differs."""
+        nearest = {"action": "score", "because": "action"}.get(name)
+        return [nearest] if nearest in self._others and nearest else self._names
 
     def _leave(self, name: str, why: str) -> None:
         self._without[name] = why

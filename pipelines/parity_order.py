@@ -7,7 +7,7 @@ orders of two hops may contradict each other.
 """
 
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,32 +24,48 @@ Numbers = np.ndarray[Any, np.dtype[np.int64]]
 class Place(NamedTuple):
     """What one hop says of one event.
 
-    ``number`` counts the decisions in the order in which they were read. ``repeated`` says that the
-    event is a producer's retry: ``seq`` is that of the key's newest event then.
+    ``repeated`` says that the event is a producer's retry: ``seq`` is that of the key's newest event
+    then. ``at`` grows in the order in which the hop took a key's events, or nearly: an offset, or
+    when it was decided. ``number`` counts the decisions as they were read.
     """
 
     seq: int
     time: int
     late: bool
     repeated: bool
+    at: int
     number: int
 
 
 class Places:
-    """What one hop says of every decided event, by the decision's number: 26 bytes for each."""
+    """What one hop says of every decided event, by the decision's number: 34 bytes for each."""
 
     def __init__(self) -> None:
-        self.keys, self.seqs, self.times = array("q"), array("q"), array("q")
+        self.keys, self.seqs, self.times, self.at = (array("q") for _ in range(4))
         self.late, self.repeated = bytearray(), bytearray()
 
-    def add(self, key: str | None, seq: int | None, time: int, late: bool, repeated: bool) -> None:
+    def add(
+        self,
+        key: str | None,
+        seq: int | None,
+        time: int,
+        late: bool = False,
+        repeated: bool = False,
+        at: int = 0,
+    ) -> None:
         """Take what the next decision says; a hop without key or number takes no part."""
         known = key is not None and seq is not None
         self.keys.append(hash(key))
         self.seqs.append(seq if known and seq is not None else NONE)
         self.times.append(time)
+        self.at.append(at)
         self.late.append(late)
         self.repeated.append(repeated)
+
+
+Ready = tuple[Any, int]
+"""An event that a hop can take; one without decision has the decision before which its number is
+missing, if it needs one."""
 
 
 @dataclass
@@ -88,14 +104,18 @@ class Order:
         that follows another has one, too.
     waiting
         Hash of a key -> decisions before which numbers are unknown, in order.
+    keys, ends
+        The hash of every key, ascending; and of each the last decision.
     """
 
     before: Numbers
+    keys: Numbers = field(default_factory=lambda: np.zeros(0, np.int64))
+    ends: Numbers = field(default_factory=lambda: np.zeros(0, np.int64))
     holes: dict[int, Hole] = field(default_factory=dict)
     waiting: dict[int, deque[int]] = field(default_factory=dict)
 
 
-def order(places: Places, there: bytearray) -> Order:
+def order(places: Places, there: bytearray, horizon: int) -> Order:
     """Find the order of a hop.
 
     Parameters
@@ -104,13 +124,15 @@ def order(places: Places, there: bytearray) -> Order:
         What the hop says of each decided event.
     there
         By number, whether the event itself is there to be replayed.
+    horizon
+        Milliseconds of silence after which a key begins anew.
 
     Examples
     --------
     >>> places = Places()
     >>> for key, seq in [("a", 2), ("b", 1), ("a", 1), ("a", 4)]:
-    ...     places.add(key, seq, 1000 * seq, False, False)
-    >>> found = order(places, bytearray([1, 1, 1, 1]))
+    ...     places.add(key, seq, 1000 * seq)
+    >>> found = order(places, bytearray([1, 1, 1, 1]), 5000)
     >>> found.before.tolist()
     [2, -1, -1, 0]
     >>> found.holes
@@ -136,11 +158,12 @@ def order(places: Places, there: bytearray) -> Order:
                 places.times[number],
                 bool(places.late[number]),
                 bool(places.repeated[number]),
+                places.at[number],
                 number,
             )
             for number in line[span].tolist()
         ]
-        apart = sequences(told)
+        apart = sequences(told, horizon)
         line[span] = [place.number for sequence in apart for place in sequence]
         lengths = [len(sequence) for sequence in apart]
         begins[span] = False
@@ -168,6 +191,8 @@ def _link(
     same_key[1:], same[1:] = keys[1:] == keys[:-1], sequence[1:] == sequence[:-1]
     previous = np.concatenate(([NONE], numbers[:-1]))
     found.before[numbers] = np.where(same_key, previous, NONE)
+    last = np.flatnonzero(np.append(~same_key[1:], True))
+    found.keys, found.ends = keys[last], numbers[last]
     reached = np.where(same, np.concatenate(([0], seqs[:-1])), 0)
     missing = np.maximum(seqs - reached - counts[at], 0)
     lost_so_far = np.where(same, np.concatenate(([0], lost[at][:-1])), lost_before[at])
@@ -179,18 +204,27 @@ def _link(
             found.waiting.setdefault(int(keys[i]), deque()).append(number)
 
 
-def sequences(places: Sequence[Place]) -> list[list[Place]]:
+def sequences(places: Sequence[Place], horizon: int) -> list[list[Place]]:
     """Take apart the sequences of one key that was silent for so long that it began anew.
 
     An event that is not late is no older than all before it: by their times these are in order, and
-    a number that is no higher than the one before begins a sequence. A late one belongs to the
-    sequence that lacks its number and whose neighbours were decided when it was.
+    a number that is no higher than the one before begins a sequence. Each late one fills a number
+    that a sequence lacks, where a newer event came before it and it was decided between its neighbours.
+
+    Parameters
+    ----------
+    places
+        Of one key.
+    horizon
+        Milliseconds of silence after which it begins anew.
 
     Examples
     --------
     >>> def place(seq, time, number, late=False):
-    ...     return Place(seq, time, late, False, number)
-    >>> found = sequences([place(1, 0, 0), place(2, 9, 1), place(1, 90, 2), place(2, 80, 3, True)])
+    ...     return Place(seq, time, late, False, number, number)
+    >>> found = sequences(
+    ...     [place(1, 0, 0), place(2, 9, 1), place(1, 90, 2), place(2, 80, 3, True)], 50
+    ... )
     >>> [[each.number for each in sequence] for sequence in found]
     [[0, 1], [2, 3]]
     """
@@ -199,39 +233,77 @@ def sequences(places: Sequence[Place]) -> list[list[Place]]:
         key=lambda each: (each.time, each.seq, each.number),
     )
     found: list[dict[int, Place]] = []
-    last = 0
+    last: Place | None = None
     for each in firm:
-        if not found or each.seq <= last:
+        follows = last is not None and each.seq > last.seq
+        if last is not None and each.seq == last.seq + 1:
+            follows = each.time - last.time < horizon
+        if not follows:
             found.append({})
         found[-1][each.seq] = each
-        last = each.seq
-    firm_seqs = [sorted(sequence) for sequence in found]
+        last = each
+    lines = [sorted(sequence) for sequence in found]
 
-    def distance(place: Place, index: int) -> int:
-        seqs = firm_seqs[index]
-        neighbour = seqs[max(0, bisect_left(seqs, place.seq + place.repeated) - 1)]
-        return abs(found[index][neighbour].number - place.number)
+    def newest(index: int, seq: int) -> Place | None:
+        """Return the newest event of a sequence before a number."""
+        at = bisect_left(lines[index], seq) - 1
+        return None if at < 0 else found[index][lines[index][at]]
 
-    for each in sorted(place for place in places if place.late and not place.repeated):
-        free = [i for i in range(len(firm_seqs)) if each.seq not in found[i]]
-        if free:
-            found[min(free, key=lambda i: distance(each, i))][each.seq] = each
-        else:
-            found.append({each.seq: each})
-    lines = [sorted(sequence.values()) for sequence in found]
-    again = [place for place in places if place.repeated]
-    if again and not firm_seqs:
-        return [*lines, sorted(again)]
-    for each in again:
-        lines[min(range(len(firm_seqs)), key=lambda i: distance(each, i))].append(each)
-    return [sorted(each, key=lambda place: (place.seq, place.repeated)) for each in lines]
+    def astray(place: Place, index: int) -> int:
+        """Return how far from its neighbours in a sequence a decision was made."""
+        seqs = lines[index]
+        low, high = bisect_left(seqs, place.seq + place.repeated) - 1, bisect_right(seqs, place.seq)
+        after = found[index][seqs[high]] if high < len(seqs) else None
+        if after is None and index + 1 < len(firsts):
+            after = firsts[index + 1]
+        before = found[index][seqs[low]]
+        return max(before.at - place.at, 0) + (max(place.at - after.at, 0) if after else 0)
+
+    firsts = [found[index][seqs[0]] for index, seqs in enumerate(lines)]
+    late: dict[int, list[Place]] = {}
+    for each in places:
+        if each.late and not each.repeated:
+            late.setdefault(each.seq, []).append(each)
+    for seq in sorted(late):
+        pairs = []
+        for each in late[seq]:
+            for index in range(len(lines)):
+                before = newest(index, seq)
+                if seq in found[index] or before is None:
+                    continue
+                reach = lines[index][-1]
+                wanted = 0 if seq < reach else 1 if seq - 1 in found[index] else 2
+                behind = before.time - each.time
+                pairs.append((behind <= 0, astray(each, index), wanted, behind, each, index))
+        placed: set[int] = set()
+        for *_, each, index in sorted(pairs):
+            if each.number not in placed and seq not in found[index]:
+                placed.add(each.number)
+                found[index][seq] = each
+        for each in late[seq]:
+            if each.number not in placed:
+                found.append({seq: each})
+                lines.append([seq])
+    made = [list(sequence.values()) for sequence in found] or [[]]
+    for each in places:
+        if not each.repeated:
+            continue
+        fits = []
+        for index in range(len(lines)):
+            before = newest(index, each.seq + 1)
+            if before is not None:
+                behind = before.time - each.time
+                fits.append((behind < 0, astray(each, index), behind, index))
+        made[min(fits)[-1] if fits else 0].append(each)
+    return [sorted(each, key=lambda place: (place.seq, place.repeated)) for each in made]
 
 
 class Sequencer:
     """Gives events to a hop in the order in which it took them when they were decided.
 
-    An event waits for the one before it. One without decision has no number; it takes the first of
-    its key that nobody has, or the hop did not take it: a hop numbers every event that it logs.
+    An event waits for the one before it. One without decision has no number: it takes the first of
+    its key that nobody has. If there is none, the hop did not log it, for it numbers all that it
+    logs; behind a key's last decision nobody knows, and it makes no difference.
 
     Parameters
     ----------
@@ -247,34 +319,34 @@ class Sequencer:
     --------
     >>> places = Places()
     >>> for seq in (1, 2, 4):
-    ...     places.add("a", seq, 1000 * seq, False, False)
-    >>> line = Sequencer(order(places, bytearray([1, 1, 1])))
-    >>> line.take(1, "second"), line.take(0, "first")
-    ([], ['first', 'second'])
-    >>> line.take_unknown("a", "undecided"), line.take_unknown("a", "another")
-    (['undecided'], None)
-    >>> line.take(2, "fourth")
-    ['fourth']
+    ...     places.add("a", seq, 1000 * seq)
+    >>> line = Sequencer(order(places, bytearray([1, 1, 1]), 5000))
+    >>> list(line.take(1, "second")), list(line.take(0, "first"))
+    ([], [('first', -1), ('second', -1)])
+    >>> list(line.take_unknown("a", "undecided")), line.fill(2)
+    ([('undecided', 2)], True)
+    >>> list(line.take_unknown("a", "not logged")), list(line.take(2, "fourth"))
+    ([], [('fourth', -1)])
     """
 
     def __init__(self, found: Order) -> None:
         self._order = found
         self._done = bytearray(len(found.before))
         self._next: dict[int, tuple[int, Any]] = {}
-        self._behind: dict[int, list[Any]] = {}
+        self._behind: dict[int, list[tuple[int, Any]]] = {}
         self.held = 0
 
-    def take(self, number: int, item: Any) -> list[Any]:
-        """Take a decided event; return what the hop can take now, in order."""
+    def take(self, number: int, item: Any) -> Iterator[Ready]:
+        """Take a decided event; yield what the hop can take now, in order."""
         before = int(self._order.before[number])
         if before == NONE or self._done[before]:
-            return self._released(number, [item])
+            yield from self._released(number, item)
+            return
         self._next[before] = (number, item)
         self.held += 1
-        return []
 
-    def take_unknown(self, key: str, item: Any) -> list[Any] | None:
-        """Take an event without decision; None if the hop did not take it."""
+    def take_unknown(self, key: str, item: Any) -> Iterator[Ready]:
+        """Take an event without decision; yield it if the hop can take it now."""
         holes = self._order.waiting.get(hash(key))
         while holes:
             number = holes[0]
@@ -282,18 +354,33 @@ class Sequencer:
             if self._done[number] or hole.filled == hole.unknown:
                 holes.popleft()
                 continue
-            hole.filled += 1
             before = int(self._order.before[number])
             if before == NONE or self._done[before]:
-                return [item]
-            self._behind.setdefault(before, []).append(item)
-            self.held += 1
-            return []
-        return None
+                yield item, number
+            else:
+                self._behind.setdefault(before, []).append((number, item))
+                self.held += 1
+            return
+        if not self._goes_on(key):
+            yield item, NONE
 
-    def drop(self, number: int) -> list[Any]:
-        """Wait for an event no more; return what the hop can take now."""
-        return [] if self._done[number] else self._released(number, [])
+    def fill(self, number: int) -> bool:
+        """Give a number that is missing before a decision away; False if there is none left."""
+        hole = self._order.holes[number]
+        if hole.filled == hole.unknown:
+            return False
+        hole.filled += 1
+        return True
+
+    def lacks(self, key: str) -> bool:
+        """Whether numbers of a key are still to come that an event without decision may have."""
+        holes = self._order.waiting.get(hash(key), ())
+        return any(not self._done[number] for number in holes)
+
+    def drop(self, number: int) -> Iterator[Ready]:
+        """Wait for an event no more; yield what the hop can take now."""
+        if not self._done[number]:
+            yield from self._released(number, None)
 
     def awaited(self) -> Iterator[int]:
         """Yield the events that are waited for and do not wait themselves, as they were decided."""
@@ -304,15 +391,24 @@ class Sequencer:
         """Return what is missing before an event."""
         return self._order.holes.get(number)
 
-    def _released(self, number: int, ready: list[Any]) -> list[Any]:
+    def _goes_on(self, key: str) -> bool:
+        """Whether a decision of a key is still to come."""
+        keys, wanted = self._order.keys, hash(key)
+        at = int(np.searchsorted(keys, wanted))
+        return at < len(keys) and keys[at] == wanted and not self._done[self._order.ends[at]]
+
+    def _released(self, number: int, item: Any) -> Iterator[Ready]:
+        """Yield an event, None for one that is dropped, and all that waited for it alone."""
         while True:
+            if item is not None:
+                yield item, NONE
             self._done[number] = 1
             behind = self._behind.pop(number, ())
-            ready.extend(behind)
             self.held -= len(behind)
+            for hole, each in behind:
+                yield each, hole
             following = self._next.pop(number, None)
             if following is None:
-                return ready
+                return
             number, item = following
-            ready.append(item)
             self.held -= 1
