@@ -17,11 +17,12 @@ from typing import Any
 
 from confluent_kafka import Consumer
 
+from operators import avro_out as out
 from operators.decode import Event
 from operators.errors import BadRecord
 from operators.lookups import Lookups
 from operators.message import NEXT, Emit, Message
-from operators.records import DEAD_LETTERS, DECISIONS
+from operators.records import DEAD_LETTERS, DECISIONS, PRESENT
 from operators.score import WITH_KEY, WITHOUT_KEY, Carry, Deferred, EntityHop, Intake
 from pipelines import jobs
 from pipelines.errors import FileError, Interrupted, OperatorError, told
@@ -31,7 +32,7 @@ from pipelines.job import SOURCE_HEADER, Stop
 from pipelines.kafka import clients, require
 from pipelines.originals import coordinates
 from pipelines.parity_compare import Compare, Difference, Gap
-from pipelines.parity_order import NONE, Places, Ready, Sequencer, order
+from pipelines.parity_order import NONE, PASS, Places, Ready, Sequencer, order
 from pipelines.pipeline import Pipeline
 from pipelines.repeats import Reading, records
 from pipelines.streams import EVENTS, definition, stream_decoder
@@ -45,6 +46,7 @@ COMMIT = 20_000
 """Events between two commits of the temporary stores: what is written until then is in memory."""
 SHOWN = 20
 """Differences that are kept in full."""
+SEVERAL = -1
 NUMBER = struct.Struct(">q")
 PLACE = struct.Struct(">IQ")
 OCCURRENCE = struct.Struct(">I")
@@ -155,18 +157,23 @@ class Decisions:
     by_id
         Events are known by their ids and times: one of the two comes from files, which have no
         coordinates of Kafka's.
+    one_by_one
+        They were decided by one process, which takes one event after the other through all hops.
     """
 
-    def __init__(self, store: RocksStore, pipeline: Pipeline, by_id: bool) -> None:
+    def __init__(
+        self, store: RocksStore, pipeline: Pipeline, by_id: bool, one_by_one: bool
+    ) -> None:
+        self._one_by_one = one_by_one
         self._store = store
         self._pipeline = pipeline
         self.by_id = by_id
         self.decode = stream_decoder(DECISIONS, _plain(pipeline))
         self.places = [Places() for _ in pipeline.entities]
         self.there = bytearray()
-        self.late: list[bytearray] = []
         self._lines: list[dict[int, int]] = [{} for _ in pipeline.entities]
-        """Hash of a key -> the partition of its events without decision, -1 if of several."""
+        """Hash of a key -> the partition of its event without decision; `SEVERAL` if the order of
+        several is not known."""
 
     def read(self, found: Iterator[Told], summary: Summary) -> None:
         """Take decisions with their sources."""
@@ -197,7 +204,6 @@ class Decisions:
                 self._store.commit({})
         self._store.commit({})
         self.there = bytearray(summary.decisions)
-        self.late = [places.late for places in self.places]
 
     def _key(
         self, decision: dict[str, Any], source: bytes | None, topic: str | None
@@ -235,13 +241,27 @@ class Decisions:
 
     def note(self, event: Event, line: int) -> None:
         """Note an event without decision, and its partition."""
-        for lines, key in zip(self._lines, event.keys, strict=True):
-            if key is not None and lines.setdefault(hash(key), line) != line:
-                lines[hash(key)] = -1
+        for index, (lines, key) in enumerate(zip(self._lines, event.keys, strict=True)):
+            if key is None:
+                continue
+            # Behind the first hop one may have overtaken another, unless one process did it all.
+            mixes = index > 0 and not self._one_by_one
+            if hash(key) not in lines:
+                lines[hash(key)] = line
+            elif lines[hash(key)] != line or mixes:
+                lines[hash(key)] = SEVERAL
+
+    def as_read(self, index: int) -> bool:
+        """Whether a hop took the events as they are read."""
+        return self._one_by_one or (index == 0 and self._pipeline.keyed and not self.by_id)
+
+    def guessed(self, index: int, key: str) -> bool:
+        """Whether a key has events without decision, of which nobody knows the number."""
+        return hash(key) in self._lines[index]
 
     def unsure(self, index: int, key: str) -> bool:
         """Whether the order of a key's events without decision is not known."""
-        return self._lines[index].get(hash(key)) == -1
+        return self._lines[index].get(hash(key)) == SEVERAL
 
     def find(self, message: Message, event: Event | None, taken: bytearray) -> tuple[int, bytes]:
         """Find an event's decision and its number; -1 without."""
@@ -315,7 +335,7 @@ class Replay:
         summary: Summary,
         shown: int,
     ) -> None:
-        self._decisions = decisions
+        self._known = decisions
         self.summary = summary
         self._shown = shown
         self.compare = Compare(pipeline)
@@ -326,8 +346,8 @@ class Replay:
         dedupe = pipeline.spec.events.dedupe
         self._seen = SeenState(dedupe) if dedupe else None
         self._lines = [
-            Sequencer(order(places, decisions.there, hop.horizon))
-            for places, hop in zip(decisions.places, hops, strict=True)
+            Sequencer(order(places, decisions.there, hop.horizon), decisions.as_read(index))
+            for index, (places, hop) in enumerate(zip(decisions.places, hops, strict=True))
         ]
         self._gaps: list[dict[str, Gap]] = [{} for _ in self._lines]
         self._prefix = 5 if pipeline.spec.settings.output_format == "confluent" else 0
@@ -386,16 +406,15 @@ class Replay:
         if item.number >= 0:
             ready = line.take(item.number, item)
         elif key is not None:
-            ready = line.take_unknown(key, item)
+            ready = line.take_unknown(key, item.carry.event.time, item)
         else:
             ready = iter([(item, NONE)])
         self._go(index, ready)
 
     def _go(self, index: int, ready: Iterator[Ready]) -> None:
         for item, hole in ready:
-            if item.number < 0 and not self._logs(index, item, hole):
-                continue
-            self._process(index, item)
+            if item.number >= 0 or self._logs(index, item, hole):
+                self._process(index, item)
 
     def _logs(self, index: int, item: Item, hole: int) -> bool:
         """Whether a hop logs an event without decision, and so gives it a number."""
@@ -403,8 +422,12 @@ class Replay:
         if index == 0 and self._seen is not None:
             state.key = (event.keys[0] or "").encode()
             if self._seen.open(state, event.id, item.carry.raw_value or b"") is not None:
-                return False  # it came before
-        if hole != NONE and not self._lines[index].fill(hole):
+                return False  # it came before: no hop logs it
+        if hole == PASS:
+            if index + 1 < len(self._hops):
+                self._arrive(index + 1, item)
+            return False
+        if hole != NONE and not self._lines[index].fill(hole, event.time):
             self._arrive(index, item)  # its number has gone to another one
             return False
         return True
@@ -412,8 +435,6 @@ class Replay:
     def _process(self, index: int, item: Item) -> None:
         event = item.carry.event
         key = event.keys[index]
-        if item.number >= 0:
-            item.gaps.append(self._gap(index, item.number, key, event.time))
         encoded = WITHOUT_KEY + event.id.encode() if key is None else key.encode()
         if key is not None and index:
             encoded = WITH_KEY + encoded
@@ -422,7 +443,7 @@ class Replay:
         if self._recorded is not None and index == len(self._hops) - 1:
             features = None
             if item.number >= 0:
-                features = self._decisions.decode(item.decided)["features"]
+                features = self._known.decode(item.decided)["features"]
             self._recorded.use(features)
         message = item.message._replace(key=encoded, value=item.carry)
         try:
@@ -435,6 +456,8 @@ class Replay:
             raise OperatorError(
                 f"replaying {where} in the hop '{name}': {told(error)}; 'verdict -v' shows it"
             ) from error
+        if item.number >= 0 and len(item.carry.hops) == index + 1:
+            item.gaps.append(self._gap(index, item, key))
         for emit in emits:
             self._emitted(index, item, emit)
 
@@ -463,9 +486,15 @@ class Replay:
             self.compare.equal += 1
             summary.equal += 1
             return
-        decode = self._decisions.decode
+        decode = self._known.decode
         source = _source(item.message)
-        self._note(self.compare(decode(item.decided), decode(made), item.gaps, source))
+        guessed = [
+            key is not None and not line.as_read and self._known.guessed(index, key)
+            for index, (line, key) in enumerate(
+                zip(self._lines, item.carry.event.keys, strict=True)
+            )
+        ]
+        self._note(self.compare(decode(item.decided), decode(made), item.gaps, source, guessed))
 
     def _died(
         self, following: int, number: int, decided: bytes, message: Message, reason: str
@@ -473,7 +502,7 @@ class Replay:
         if number < 0:
             return
         self.summary.compared += 1
-        decision = self._decisions.decode(decided)
+        decision = self._known.decode(decided)
         self._note([self.compare.died(decision, _source(message), reason)])
         self._drop(following, number)
 
@@ -487,29 +516,47 @@ class Replay:
         for index in range(following, len(self._lines)):
             self._go(index, self._lines[index].drop(number))
 
-    def _gap(self, index: int, number: int, key: str | None, time: int) -> Gap | None:
-        """Return what a key's history lacks, this event considered."""
+    def _gap(self, index: int, item: Item, key: str | None) -> Gap | None:
+        """Return what a key's history lacks, now that the hop has taken an event."""
         if key is None:
             return None
-        gaps = self._gaps[index]
-        hole = self._lines[index].hole(number)
-        if hole is not None:
-            if hole.begins:
-                gaps.pop(key, None)
-            missing = hole.missing - hole.filled
-            if missing > 0:
-                before = gaps.get(key)
-                gaps[key] = Gap(missing + (before.missing if before else 0), None)
-            elif hole.filled and self._decisions.unsure(index, key):
-                # Of which of them came first, only the partition's order is known.
-                gaps[key] = gaps[key]._replace(since=None) if key in gaps else Gap(0, None)
+        gaps, line, known, number = self._gaps[index], self._lines[index], self._known, item.number
+        unsure = known.unsure(index, key)
+        hole = line.hole(number)
+        if hole is not None and hole.begins:
+            gaps.pop(key, None)
+        if (hole is not None and hole.missing) or known.guessed(index, key):
+            seq = _seq(item.carry.hops[index], self._names[index], key)
+            missing = known.places[index].seqs[number] - seq
+            before = gaps.get(key)
+            guess = False
+            if hole is not None and hole.missing and not line.as_read:
+                guess = unsure if hole.filled else hole.begins
+            if guess or missing != (before.missing if before else 0):
+                gaps[key] = Gap(missing, None)
         gap = gaps.get(key)
-        if gap is None or gap.since is not None or self._decisions.late[index][number]:
+        if gap is None or gap.since is not None or known.places[index].late[number]:
             return gap
-        if self._decisions.unsure(index, key) and self._lines[index].lacks(key):
-            return gap
-        gap = gaps[key] = Gap(gap.missing, time)
+        if line.as_read or not (unsure and line.lacks(key)):
+            gap = gaps[key] = Gap(gap.missing, item.carry.event.time)
         return gap
+
+
+def _seq(trace: bytes, entity: str, key: str) -> int:
+    """Read the number of an event out of what a hop says of itself in a decision.
+
+    >>> from operators.records import hop_encoder
+    >>> _seq(hop_encoder("card", [])("c1", 300, False, ()), "card", "c1")
+    300
+    """
+    at = len(out.text(entity)) + len(out.text(key)) + 2 * len(PRESENT)
+    number = shift = 0
+    while True:
+        byte = trace[at]
+        number |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return number >> 1  # never negative, so zigzag is twice as much
+        at, shift = at + 1, shift + 7
 
 
 def _at(message: Message, one_line: bool) -> tuple[int, tuple[int, int]]:
@@ -574,6 +621,7 @@ def check(
         _counted(_decisions(pipeline, decisions, stop), DECISIONS, tell),
         lambda: _counted(_events(pipeline, events, stop), EVENTS, tell),
         by_id=events is not None or decisions is not None,
+        one_by_one=decisions is not None,  # the embedded engine alone writes files
         stop=stop,
         shown=shown,
     )
@@ -585,6 +633,7 @@ def compare(
     events: Callable[[], Iterator[Message]],
     *,
     by_id: bool,
+    one_by_one: bool = False,
     stop: Stop,
     shown: int = SHOWN,
 ) -> Summary:
@@ -600,6 +649,8 @@ def compare(
         Reads the events from their start; called twice.
     by_id
         Events and decisions belong together by id and time, not by source.
+    one_by_one
+        As of `Decisions`.
     stop, shown
         As of `check`.
     """
@@ -608,7 +659,7 @@ def compare(
     with tempfile.TemporaryDirectory(prefix="verdict-parity-") as folder, spared():
         index, state = RocksStore(Path(folder) / "decisions"), RocksStore(Path(folder) / "state")
         with closing(index), closing(state):
-            known = Decisions(index, pipeline, by_id)
+            known = Decisions(index, pipeline, by_id, one_by_one)
             known.read(decisions, summary)
             _halt(stop)
             recorded = _recorded(pipeline)

@@ -25,6 +25,7 @@ TOLD = ("score", "action", "because", "rules")
 """What a decision says beside features and hops."""
 KEY, SEQ, LATE = "key of {}", "hop_seq of {}", "late at {}"
 """What a hop says of itself."""
+GUESSED = "events without decision share its key: their place is a guess"
 LETTER = "decision"
 """What differs where a decided event is a dead letter now."""
 
@@ -123,16 +124,22 @@ class Compare:
         replayed: Mapping[str, Any],
         gaps: Sequence[Gap | None],
         source: str,
+        guessed: Sequence[bool] = (),
     ) -> list[Difference]:
-        """Compare one; ``gaps`` has what each hop's history lacks."""
+        """Compare one.
+
+        ``gaps`` has what each hop's history lacks, ``guessed`` whether the key has events there
+        that were not decided, so that their place is a guess.
+        """
         self._found: list[tuple[str, Any, Any, str]] = []
         self._without: dict[str, str] = {}
         """Feature -> why it is not compared."""
         hops = {hop["entity"]: hop for hop in decided["hops"]}
         self._others: set[str] = set()
         """Features that differ."""
-        for again, gap in zip(replayed["hops"], gaps, strict=True):
-            self._hop(hops.get(again["entity"]), again, gap, decided, replayed)
+        for index, (again, gap) in enumerate(zip(replayed["hops"], gaps, strict=True)):
+            why = GUESSED if index < len(guessed) and guessed[index] else ""
+            self._hop(hops.get(again["entity"]), again, gap, decided, replayed, why)
         for name in self._looked_up:
             self._without[name] = LOOKUP if name in decided["features"] else ABSENT
             self._count(name, self._without[name])
@@ -171,11 +178,11 @@ class Compare:
         gap: Gap | None,
         decided: Mapping[str, Any],
         replayed: Mapping[str, Any],
+        others: str,
     ) -> None:
         entity = again["entity"]
-        others = ""
         if hop is not None:
-            others = self._said(hop, again, gap)
+            others = self._said(hop, again, gap, others)
         cold = () if hop is None else hop["cold"]
         at = decided["event_time"]
         for feature in self._hops[entity]:
@@ -189,10 +196,12 @@ class Compare:
             else:
                 self._value(name, decided["features"], replayed["features"], others)
 
-    def _said(self, hop: Mapping[str, Any], again: Mapping[str, Any], gap: Gap | None) -> str:
+    def _said(
+        self, hop: Mapping[str, Any], again: Mapping[str, Any], gap: Gap | None, others: str
+    ) -> str:
         """Compare what a hop says of itself; return why its features may differ."""
         entity = again["entity"]
-        seq, others = again["hop_seq"], ""
+        seq = again["hop_seq"]
         if seq is not None and gap is not None:
             seq += gap.missing
         if not self._same(KEY.format(entity), hop["key"], again["key"], "the entity's key changed"):

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-NONE = -1
-"""In the place of a decision: there is none. In the place of a ``hop_seq``: there is no key."""
+NONE, PASS = -1, -2
+"""In the place of a decision: there is none. In the place of a ``hop_seq``: there is no key.
+`PASS` sends an event around a hop."""
 
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -24,7 +25,7 @@ Numbers = np.ndarray[Any, np.dtype[np.int64]]
 class Place(NamedTuple):
     """What one hop says of one event.
 
-    ``repeated`` says that the event is a producer's retry: ``seq`` is that of the key's newest event
+    ``repeated`` says that the event is a producer's retry: ``seq`` is that of the key's newest one
     then. ``at`` grows in the order in which the hop took a key's events, or nearly: an offset, or
     when it was decided. ``number`` counts the decisions as they were read.
     """
@@ -80,6 +81,8 @@ class Hole:
         Of them, those of which no decision is known; an event without decision may have had one.
     begins
         The event is the first that is known of its sequence, which began anew.
+    silent
+        Where it begins anew: an event up to this time may have come before the silence.
     filled
         How many events without decision took such a number.
     """
@@ -87,7 +90,12 @@ class Hole:
     missing: int
     unknown: int
     begins: bool
+    silent: int
     filled: int = 0
+
+    def takes(self, time: int) -> bool:
+        """Whether an event of a time, without decision, may have come here."""
+        return self.filled < self.unknown or (self.begins and time <= self.silent)
 
 
 @dataclass
@@ -136,7 +144,7 @@ def order(places: Places, there: bytearray, horizon: int) -> Order:
     >>> found.before.tolist()
     [2, -1, -1, 0]
     >>> found.holes
-    {3: Hole(missing=1, unknown=1, begins=False, filled=0)}
+    {3: Hole(missing=1, unknown=1, begins=False, silent=-1000, filled=0)}
     """
     keys, seqs = np.frombuffer(places.keys, np.int64), np.frombuffer(places.seqs, np.int64)
     repeated = np.frombuffer(places.repeated, np.bool_)
@@ -148,7 +156,13 @@ def order(places: Places, there: bytearray, horizon: int) -> Order:
     k, s, r = keys[line], seqs[line], repeated[line]
     begins = np.ones(len(line), np.bool_)
     begins[1:] = k[1:] != k[:-1]
-    again = ~begins[1:] & (s[1:] == s[:-1]) & ~r[1:] & ~r[:-1]
+    times, late = np.frombuffer(places.times, np.int64)[line], np.frombuffer(places.late, np.bool_)
+    waited, late = np.diff(times), late[line][1:]
+    # Twice the same number; or the next one, though after such a silence, or late for no reason.
+    again = (s[1:] == s[:-1]) | (
+        (s[1:] == s[:-1] + 1) & ((waited >= horizon) | (late & (waited >= 0)))
+    )
+    again &= ~begins[1:] & ~r[1:] & ~r[:-1]
     starts = np.append(np.flatnonzero(begins), len(line))
     for one in np.unique(np.searchsorted(starts, np.flatnonzero(again) + 1, "right") - 1):
         span = slice(starts[one], starts[one + 1])
@@ -168,12 +182,17 @@ def order(places: Places, there: bytearray, horizon: int) -> Order:
         lengths = [len(sequence) for sequence in apart]
         begins[span] = False
         begins[starts[one] + np.cumsum([0, *lengths[:-1]])] = True
-    _link(found, places, there, line, begins)
+    _link(found, places, there, line, begins, horizon)
     return found
 
 
 def _link(
-    found: Order, places: Places, there: bytearray, line: Numbers, begins: np.ndarray[Any, Any]
+    found: Order,
+    places: Places,
+    there: bytearray,
+    line: Numbers,
+    begins: np.ndarray[Any, Any],
+    horizon: int,
 ) -> None:
     """Note who comes before whom, and what is missing between them."""
     is_there = np.frombuffer(there, np.bool_)[line]
@@ -199,8 +218,9 @@ def _link(
     unknown = np.maximum(missing - (lost[at] - lost_so_far), 0)
     for i in np.flatnonzero((missing > 0) | (same_key & ~same)).tolist():
         number = int(numbers[i])
-        found.holes[number] = Hole(int(missing[i]), int(unknown[i]), not same[i])
-        if unknown[i]:
+        silent = places.times[number] - horizon
+        found.holes[number] = Hole(int(missing[i]), int(unknown[i]), not same[i], silent)
+        if unknown[i] or (same_key[i] and not same[i]):
             found.waiting.setdefault(int(keys[i]), deque()).append(number)
 
 
@@ -209,7 +229,8 @@ def sequences(places: Sequence[Place], horizon: int) -> list[list[Place]]:
 
     An event that is not late is no older than all before it: by their times these are in order, and
     a number that is no higher than the one before begins a sequence. Each late one fills a number
-    that a sequence lacks, where a newer event came before it and it was decided between its neighbours.
+    that a sequence lacks, where a newer event came before it, and its neighbours were decided with
+    it.
 
     Parameters
     ----------
@@ -274,6 +295,8 @@ def sequences(places: Sequence[Place], horizon: int) -> list[list[Place]]:
                 reach = lines[index][-1]
                 wanted = 0 if seq < reach else 1 if seq - 1 in found[index] else 2
                 behind = before.time - each.time
+                if behind <= 0 and seq - 1 in found[index]:
+                    continue  # late for whom?
                 pairs.append((behind <= 0, astray(each, index), wanted, behind, each, index))
         placed: set[int] = set()
         for *_, each, index in sorted(pairs):
@@ -295,20 +318,25 @@ def sequences(places: Sequence[Place], horizon: int) -> list[list[Place]]:
                 behind = before.time - each.time
                 fits.append((behind < 0, astray(each, index), behind, index))
         made[min(fits)[-1] if fits else 0].append(each)
-    return [sorted(each, key=lambda place: (place.seq, place.repeated)) for each in made]
+    ready = [sorted(each, key=lambda place: (place.seq, place.repeated)) for each in made]
+    # One that only late events are known of lies where it was decided.
+    return ready if len(ready) <= len(firsts) else sorted(ready, key=lambda each: each[0].at)
 
 
 class Sequencer:
     """Gives events to a hop in the order in which it took them when they were decided.
 
     An event waits for the one before it. One without decision has no number: it takes the first of
-    its key that nobody has. If there is none, the hop did not log it, for it numbers all that it
-    logs; behind a key's last decision nobody knows, and it makes no difference.
+    its key that nobody has, or may have come before a silence. If neither is so, the hop did not
+    log it, for it numbers all that it logs. Behind a key's last decision it makes no difference.
 
     Parameters
     ----------
     found
         The hop's order.
+    as_read
+        The hop took them as they are read: the first hop of a topic that is keyed by it, or all
+        hops of one process. Then nothing waits, and what was not decided has its place, too.
 
     Attributes
     ----------
@@ -323,14 +351,15 @@ class Sequencer:
     >>> line = Sequencer(order(places, bytearray([1, 1, 1]), 5000))
     >>> list(line.take(1, "second")), list(line.take(0, "first"))
     ([], [('first', -1), ('second', -1)])
-    >>> list(line.take_unknown("a", "undecided")), line.fill(2)
+    >>> list(line.take_unknown("a", 3000, "undecided")), line.fill(2, 3000)
     ([('undecided', 2)], True)
-    >>> list(line.take_unknown("a", "not logged")), list(line.take(2, "fourth"))
-    ([], [('fourth', -1)])
+    >>> list(line.take_unknown("a", 3000, "not logged")), list(line.take(2, "fourth"))
+    ([('not logged', -2)], [('fourth', -1)])
     """
 
-    def __init__(self, found: Order) -> None:
+    def __init__(self, found: Order, as_read: bool = False) -> None:
         self._order = found
+        self.as_read = as_read
         self._done = bytearray(len(found.before))
         self._next: dict[int, tuple[int, Any]] = {}
         self._behind: dict[int, list[tuple[int, Any]]] = {}
@@ -339,20 +368,22 @@ class Sequencer:
     def take(self, number: int, item: Any) -> Iterator[Ready]:
         """Take a decided event; yield what the hop can take now, in order."""
         before = int(self._order.before[number])
-        if before == NONE or self._done[before]:
+        if self.as_read or before == NONE or self._done[before]:
             yield from self._released(number, item)
             return
         self._next[before] = (number, item)
         self.held += 1
 
-    def take_unknown(self, key: str, item: Any) -> Iterator[Ready]:
-        """Take an event without decision; yield it if the hop can take it now."""
+    def take_unknown(self, key: str, time: int, item: Any) -> Iterator[Ready]:
+        """Take an event without decision; yield it if the hop can take it now, or did not."""
+        if self.as_read:
+            yield item, NONE
+            return
         holes = self._order.waiting.get(hash(key))
-        while holes:
-            number = holes[0]
-            hole = self._order.holes[number]
-            if self._done[number] or hole.filled == hole.unknown:
-                holes.popleft()
+        while holes and self._done[holes[0]]:
+            holes.popleft()
+        for number in holes or ():
+            if self._done[number] or not self._order.holes[number].takes(time):
                 continue
             before = int(self._order.before[number])
             if before == NONE or self._done[before]:
@@ -361,13 +392,12 @@ class Sequencer:
                 self._behind.setdefault(before, []).append((number, item))
                 self.held += 1
             return
-        if not self._goes_on(key):
-            yield item, NONE
+        yield item, PASS if self._goes_on(key) else NONE
 
-    def fill(self, number: int) -> bool:
+    def fill(self, number: int, time: int) -> bool:
         """Give a number that is missing before a decision away; False if there is none left."""
         hole = self._order.holes[number]
-        if hole.filled == hole.unknown:
+        if not hole.takes(time):
             return False
         hole.filled += 1
         return True
