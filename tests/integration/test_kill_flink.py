@@ -333,7 +333,7 @@ def test_features_are_what_the_recorded_order_says(begin: Begin, cluster: FlinkC
                     if of == entity:
                         wanted = expected(feature, before[:number])
                         assert wanted.hex() == decision["features"][feature].hex()
-    parity = check(load(stage.folder / "pipeline.yaml"), None, None, stop=threading.Event())
+    parity = check(stage.pipeline, None, None, stop=threading.Event())
     assert parity.shown == []
     assert parity.compared == parity.equal == parity.events == RACING_COUNT
 
