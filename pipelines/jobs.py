@@ -87,6 +87,25 @@ def backfill(pipeline: Pipeline, features_only: bool) -> Job:
     return _entity_job(pipeline, BACKFILL_JOB, ROWS, not features_only)
 
 
+def replay(
+    pipeline: Pipeline, from_files: bool, lookups: Lookups | None
+) -> tuple[Intake, list[EntityHop]]:
+    """Make the score job's parts for a replay that puts events in order before each hop.
+
+    Parameters
+    ----------
+    from_files
+        The events come from files: without message keys, as plain Avro.
+    lookups
+        In the place of the tables.
+    """
+    hops = [
+        _entity_hop(pipeline.path, index, False, DECISIONS, True, lookups)
+        for index in range(len(pipeline.entities))
+    ]
+    return _intake(pipeline, pipeline.keyed and not from_files, from_files), hops
+
+
 def _entity_job(pipeline: Pipeline, name: str, output: str, scored: bool = True) -> Job:
     # It brings Kafka's client along, which jobs without lookups can do without.
     tables = _place(pipeline) if pipeline.spec.lookups else None
@@ -236,10 +255,10 @@ def _place(pipeline: Pipeline) -> "Place | None":
     return place(pipeline)
 
 
-def _opened(pipeline: Pipeline, tables: "Place | None") -> Lookups | None:
+def _opened(pipeline: Pipeline, tables: "Place | Lookups | None") -> Lookups | None:
     """Open the tables and fill them: the last that is done before the first event."""
-    if tables is None:
-        return None
+    if tables is None or isinstance(tables, Lookups):
+        return tables
     from pipelines.lookups import lookups
 
     return lookups(pipeline, tables)
@@ -251,9 +270,9 @@ def _entity_hop(
     keyed: bool,
     output: str,
     scored: bool,
-    tables: "Place | None" = None,
+    tables: "Place | Lookups | None" = None,
     labels: str | None = None,
-) -> Operator:
+) -> EntityHop:
     pipeline = load(path)
     beside = pipeline.commanded or labels is not None
     entities = pipeline.entities
@@ -532,7 +551,7 @@ def _record_decoder(pipeline: Pipeline, format_: str, schema: Schema, from_files
     return avro_decoder(schema)
 
 
-def _finish(pipeline: Pipeline, output: str, tables: "Place | None") -> Finish:
+def _finish(pipeline: Pipeline, output: str, tables: "Place | Lookups | None") -> Finish:
     spec, schema = pipeline.spec, pipeline.schema
     money = None
     if spec.events.amount is not None:
