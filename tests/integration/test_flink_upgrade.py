@@ -15,13 +15,16 @@ import pytest
 from confluent_kafka import Producer
 
 from pipelines import flink_upgrade
-from pipelines.errors import FlinkError
-from pipelines.flink import SHORT_LIVED_JAVA, FlinkSettings, Submitter, submitting
+from pipelines.backfill import batches
+from pipelines.errors import FlinkError, Interrupted
+from pipelines.flink import SAVEPOINTS, SHORT_LIVED_JAVA, FlinkSettings, Submitter, submitting
+from pipelines.flink_bootstrap import bootstrap
 from pipelines.flink_cluster import JOB_MANAGER_NAME, FlinkCluster
+from pipelines.flink_offsets import read_up_to
 from pipelines.flink_prepare import prepare
-from pipelines.flink_program import Program
+from pipelines.flink_program import Program, Submitted, decided_before, home_of
 from pipelines.flink_rest import Rest
-from pipelines.flink_upgrade import come_up, exchange
+from pipelines.flink_upgrade import STOP_S, come_up, exchange
 from pipelines.kafka import clients, create_topics
 from pipelines.local import LocalKafka, flink_jars
 from pipelines.pipeline import Pipeline, load
@@ -205,14 +208,18 @@ class Cards:
     def load(self) -> Pipeline:
         return load(self.folder / "pipeline.yaml")
 
+    def event(self, number: int) -> dict[str, Any]:
+        """Make the n-th event."""
+        time, card = 1_700_000_000_000 + number, f"card{number % 3}"
+        return {"id": f"e{number}", "time": time, "card_id": card, "amount": 12.5}
+
     def send(self, count: int) -> None:
         """Send events of three cards."""
         for _ in range(count):
             number = len(self.sent)
             card = f"card{number % 3}"
-            event = {"id": f"e{number}", "time": 1_700_000_000_000 + number, "card_id": card}
             self._producer.produce(
-                f"{self.topics}-events", json.dumps({**event, "amount": 12.5}), card.encode()
+                f"{self.topics}-events", json.dumps(self.event(number)), card.encode()
             )
             self.sent.append(card)
         assert self._producer.flush(30) == 0
@@ -224,6 +231,14 @@ class Cards:
             self._readers[isolation] = reader
         return [self._decode(record.value) for record in reader.read()]
 
+    def places(self) -> dict[str, tuple[str, int]]:
+        """Return where each decided event lies: id -> topic/partition, offset."""
+        found = {}
+        for record in self._readers[COMMITTED].read():
+            partition, _, offset = dict(record.headers)["source"].decode().rpartition("/")
+            found[self._decode(record.value)["event_id"]] = (partition, int(offset))
+        return found
+
     def settle(self) -> list[Any]:
         """Wait until all is decided, each event once, and nothing was forgotten meanwhile."""
         until(lambda: len(self.decisions()) >= len(self.sent))
@@ -234,6 +249,119 @@ class Cards:
         seqs = [decision["hops"][0]["hop_seq"] for decision in found]
         assert seqs == [self.sent[: i + 1].count(card) for i, card in enumerate(self.sent)]
         return found
+
+
+def test_savepoint_says_up_to_where_it_has_read(
+    kafka: LocalKafka, cluster: FlinkCluster, settings: FlinkSettings, client: Submitter
+) -> None:
+    topics = Topics(kafka, "offsets", flink_jobs.counting(), partitions=3)
+    rest = Rest(cluster.address)
+    program = Program(flink_jobs.counting(), topics.names, replace(settings, parallelism=2))
+    producer = Producer(topics.config)
+    for partition, count in ((0, 7), (2, 300)):
+        for number in range(count):
+            producer.produce(topics.names["events"], b"%d" % number, b"k", partition=partition)
+    assert producer.flush(30) == 0
+    job_id = client.prepare(program.job, program.topics, program.settings)()
+    until(lambda: len(counts(topics, UNCOMMITTED)) == 307)
+    savepoint = rest.stop(job_id, settings.checkpoint_folder / SAVEPOINTS, STOP_S)
+    wanted = {"offsets-events/0": 7, "offsets-events/1": 0, "offsets-events/2": 300}
+    assert read_up_to(savepoint) == wanted
+    (savepoint / "_metadata").write_bytes(b"no savepoint")
+    with pytest.raises(FlinkError, match=f"^{savepoint}: its offsets cannot be read"):
+        read_up_to(savepoint)
+
+
+FEATURE = "features:\n  card_sum_30d: {sum: amount, over: 30d, by: card}\n"
+
+
+class Stop:
+    """Stops when it is looked at for the n-th time."""
+
+    def __init__(self, looks: int) -> None:
+        self.looks = looks
+
+    def is_set(self) -> bool:
+        self.looks -= 1
+        return self.looks <= 0
+
+
+def test_new_feature_is_warm_while_the_old_job_decides(
+    kafka: LocalKafka, cluster: FlinkCluster, tmp_path: Path
+) -> None:
+    """Added by an upgrade it is cold; after a bootstrap it is what a backfill says, at once."""
+    cards = Cards(kafka, tmp_path / "pipeline", "warm")
+    rest, address = Rest(cluster.address), cluster.address
+    cards.write("pipeline: cards", "pipeline: warm")
+    flink_upgrade.submit(cards.load(), "score", cards.state, address, bounded=False)
+    cards.send(200)
+    cards.settle()
+    text = (cards.folder / "pipeline.yaml").read_text()
+    (cards.folder / "pipeline.yaml").write_text(text.replace("features:\n", FEATURE))
+    flink_upgrade.upgrade(cards.load(), "score", cards.state, address)
+    cards.send(3)
+    assert [hop["cold"] for d in cards.settle()[-3:] for hop in d["hops"]] == [["card_sum_30d"]] * 3
+
+    home = home_of(cards.load(), "score", cards.state)
+    running = rest.jobs("warm/score")
+    with pytest.raises(Interrupted, match="the one that decides goes on as it was"):
+        bootstrap(cards.load(), cards.state, address, stop=Stop(1))
+    assert rest.jobs("warm/score") == running
+    assert rest.jobs("warm/score, silent") == {}
+
+    stop = threading.Event()
+
+    def play() -> None:
+        while not stop.wait(0.02):
+            cards.send(5)
+
+    player = threading.Thread(target=play)
+    player.start()
+    told: list[tuple[int, int]] = []
+    try:
+        done = bootstrap(
+            cards.load(), cards.state, address, tell=lambda read, of: told.append((read, of))
+        )
+        decided = len(cards.decisions())
+        until(lambda: len(cards.decisions()) > decided + 50)
+    finally:
+        stop.set()
+        player.join()
+    found = cards.settle()  # none lost, none decided twice, none missing in the new state
+
+    events = tmp_path / "events.jsonl"
+    events.write_text("".join(json.dumps(cards.event(n)) + "\n" for n in range(len(cards.sent))))
+    rows = [
+        row
+        for batch in batches(cards.load(), [events], features_only=True)
+        for row in batch.to_pylist()
+    ]
+    places = cards.places()
+    live = 0
+    for decision, row in zip(found, rows, strict=True):
+        partition, offset = places[decision["event_id"]]
+        if offset >= done.decided[partition]:
+            live += 1
+            assert decision["features"]["card_sum_30d"] == row["card_sum_30d"]
+            assert decision["hops"][0]["cold"] == []
+        elif "card_sum_30d" in decision["features"]:
+            assert decision["features"]["card_sum_30d"] < row["card_sum_30d"]
+            assert decision["hops"][0]["cold"] == ["card_sum_30d"]
+    assert live > 50
+    assert told[-1][0] == told[-1][1] >= 203
+
+    assert list(rest.jobs("warm/score")) == [done.job_id]
+    assert Submitted.read(home)[0].job_id == done.job_id
+    assert decided_before(home) == done.decided
+    assert not (home / "checkpoints-silent").exists()
+    rest.cancel(done.job_id)
+    # From its last checkpoint, or even one of before, it decides nothing again.
+    cards.send(5)
+    flink_upgrade.submit(cards.load(), "score", cards.state, address, bounded=False)
+    cards.settle()
+    for job_id in rest.jobs("warm/score"):
+        rest.cancel(job_id)
+    until(lambda: rest.slots().free == 2)
 
 
 @pytest.fixture(scope="module")
