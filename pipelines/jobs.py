@@ -20,11 +20,12 @@ from operators.compare import Comparisons
 from operators.decide import Decide, Policy, Rule
 from operators.decode import Decode, Extract, avro_decoder, confluent_decoder, json_decoder
 from operators.drift import Drifts
+from operators.errors import BadRecord
 from operators.expressions import Expression
 from operators.features import EntityFeatures, Formulas, reads, variables
 from operators.lookups import Lookups
 from operators.merge import Merge
-from operators.message import Operator
+from operators.message import Message, Operator
 from operators.records import (
     COMPARISON,
     DEAD_LETTERS,
@@ -293,6 +294,19 @@ def watched(pipeline: Pipeline) -> list[Watched]:
             )
         )
     return found
+
+
+def event_times(pipeline: Pipeline, from_files: bool) -> Callable[[Message], int | None]:
+    """Make what tells the event time of a record; None of one that will be a dead letter."""
+    intake = _intake(pipeline, pipeline.keyed, from_files)
+
+    def time_of(message: Message) -> int | None:
+        try:
+            return intake(message).event.time
+        except BadRecord:
+            return None
+
+    return time_of
 
 
 def _intake(pipeline: Pipeline, keyed: bool, from_files: bool = False) -> Intake:

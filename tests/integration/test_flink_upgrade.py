@@ -275,17 +275,6 @@ def test_savepoint_says_up_to_where_it_has_read(
 FEATURE = "features:\n  card_sum_30d: {sum: amount, over: 30d, by: card}\n"
 
 
-class Stop:
-    """Stops when it is looked at for the n-th time."""
-
-    def __init__(self, looks: int) -> None:
-        self.looks = looks
-
-    def is_set(self) -> bool:
-        self.looks -= 1
-        return self.looks <= 0
-
-
 def test_new_feature_is_warm_while_the_old_job_decides(
     kafka: LocalKafka, cluster: FlinkCluster, tmp_path: Path
 ) -> None:
@@ -303,12 +292,6 @@ def test_new_feature_is_warm_while_the_old_job_decides(
     assert [hop["cold"] for d in cards.settle()[-3:] for hop in d["hops"]] == [["card_sum_30d"]] * 3
 
     home = home_of(cards.load(), "score", cards.state)
-    running = rest.jobs("warm/score")
-    with pytest.raises(Interrupted, match="the one that decides goes on as it was"):
-        bootstrap(cards.load(), cards.state, address, stop=Stop(1))
-    assert rest.jobs("warm/score") == running
-    assert rest.jobs("warm/score, silent") == {}
-
     stop = threading.Event()
 
     def play() -> None:
@@ -355,6 +338,7 @@ def test_new_feature_is_warm_while_the_old_job_decides(
     assert decided_before(home) == done.decided
     assert not (home / "checkpoints-silent").exists()
     rest.cancel(done.job_id)
+    until(lambda: not rest.jobs("warm/score"))
     # From its last checkpoint, or even one of before, it decides nothing again.
     cards.send(5)
     flink_upgrade.submit(cards.load(), "score", cards.state, address, bounded=False)
@@ -393,6 +377,30 @@ def test_pipeline_is_changed_while_it_decides(cards: Cards, cluster: FlinkCluste
     cards.send(10)
     versions = [decision["model"]["version"] for decision in cards.settle()]
     assert versions == ["1"] * 20 + ["2"] * 10
+
+
+def test_bootstrap_that_is_broken_off_or_refused_leaves_the_job_as_it_was(
+    cards: Cards, cluster: FlinkCluster
+) -> None:
+    rest = Rest(cluster.address)
+    running = rest.jobs("cards/score")
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(Interrupted, match="the one that decides goes on as it was"):
+        bootstrap(cards.load(), cards.state, cluster.address, stop=stop)
+    assert rest.jobs("cards/score, silent") == {}
+    for old, new, said in (
+        ("topic: cards-events", "topic: cards-others", "events would be read from 'cards-others'"),
+        ("settings:", "settings:\n  parallelism: 3", "would need 3 slots beside .* has 1 free"),
+    ):
+        text = (cards.folder / "pipeline.yaml").read_text()
+        cards.write(old, new)
+        with pytest.raises(FlinkError, match=said):
+            bootstrap(cards.load(), cards.state, cluster.address)
+        (cards.folder / "pipeline.yaml").write_text(text)
+    assert rest.jobs("cards/score") == running
+    cards.send(5)
+    cards.settle()
 
 
 def test_upgrade_that_cannot_keep_the_state_is_refused_and_stops_nothing(
