@@ -154,6 +154,7 @@ def bootstrap(
         ends = read_up_to(kept)
         _await_old(rest, before, made, old, of_topics(ends, _read(old)), seconds, stop)
 
+        _look_whether_to_stop(stop)
         say(f"stopping {before.job_id} with a savepoint")
         savepoint = rest.stop(before.job_id, old.settings.checkpoint_folder / SAVEPOINTS, STOP_S)
         began = time.monotonic()
@@ -265,6 +266,7 @@ def _catch_up(
     failed, lowest = len(rest.failures(job_id)), None
     with contextlib.closing(group):
         while True:
+            _look_whether_to_stop(stop)
             ends, began = group.ends(), time.monotonic()
             while not group.is_past(ends):
                 _look_whether_to_stop(stop)

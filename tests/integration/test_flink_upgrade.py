@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -16,13 +17,13 @@ from confluent_kafka import Producer
 
 from pipelines import flink_upgrade
 from pipelines.backfill import batches
-from pipelines.errors import FlinkError, Interrupted
+from pipelines.errors import FlinkError
 from pipelines.flink import SAVEPOINTS, SHORT_LIVED_JAVA, FlinkSettings, Submitter, submitting
 from pipelines.flink_bootstrap import bootstrap
 from pipelines.flink_cluster import JOB_MANAGER_NAME, FlinkCluster
 from pipelines.flink_offsets import read_up_to
 from pipelines.flink_prepare import prepare
-from pipelines.flink_program import Program, Submitted, decided_before, home_of
+from pipelines.flink_program import Program, Submitted, home_of, program
 from pipelines.flink_rest import Rest
 from pipelines.flink_upgrade import STOP_S, come_up, exchange
 from pipelines.kafka import clients, create_topics
@@ -34,7 +35,7 @@ from pipelines.streams import stream_decoder
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 import flink_jobs  # noqa: E402
-from flink_topics import COMMITTED, UNCOMMITTED, Reader, Topics, until  # noqa: E402
+from flink_topics import COMMITTED, DEADLINE_S, UNCOMMITTED, Reader, Topics, until  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -335,16 +336,10 @@ def test_new_feature_is_warm_while_the_old_job_decides(
 
     assert list(rest.jobs("warm/score")) == [done.job_id]
     assert Submitted.read(home)[0].job_id == done.job_id
-    assert decided_before(home) == done.decided
+    # Whatever starts it from now on, and from whatever checkpoint, decides nothing again.
+    assert program(cards.load(), "score", cards.state).settings.silent == done.decided
     assert not (home / "checkpoints-silent").exists()
     rest.cancel(done.job_id)
-    until(lambda: not rest.jobs("warm/score"))
-    # From its last checkpoint, or even one of before, it decides nothing again.
-    cards.send(5)
-    flink_upgrade.submit(cards.load(), "score", cards.state, address, bounded=False)
-    cards.settle()
-    for job_id in rest.jobs("warm/score"):
-        rest.cancel(job_id)
     until(lambda: rest.slots().free == 2)
 
 
@@ -384,10 +379,17 @@ def test_bootstrap_that_is_broken_off_or_refused_leaves_the_job_as_it_was(
 ) -> None:
     rest = Rest(cluster.address)
     running = rest.jobs("cards/score")
-    stop = threading.Event()
-    stop.set()
-    with pytest.raises(Interrupted, match="the one that decides goes on as it was"):
-        bootstrap(cards.load(), cards.state, cluster.address, stop=stop)
+    command = ["bootstrap", str(cards.folder), "--cluster", cluster.address]
+    with subprocess.Popen(
+        [sys.executable, "-m", "pipelines.cli", *command, "--state", str(cards.state)],
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as asked:
+        until(lambda: list(rest.jobs("cards/score, silent").values()) == ["RUNNING"])
+        asked.send_signal(signal.SIGINT)
+        _, said = asked.communicate(timeout=DEADLINE_S)
+    assert asked.returncode == 130
+    assert "the one that decides goes on as it was" in said
     assert rest.jobs("cards/score, silent") == {}
     for old, new, said in (
         ("topic: cards-events", "topic: cards-others", "events would be read from 'cards-others'"),
