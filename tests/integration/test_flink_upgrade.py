@@ -296,7 +296,7 @@ def test_new_feature_is_warm_while_the_old_job_decides(
     stop = threading.Event()
 
     def play() -> None:
-        while not stop.wait(0.02):
+        while not stop.wait(0.05):
             cards.send(5)
 
     player = threading.Thread(target=play)
