@@ -450,6 +450,19 @@ def watched(pipeline: Pipeline) -> list[Watched]:
     return found
 
 
+def event_times(pipeline: Pipeline, from_files: bool) -> Callable[[Message], int | None]:
+    """Make what tells the event time of a record; None of one that will be a dead letter."""
+    intake = _intake(pipeline, pipeline.keyed, from_files)
+
+    def time_of(message: Message) -> int | None:
+        try:
+            return intake(message).event.time
+        except BadRecord:
+            return None
+
+    return time_of
+
+
 def _intake(pipeline: Pipeline, keyed: bool, from_files: bool = False) -> Intake:
     spec, schema = pipeline.spec, pipeline.schema
     fields, units = _reads(pipeline)
