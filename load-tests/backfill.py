@@ -7,16 +7,18 @@ import argparse
 import json
 import os
 import platform
+import random
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "bench"))
 
-from events import encoded
+import fastavro
+from events import EPOCH, EVENTS_A_DAY, START_MS, encoded, event_id
 from rich.console import Console
 
 from pipelines.files import AvroFile
@@ -32,6 +34,29 @@ peak is of the command's process.
 | date | machine | what | events | seconds | events/s | peak, MB |
 |---|---|---|---|---|---|---|
 """
+
+
+FRAUDS = 0.01
+"""Share of the payments that a bank calls fraud, on average seven days later."""
+
+
+def chargebacks(events: int, seed: int, file: Path) -> None:
+    """Write labels for some of the events."""
+    source = random.Random(seed)
+    day = timedelta(days=1)
+    begin = EPOCH + timedelta(milliseconds=START_MS)
+    frauds = (number for number in range(events) if source.random() < FRAUDS)
+    records = (
+        {
+            "payment": event_id(number),
+            "fraud": True,
+            "known_at": begin + number / EVENTS_A_DAY * day + source.expovariate(1 / 7) * day,
+        }
+        for number in frauds
+    )
+    schema = fastavro.schema.load_schema(str(HERE / "bench" / "chargeback.avsc"))
+    with file.open("wb") as out:
+        fastavro.writer(out, schema, records)
 
 
 def main() -> None:
@@ -53,7 +78,9 @@ def main() -> None:
                 batch = []
         container.append(batch)
         container.close()
+        chargebacks(asked.events, asked.seed, Path(folder) / "chargebacks.avro")
         command = ["backfill", str(pipeline), "--events", str(file), "--out", str(out)]
+        command += ["--labels", str(Path(folder) / "chargebacks.avro")]
         began = time.perf_counter()
         with subprocess.Popen(
             [sys.executable, "-m", "pipelines.cli", *command, "--features-only", "--json"],

@@ -17,7 +17,7 @@ from operators.expressions import MISSING_CAUSES, SCOPE, Expression, Kind, Varia
 from operators.labels import Label
 from operators.schema import Schema
 from state.aggregates import Aggregates
-from state.carried import NULL, Asked, Column, Number, Settled
+from state.carried import NEVER, NULL, Asked, Column, Number, Settled
 from state.keyed import KeyedState
 from state.seen import ids_of
 from state.source import define
@@ -175,7 +175,7 @@ class EntityFeatures:
         ]
         return {
             "events": found.seq,
-            "newest": _iso(newest),
+            "newest": None if newest == NEVER else _iso(newest),
             "features": dict(zip(self.names, self._filled(found).values, strict=True)),
             "cold": [self.names[i] for i in found.cold],
             "ids": ids_of(state.get() or b"-"),

@@ -546,6 +546,11 @@ class EntityHop:
         for table in self.tables:
             table.close()
 
+    @property
+    def horizon(self) -> int:
+        """Milliseconds of event time after which a silent entity begins anew."""
+        return self._features.horizon
+
     def forgotten(self, head: bytes) -> bool:
         """Whether an entity has been silent for so long that its state can go.
 

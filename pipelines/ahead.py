@@ -2,110 +2,189 @@
 
 It reads the events, runs them through those hops and sends what comes of them through a pipe. The
 same operators see the same events in the same order, so the same bits come out.
-
-Python's ``marshal`` carries them: both ends are this very interpreter, and pickle takes 9 us more
-an event.
 """
 
 import contextlib
 import marshal
-import os
 import pickle
 import queue
 import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import islice
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import IO, Any
 
 from operators.decode import Event
 from operators.labels import Label
-from operators.message import NEXT, Message
+from operators.message import Message
 from operators.score import Carry
-from pipelines import errors
-from pipelines.embedded import Output, Runner
+from pipelines.embedded import Output
 from pipelines.errors import FileError, OperatorError, RegistryError
+from pipelines.garbage import spared
 from pipelines.job import Job
 from state.errors import VerdictError
-from state.rocks import RocksStore
 
-BATCH = 2_000
-"""Events that are sent at once."""
-COMMIT = 10
-"""Batches whose state is kept in memory before it goes to RocksDB."""
-WAITING = 2
-"""Batches that wait to be taken."""
+WAITING = 3
+"""Parts that wait to be taken, so that neither process waits for the other's slowest moments."""
 LENGTH = struct.Struct("<I")
-EVENT, LABEL, OUTPUT, REST = "event", "label", "output", "rest"
+PART, END, FAILED = b"p", b"e", b"f"
+"""What is sent: what came of some events, the end, an error."""
 
+SAID = {error.__name__: error for error in (FileError, RegistryError)}
+"""Errors that are raised here as they were there; any other is an `OperatorError`."""
 
-@dataclass(frozen=True)
-class Batch:
-    """What came of some events in the first hops.
-
-    Attributes
-    ----------
-    messages
-        For the hops to come.
-    outputs
-        Of the first ones.
-    events
-        How many they were.
-    read
-        Bytes of the files that they were read from.
-    """
-
-    messages: Sequence[Message]
-    outputs: Sequence[Output]
-    events: int
-    read: int
-
-
-@dataclass(frozen=True)
-class Rest:
-    """What there is to say at the end: ``counts`` of the meters, and what ``told`` returned."""
-
-    counts: Sequence[Mapping[tuple[str, ...], int]]
-    told: Any
-
-
-@dataclass(frozen=True)
-class Work:
-    """What the process does. It pickles.
-
-    Attributes
-    ----------
-    job
-        Its hops are the first ones.
-    folder
-        Of their state.
-    messages
-        Makes the job's input, in batches; called with what to call for each part of a file that was
-        read, with its bytes.
-    told
-        Called at the end; what it returns pickles.
-    """
-
-    job: Job
-    folder: Path
-    messages: Callable[[Callable[[int], None]], Iterator[Message]]
+Part = tuple[list[Message], list[Output], Any]
+"""What the hops to come take, what the first ones put out, and what else there is to say."""
 
 
 def halves(job: Job) -> tuple[Job, Job] | None:
-    """Cut a job's hops in two of about the same work; None where there is one keyed hop alone.
+    """Cut a job's hops in two of about the same work; None where one alone is keyed.
 
     >>> from pipelines.job import Hop
-    >>> hops = [Hop(name, name != "decode", list) for name in ("decode", "card", "shop", "ip")]
-    >>> first, second = halves(Job("score", "p", ("events",), tuple(hops), ("decisions",)))
+    >>> hops = tuple(Hop(name, name != "decode", list) for name in ("decode", "card", "shop", "ip"))
+    >>> first, second = halves(Job("score", "p", ("events",), hops, ("decisions",)))
     >>> [hop.name for hop in first.hops], [hop.name for hop in second.hops]
     (['decode', 'card', 'shop'], ['ip'])
     """
-    keyed = [i for i, hop in enumerate(job.hops) if hop.keyed]
+    keyed = [index for index, hop in enumerate(job.hops) if hop.keyed]
     if len(keyed) < 2:
         return None
     cut = keyed[(len(keyed) + 1) // 2]
     return replace(job, hops=job.hops[:cut]), replace(job, hops=job.hops[cut:])
+
+
+class Ahead:
+    """A process that works ahead; its parts are there to be iterated over.
+
+    Parameters
+    ----------
+    work
+        What it does: it pickles.
+
+    Raises
+    ------
+    VerdictError
+        As the function does.
+    OperatorError
+        It ended otherwise, or was killed.
+    """
+
+    def __init__(self, work: Callable[[], Iterator[Part]]) -> None:
+        # A session of its own, so that Ctrl-C is not for it: it ends when nobody reads any more.
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "pipelines.ahead"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it has ended; what it sent says why
+            pickle.dump(sys.path, self._process.stdin)
+            pickle.dump(work, self._process.stdin)
+            self._process.stdin.close()
+        self._parts: queue.Queue[tuple[bytes, bytes]] = queue.Queue(WAITING)
+        self._closed = False
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        kind = b""
+        assert self._process.stdout is not None
+        while kind not in (END, FAILED):
+            kind, data = _received(self._process.stdout)
+            while not self._closed:
+                with contextlib.suppress(queue.Full):
+                    self._parts.put((kind, data), timeout=0.1)
+                    break
+            if self._closed:
+                return
+
+    def __iter__(self) -> Iterator[Part]:
+        while True:
+            kind, data = self._parts.get()
+            if kind == PART:
+                yield _unpacked(data)
+                continue
+            if kind == END:
+                return
+            if data:
+                name, text = pickle.loads(data)
+                raise SAID.get(name, OperatorError)(text)
+            raise OperatorError(
+                f"the process of the first hops ended with code {self._process.wait()}: it was "
+                "killed, perhaps for want of memory"
+            )
+
+    def close(self) -> None:
+        """End the process."""
+        self._closed = True
+        self._process.kill()
+        self._process.wait()
+        self._reader.join()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+def _received(pipe: IO[bytes]) -> tuple[bytes, bytes]:
+    start = pipe.read(1 + LENGTH.size)
+    if len(start) < 1 + LENGTH.size:
+        return FAILED, b""
+    (length,) = LENGTH.unpack_from(start, 1)
+    data = pipe.read(length)
+    return (start[:1], data) if len(data) == length else (FAILED, b"")
+
+
+def _send(pipe: IO[bytes], kind: bytes, data: bytes) -> None:
+    pipe.write(kind + LENGTH.pack(len(data)))
+    pipe.write(data)
+    pipe.flush()
+
+
+def _packed(part: Part) -> bytes:
+    """Pack a part with Python's ``marshal``: pickle takes 9 us more an event."""
+    messages, outputs, more = part
+    flat = []
+    for message in messages:
+        value = message.value
+        if type(value) is Carry:
+            event, implausible, features, hops, raw_key, raw_value, repeated = value
+            raw = None if raw_value is None else bytes(raw_value)
+            value = (tuple(event), implausible, features, hops, raw_key, raw, repeated)
+        else:
+            value = tuple(value)
+        flat.append((*message[:2], value, *message[3:]))
+    return marshal.dumps((flat, pickle.dumps((outputs, more))))
+
+
+def _unpacked(data: bytes) -> Part:
+    flat, pickled = marshal.loads(data)
+    messages = []
+    for stream, key, value, *rest in flat:
+        is_carry = type(value[0]) is tuple
+        made = Carry(Event(*value[0]), *value[1:]) if is_carry else Label(*value)
+        messages.append(Message(stream, key, made, *rest))
+    outputs, more = pickle.loads(pickled)
+    return messages, outputs, more
+
+
+def main() -> None:
+    """Do the work of whoever started this process."""
+    sys.path[:] = pickle.load(sys.stdin.buffer)
+    work: Callable[[], Iterator[Part]] = pickle.load(sys.stdin.buffer)
+    pipe, sys.stdout = sys.stdout.buffer, sys.stderr
+    with contextlib.suppress(BrokenPipeError):  # nobody reads any more
+        try:
+            with spared():
+                for part in work():
+                    _send(pipe, PART, _packed(part))
+            _send(pipe, END, b"")
+        except VerdictError as error:
+            _send(pipe, FAILED, pickle.dumps((type(error).__name__, str(error))))
+    with contextlib.suppress(BrokenPipeError):
+        pipe.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -6,7 +6,7 @@ it finds as rows, which are gathered into columns.
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -18,23 +18,27 @@ import pyarrow.parquet as pq
 
 from operators.bundle import read_card
 from operators.features import LABEL
+from operators.message import NEXT, Message
 from operators.records import DEAD_LETTERS
 from operators.score import ROWS, Row
 from pipelines import jobs
+from pipelines.ahead import Ahead, Part, halves
 from pipelines.embedded import Output, Runner
 from pipelines.errors import FileError, Interrupted, SpecError
 from pipelines.files import AvroFile, read_events
 from pipelines.garbage import spared
-from pipelines.job import Stop
+from pipelines.job import Job, Stop
 from pipelines.label_files import LabelFeed, LabelSummary, outcomes
-from pipelines.pipeline import Pipeline
+from pipelines.pipeline import Pipeline, load
 from pipelines.streams import EVENTS, definition
 from state.rocks import RocksStore
 
-BATCH = 5_000
+BATCH = 2_500
 """Events between two looks at whether to stop; of each batch, columns are made."""
-COMMIT = 4
+COMMIT = 8
 """Batches whose state is kept in memory before it goes to RocksDB."""
+LARGE = 16_000_000
+"""Bytes of files from which the first hops have a process of their own."""
 ROW_GROUP = 100_000
 """Rows of a row group of the Parquet file, at least: they are held as columns until then."""
 TIME = pa.timestamp("ms", "UTC")
@@ -175,46 +179,172 @@ def batches(
     """
     over = pipeline.over(files, labels)
     label_files = over.label_files()
-    feed = LabelFeed(over, label_files) if label_files else None
-    columns = Columns(over, features_only, None if feed is None else feed.value)
+    columns = Columns(over, features_only, _labels_of(over, label_files))
     counts = summary or Summary()
-    with tempfile.TemporaryDirectory(prefix="verdict-backfill-") as folder, spared():
-        store = RocksStore(Path(folder) / "state")
-        runner: Runner | None = None
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="verdict-backfill-")))
+        stack.enter_context(spared())
+        job = jobs.backfill(over.keeping(folder), features_only)
+        parts = _Parts(pipeline.path, files, labels, features_only, folder)
+        cut = halves(job) if _is_large(files) else None
+        second: _Hops | None = None
+        if cut is not None:
+            ahead = Ahead(parts.first)
+            stack.callback(ahead.close)
+            found: Iterator[Part] = iter(ahead)
+            second = stack.enter_context(contextlib.closing(_Hops(cut[1], folder / "second")))
+        else:
+            found = stack.enter_context(contextlib.closing(parts.all()))
+        told = LabelSummary()
+        for messages, outputs, more in found:
+            if stop is not None and stop.is_set():
+                raise Interrupted("stopped before the end; nothing was written")
+            if second is not None:
+                early, outputs = outputs, second(messages)
+                outputs = _in_order([*early, *outputs]) if early else outputs
+            rows = [o.value for o in outputs if o.stream == ROWS and not o.value.repeated]
+            letters = [output for output in outputs if output.stream == DEAD_LETTERS]
+            counts.events += more.events
+            counts.rows += len(rows)
+            counts.dead_letters += sum(letter.cause.stream == EVENTS for letter in letters)
+            counts.repeated += len(outputs) - len(rows) - len(letters)
+            told = more.labels or told
+            if letters and dead is not None:
+                dead(letters)
+            if rows:
+                yield columns(rows)
+            if progress is not None:
+                progress(more.read)
+        if label_files:
+            if second is not None:
+                told.count(outcomes(second.counts))
+            counts.labels = told
+
+
+def _is_large(files: Sequence[Path]) -> bool:
+    """Whether a process of its own for the first hops is worth its start."""
+    return sum(file.stat().st_size for file in files if file.exists()) >= LARGE
+
+
+def _labels_of(pipeline: Pipeline, files: Sequence[Path]) -> Says | None:
+    return LabelFeed(pipeline, files).value if files else None
+
+
+def _in_order(outputs: list[Output]) -> list[Output]:
+    """Put what two halves put out in the order of the events."""
+    return sorted(outputs, key=lambda output: (output.cause.partition, output.cause.offset))
+
+
+@dataclass(frozen=True)
+class _More:
+    """What there is to say of a part: events, bytes read, and at the end of all labels."""
+
+    events: int
+    read: int
+    labels: LabelSummary | None = None
+
+
+class _Hops:
+    """Some hops of the job, over a store of their own."""
+
+    def __init__(self, job: Job, folder: Path) -> None:
+        self._store = RocksStore(folder)
+        self._number = 0
         try:
-            runner = Runner(jobs.backfill(over.keeping(Path(folder)), features_only), store)
-            messages = read_events(files, over.schema, EVENTS, progress=progress)
-            if feed is not None:
-                messages = chain.from_iterable(feed.groups(messages))
-            number = 0
+            self._runner = Runner(job, self._store)
+        except BaseException:
+            self._store.close()
+            raise
+
+    def __call__(self, messages: Sequence[Message]) -> list[Output]:
+        outputs = self._runner.many(messages)
+        self._number += 1
+        if self._number % COMMIT == 0:
+            self._store.commit({})
+            self._runner.sweep()
+        return outputs
+
+    @property
+    def counts(self) -> list[Mapping[tuple[str, ...], int]]:
+        """What they have counted."""
+        return self._runner.counts
+
+    def close(self) -> None:
+        """Close them and their store."""
+        self._runner.close()
+        self._store.close()
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What comes of the events, part by part. It pickles.
+
+    Attributes
+    ----------
+    path
+        Of the pipeline file.
+    files, labels, features_only
+        As of `batches`.
+    folder
+        For the state.
+    """
+
+    path: Path
+    files: Sequence[Path]
+    labels: Sequence[Path] | None
+    features_only: bool
+    folder: Path
+
+    def first(self) -> Iterator[Part]:
+        """Run the events through the first half of the hops."""
+        cut = halves(self._job())
+        assert cut is not None
+        return self._through(cut[0])
+
+    def all(self) -> Generator[Part]:
+        """Run the events through all hops."""
+        return self._through(self._job())
+
+    def _over(self) -> Pipeline:
+        return load(self.path).over(self.files, self.labels).keeping(self.folder)
+
+    def _job(self) -> Job:
+        return jobs.backfill(self._over(), self.features_only)
+
+    def _through(self, job: Job) -> Generator[Part]:
+        read = 0
+
+        def progress(more: int) -> None:
+            nonlocal read
+            read += more
+
+        over = self._over()
+        label_files = over.label_files()
+        messages = read_events(self.files, over.schema, EVENTS, progress=progress)
+        feed = LabelFeed(over, label_files) if label_files else None
+        if feed is not None:
+            messages = chain.from_iterable(feed.groups(messages))
+        with contextlib.closing(_Hops(job, self.folder / "first")) as hops:
             while batch := list(islice(messages, BATCH)):
-                if stop is not None and stop.is_set():
-                    raise Interrupted("stopped before the end; nothing was written")
-                outputs = runner.many(batch)
-                number += 1
-                rows = [o.value for o in outputs if o.stream == ROWS and not o.value.repeated]
-                letters = [output for output in outputs if output.stream == DEAD_LETTERS]
-                dead_events = sum(letter.cause.stream == EVENTS for letter in letters)
-                counts.events += sum(message.stream == EVENTS for message in batch)
-                counts.rows += len(rows)
-                counts.dead_letters += dead_events
-                counts.repeated += len(outputs) - len(rows) - len(letters)
-                if letters and dead is not None:
-                    dead(letters)
-                if rows:
-                    yield columns(rows)
-                if number % COMMIT == 0:
-                    store.commit({})
-                    runner.sweep()
+                events = sum(message.stream == EVENTS for message in batch)
+                yield *_sent_on(hops(batch)), _More(events, read)
+                read = 0
             if feed is not None:
-                runner.many(feed.rest())
-                counts.labels = told = LabelSummary(len(feed) + feed.bad, feed.bad)
+                rest = _sent_on(hops(feed.rest()))
+                told = LabelSummary(len(feed) + feed.bad, feed.bad)
                 told.without_event = feed.without_event
-                told.count(outcomes(runner.counts))
-        finally:
-            if runner is not None:
-                runner.close()
-            store.close()
+                told.count(outcomes(hops.counts))
+                yield *rest, _More(0, read, told)
+
+
+def _sent_on(outputs: Sequence[Output]) -> tuple[list[Message], list[Output]]:
+    """Tell what goes on to the next hop from what comes out."""
+    messages = [
+        Message(cause.stream, key, value, *cause[3:])
+        for stream, key, value, cause in outputs
+        if stream == NEXT
+    ]
+    return messages, [output for output in outputs if output.stream != NEXT]
 
 
 def write(

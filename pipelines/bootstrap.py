@@ -1,23 +1,35 @@
 """State made from history: a pipeline's job reads its topic from the start, and puts out nothing.
 
+What the topic does not reach back to may come from files first: events before a time from those,
+the others from the topic. `flink_bootstrap` does it on a cluster.
+
 So a feature that looks back 30 days is right at its first decision. The job that decides goes on
 meanwhile. When the new state has caught up, that job is stopped; the new one reads silently up to
 the very record at which the old one ended, and decides from there.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
-from operators.message import Message
+from operators.message import Emit, Message, Operator
 from pipelines import jobs
 from pipelines.broker import KafkaBroker, topics_of
-from pipelines.embedded import Output, run_kafka
-from pipelines.errors import KafkaError
-from pipelines.job import Stop
+from pipelines.embedded import BATCH, Holding, Output, Runner, run_kafka
+from pipelines.errors import FileError, KafkaError
+from pipelines.files import read_events
+from pipelines.garbage import spared
+from pipelines.job import Job, Stop
 from pipelines.kafka import clients
 from pipelines.pipeline import Pipeline
+from pipelines.streams import EVENTS
+from state.keyed import KeyedState
 from state.rocks import RocksStore
+
+FILES = "history"
+"""Where the state keeps what it was made of."""
 
 
 class Silent:
@@ -81,6 +93,157 @@ class Silent:
         self._broker.close()
 
 
+@dataclass
+class Files:
+    """What of a state comes from files.
+
+    Attributes
+    ----------
+    before
+        Milliseconds since the epoch: events of before come from files, later ones from the topic.
+    files
+        The files -> how many records of each were read.
+    whole
+        Whether they were read to their end.
+    """
+
+    before: int
+    files: dict[str, int] = field(default_factory=dict)
+    whole: bool = False
+
+
+@dataclass
+class Skipped:
+    """How many records were left out: those of the other side of `Files.before`."""
+
+    records: int = 0
+
+
+class _Span:
+    """Lets only records of a span of event time into the first hop."""
+
+    def __init__(
+        self,
+        operator: Operator,
+        is_in: Callable[[int], bool],
+        time_of: Callable[[Message], int | None],
+        skipped: Skipped,
+    ) -> None:
+        self._operator = operator
+        self._is_in = is_in
+        self._time_of = time_of
+        self._skipped = skipped
+
+    def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
+        if message.stream == EVENTS:
+            time = self._time_of(message)
+            if time is not None and not self._is_in(time):
+                self._skipped.records += 1
+                return ()
+        return self._operator(message, state)
+
+    def close(self) -> None:
+        if isinstance(self._operator, Holding):
+            self._operator.close()
+
+
+def _within(job: Job, pipeline: Pipeline, is_in: Callable[[int], bool], skipped: Skipped) -> Job:
+    first, *others = job.hops
+    time_of = jobs.event_times(pipeline, pipeline.spec.events.files is not None)
+    spanned = replace(first, operator=lambda: _Span(first.operator(), is_in, time_of, skipped))
+    return replace(job, hops=(spanned, *others))
+
+
+def read_files(
+    pipeline: Pipeline,
+    folder: Path,
+    files: Sequence[Path],
+    before: int,
+    *,
+    stop: Stop,
+    progress: Callable[[int], None] | None = None,
+    skipped: Skipped | None = None,
+) -> int:
+    """Read events of before a time from files into a pipeline's state, and decide none of them.
+
+    It comes first; `bootstrap` then takes from the topic the events of that time and later. What
+    was read before is not read again, so a second call goes on.
+
+    Parameters
+    ----------
+    pipeline
+        Of events in a topic.
+    folder
+        Of the pipelines' states, as `verdict run --state` takes it.
+    files
+        One history, in this order.
+    before
+        Milliseconds since the epoch.
+    stop
+        Ends it after the batch at hand.
+    progress
+        Called with how many bytes more of the files have been read.
+    skipped
+        Counts the events of that time and later.
+
+    Returns
+    -------
+    int
+        Records read.
+
+    Raises
+    ------
+    FileError
+        A file cannot be read; or the state has read the topic, or other files, already.
+    """
+    over = pipeline.over(files)
+    names = [str(file.resolve()) for file in files]
+    kept = home(pipeline, folder)
+    store = RocksStore(kept)
+    runner: Runner | None = None
+    try:
+        found = _files(store) or Files(before, dict.fromkeys(names, 0))
+        if store.meta("offsets") is not None and not found.whole:
+            raise FileError(
+                f"{kept} has read the topic already, and what lies in files comes before it: name "
+                "by --state a folder that is empty"
+            )
+        if (found.before, list(found.files)) != (before, names):
+            raise FileError(
+                f"{kept} was begun with {', '.join(found.files)}, up to another time or in another "
+                "order: say the same again, or name by --state a folder that is empty"
+            )
+        if found.whole:
+            return 0
+        job = _within(jobs.score(over), over, lambda time: time < before, skipped or Skipped())
+        runner = Runner(job, store)
+        starts = list(found.files.values())
+        messages = read_events(files, over.schema, EVENTS, starts, progress)
+        read = 0
+        with spared():
+            while batch := list(islice(messages, BATCH)):
+                runner.many(batch)
+                read += len(batch)
+                for message in batch:
+                    found.files[names[message.partition]] = message.offset + 1
+                store.commit({FILES: json.dumps(asdict(found)).encode()})
+                runner.sweep()
+                if stop.is_set():
+                    return read
+        found.whole = True
+        store.commit({FILES: json.dumps(asdict(found)).encode()})
+        return read
+    finally:
+        if runner is not None:
+            runner.close()
+        store.close()
+
+
+def _files(store: RocksStore) -> Files | None:
+    kept = store.meta(FILES)
+    return None if kept is None else Files(**json.loads(kept))
+
+
 def bootstrap(
     pipeline: Pipeline,
     folder: Path,
@@ -88,6 +251,7 @@ def bootstrap(
     stop: Stop,
     until: Mapping[str, int] | None = None,
     tell: Callable[[Sequence[Message]], None] | None = None,
+    skipped: Skipped | None = None,
 ) -> int:
     """Read a pipeline's events into its state, and decide none of them.
 
@@ -105,6 +269,8 @@ def bootstrap(
         As `decided` returns it; None for the topics' end.
     tell
         Called with each batch of records.
+    skipped
+        Counts those that came from files (see `read_files`).
 
     Returns
     -------
@@ -114,12 +280,17 @@ def bootstrap(
     Raises
     ------
     KafkaError
-        The state has decided events itself, or read further than ``until``; or as the broker does.
+        Files were not read to their end. The state has decided events itself, or read further than
+        ``until``; or as the broker does.
     """
     job = jobs.score(pipeline)
     settings = clients(pipeline.spec.settings, pipeline.path.parent)
     inputs = topics_of(job.inputs, pipeline.topics)
     kept = home(pipeline, folder)
+    if (files := _kept_files(kept)) is not None:
+        if not files.whole:
+            raise KafkaError(f"{kept} has not read its files to their end: name them again")
+        job = _within(job, pipeline, lambda time: time >= files.before, skipped or Skipped())
 
     def opened(offsets: Mapping[str, int]) -> Silent:
         for partition, end in (until or {}).items():
@@ -132,6 +303,16 @@ def bootstrap(
         return Silent(KafkaBroker(settings, inputs, {}, offsets), until, tell)
 
     return run_kafka(job, opened, kept, stop=stop, bounded=True)
+
+
+def _kept_files(kept: Path) -> Files | None:
+    if not kept.is_dir():
+        return None
+    store = RocksStore(kept)
+    try:
+        return _files(store)
+    finally:
+        store.close()
 
 
 def decided(pipeline: Pipeline, folder: Path) -> dict[str, int]:

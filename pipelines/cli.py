@@ -17,6 +17,7 @@ from pipelines import (
     cli_bootstrap,
     cli_dlq,
     cli_flink,
+    cli_parity,
     cli_read,
     cli_state,
     cli_test,
@@ -395,6 +396,7 @@ app.add_typer(cli_state.app, name="state")
 for command in (
     cli_bootstrap.bootstrap,
     cli_backfill.backfill,
+    cli_parity.parity,
     cli_read.tail,
     cli_read.repeats,
     cli_flink.upgrade,

@@ -1,4 +1,4 @@
-"""The commands on past events: backfill and parity."""
+"""The command on past events: ``verdict backfill``."""
 
 import json
 from pathlib import Path

@@ -102,6 +102,8 @@ class Feed(Protocol):
 class Runner:
     """Runs one job over a store: a message in, its outputs out.
 
+    Of a job that ends before its last hop, what goes on is among the outputs.
+
     Parameters
     ----------
     job
@@ -122,6 +124,7 @@ class Runner:
         self.job = job
         self.taken = 0
         self.blocked: RegistryError | None = None
+        self._last = len(job.hops) - 1
         self._hops = [(hop.operator(), store.keyed(f"{job.name}/{hop.name}")) for hop in job.hops]
         self.meters: list[HopMeter] = []
         self._held: list[int] = []
@@ -205,7 +208,7 @@ class Runner:
                 emits = tuple(emits)  # a generator works only now
                 self._time(index, time.perf_counter_ns() - began, emits)
             for output, key, value in emits:
-                if output == NEXT:
+                if output == NEXT and index != self._last:
                     stream, _, _, topic, partition, offset, timestamp, carried = message
                     following = Message(
                         stream, key, value, topic, partition, offset, timestamp, carried

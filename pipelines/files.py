@@ -200,3 +200,51 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
         raise FileError(f"cannot read {path}: {error.strerror}") from None
     except Exception as error:  # fastavro raises a dozen kinds
         raise _damaged(path, number, error) from None
+
+
+def read_bodies(path: Path, definition: Any) -> Iterator[bytes]:
+    """Read an output file back, each record as it was encoded.
+
+    Parameters
+    ----------
+    path
+        An Avro container, of this release or of one whose schema resolves to this one's.
+    definition
+        The stream's schema in its JSON form.
+
+    Raises
+    ------
+    FileError
+        It cannot be read, is damaged, or holds other records.
+    """
+    schema = without_logical_types(definition)
+    number = 0
+    try:
+        with path.open("rb") as container:
+            blocks = fastavro.block_reader(container)
+            plain = without_logical_types(blocks.writer_schema)
+            if plain.get("name", "").rpartition(".")[2] != definition["name"]:
+                raise FileError(
+                    f"{path} holds records '{plain.get('name')}', no {definition['name']}s"
+                )
+            same = _canonical(plain) == _canonical(schema)
+            writer, reader = fastavro.parse_schema(plain), fastavro.parse_schema(schema)
+            for block in blocks:
+                body = block.bytes_
+                data = body.getvalue()
+                for _ in range(block.num_records):
+                    start = body.tell()
+                    record = fastavro.schemaless_reader(body, writer, None if same else reader)
+                    if same:
+                        yield data[start : body.tell()]
+                    else:
+                        again: io.BytesIO = io.BytesIO()
+                        fastavro.schemaless_writer(again, reader, record)
+                        yield again.getvalue()
+                    number += 1
+    except FileError:
+        raise
+    except OSError as error:
+        raise FileError(f"cannot read {path}: {error.strerror}") from None
+    except Exception as error:  # fastavro raises a dozen kinds
+        raise _damaged(path, number, error) from None

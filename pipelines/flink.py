@@ -23,6 +23,7 @@ from pipelines.flink_jvm import Jvm, beam_blocked, free_port
 from pipelines.flink_rest import ENDED, Rest, cause_of
 from pipelines.job import Job, Stop
 from pipelines.local import java_home
+from pipelines.silence import SILENT, Silent, written
 
 os.environ.setdefault("JAVA_HOME", str(java_home()))
 
@@ -102,6 +103,9 @@ class FlinkSettings:
         Further options of the mini cluster's Java.
     python_path
         Folders with modules of the job, beside those of this process.
+    silent
+        Records that make state and are not put out. A job that is silent altogether may run beside
+        the one that decides: its name and its transactions are others.
     """
 
     bootstrap: str
@@ -127,6 +131,7 @@ class FlinkSettings:
     web_port: int = 0
     java_options: Sequence[str] = ()
     python_path: Sequence[Path] = ()
+    silent: Silent = False
 
     def as_json(self) -> str:
         """Write the settings as JSON.
@@ -360,18 +365,24 @@ class Submitter:
         Returns
         -------
         Callable[..., str]
-            ``submit(restore=None, allow_non_restored=False)``: from a checkpoint or savepoint
-            instead of ``settings.restore``; whether state that no operator of the job takes may be
-            left behind. It returns the job's id.
+            ``submit(restore=None, allow_non_restored=False, silent=None)``: from a checkpoint or
+            savepoint instead of ``settings.restore``; whether state that no operator of the job
+            takes may be left behind; instead of ``settings.silent``. It returns the job's id.
         """
         with _explained(job, self._jvm):
             env = build(job, topics, settings, self._cluster)
 
-        def submit(restore: Path | None = None, allow_non_restored: bool = False) -> str:
+        def submit(
+            restore: Path | None = None,
+            allow_non_restored: bool = False,
+            silent: Silent | None = None,
+        ) -> str:
             with _explained(job, self._jvm):
                 if restore is not None:
                     _restore_from(env, restore, allow_non_restored)
-                return str(env.execute_async(_name(job)).get_job_id())
+                if silent is not None:
+                    hush(env, silent)
+                return str(env.execute_async(title(job, settings)).get_job_id())
 
         return submit
 
@@ -390,6 +401,27 @@ def submitting(cluster: str, settings: FlinkSettings) -> Iterator[Submitter]:
     with _jvm(settings) as jvm:
         jvm.connect()
         yield Submitter(cluster, jvm)
+
+
+def title(job: Job, settings: FlinkSettings) -> str:
+    """Return what Flink calls a job.
+
+    Examples
+    --------
+    >>> job = Job("score", "card-fraud", (), (), ())
+    >>> title(job, FlinkSettings("localhost:9092", Path("/f"), Path("/c"), silent=True))
+    'card-fraud/score, silent'
+    """
+    return f"{_name(job)}, silent" if settings.silent is True else _name(job)
+
+
+def hush(env: Any, silent: Silent) -> None:
+    """Tell the hops of a program, before it is executed, which records are silent."""
+    from pyflink.java_gateway import get_gateway
+
+    parameters = get_gateway().jvm.org.apache.flink.util.ParameterTool
+    config = env._j_stream_execution_environment.getConfig()
+    config.setGlobalJobParameters(parameters.fromMap({SILENT: written(silent)}))
 
 
 def _restore_from(env: Any, folder: Path, allow_non_restored: bool) -> None:

@@ -18,7 +18,7 @@ from pyflink.java_gateway import get_gateway
 from pyflink.table import StreamTableEnvironment
 
 from pipelines.errors import FlinkError
-from pipelines.flink import EXACTLY_ONCE, MAX_PARALLELISM, FlinkSettings, bounded_folder
+from pipelines.flink import EXACTLY_ONCE, MAX_PARALLELISM, FlinkSettings, bounded_folder, hush
 from pipelines.flink_hop import KeyedHop, PlainHop, emitted_type, record_type
 from pipelines.flink_uids import hop_uid, name_all, uid_prefix
 from pipelines.job import MAX_CARRIED, SOURCE_HEADER, Hop, Job
@@ -67,6 +67,8 @@ class Graph:
         self._sinks = self.tables.create_statement_set()
         self.uids = self._build()
         """Of every transformation."""
+        if settings.silent:
+            hush(self.env, settings.silent)
 
     def _build(self) -> list[str]:
         records = self._source()
@@ -172,11 +174,13 @@ class Graph:
     def _delivery(self, hop: Hop, topic: str) -> dict[str, str]:
         if self.settings.delivery != EXACTLY_ONCE:
             return {"sink.delivery-guarantee": self.settings.delivery}
+        # What starts under a prefix aborts what is open under it.
+        beside = "silent/" if self.settings.silent is True else ""
         return {
             "sink.delivery-guarantee": EXACTLY_ONCE,
             # The topic, not the stream: a second run of the job, to topics of its own, would
             # otherwise abort the first one's transactions.
-            "sink.transactional-id-prefix": f"{uid_prefix(self.job)}/{hop.name}/{topic}",
+            "sink.transactional-id-prefix": f"{beside}{uid_prefix(self.job)}/{hop.name}/{topic}",
             # A few ids that are used again, and lingering transactions found by asking the broker.
             # INCREMENTING takes a new id with each checkpoint, which the broker remembers for a
             # week, and a start without state tries all of them.

@@ -22,6 +22,7 @@ from pipelines.errors import FlinkError, RegistryError, frames, told
 from pipelines.garbage import spare
 from pipelines.job import Job
 from pipelines.metrics import Endpoint, HopMeter, Served, hop_labels, serve
+from pipelines.silence import SILENT, is_silent
 from state.cache import PAGES, HeadCache
 from state.errors import StateError
 
@@ -185,7 +186,7 @@ class _Hop:
         self.metrics = metrics
         self.served: Served | None = None
 
-    def start(self, state: Any, subtask: int = 0) -> None:
+    def start(self, state: Any, subtask: int = 0, silent: str = "") -> None:
         # pemja sets the root logger to DEBUG, and every library then formats its debug lines.
         logging.getLogger().setLevel(logging.WARNING)
         if "pemja" in sys.modules:
@@ -198,10 +199,26 @@ class _Hop:
             said = f"{type(error).__name__}: {error}"
             raise FlinkError(f"{self.where} cannot start: {_with_stack(said, error)}") from error
         self.state = state
+        self._hush(silent)
         if self.metrics is not None:
             self._measure(self.metrics, {**self.labels, "subtask": str(subtask)})
         _opening.hop = self
         spare()
+
+    def _hush(self, silent: str) -> None:
+        """Of records that are silent, put out only what goes to the next hop."""
+        asked = is_silent(silent, tuple(topic for _, topic in self.sources))
+        if asked is None:
+            return
+        rows = self.rows
+
+        def hushed(record: Sequence[Any]) -> list[tuple[Any, ...]]:
+            made = rows(record)
+            if asked(record[0], record[3], record[4]):
+                return [row for row in made if row[0] == 0]
+            return made
+
+        self.rows = hushed  # type: ignore[method-assign]
 
     def _measure(self, metrics: str, labels: dict[str, str]) -> None:
         """Count and time what passes through `rows`, and show it."""
@@ -296,6 +313,12 @@ def _subtask(context: Any) -> int:
     return found
 
 
+def _silent(context: Any) -> str:
+    """Return which records are silent; PyFlink 2.3 hands a hop none of the job's parameters."""
+    found: str | None = context._runtime_context.getGlobalJobParameters().get(SILENT)
+    return found or ""
+
+
 def _garbage_after(milliseconds: int) -> StateTtlConfig:
     """Let RocksDB's compactions collect what has not been written for so long.
 
@@ -322,14 +345,14 @@ class KeyedHop(_Hop, KeyedProcessFunction):  # type: ignore[misc]
             head.enable_time_to_live(_garbage_after(self.keeps))
             chunks.enable_time_to_live(_garbage_after(self.keeps))
         state = FlinkState(context.get_state(head), context.get_map_state(chunks))
-        self.start(state, _subtask(context))
+        self.start(state, _subtask(context), _silent(context))
 
 
 class PlainHop(_Hop, ProcessFunction):  # type: ignore[misc]
     """A hop without a key."""
 
     def open(self, context: Any) -> None:
-        self.start(NoState(self.name), _subtask(context))
+        self.start(NoState(self.name), _subtask(context), _silent(context))
 
 
 _opening = threading.local()

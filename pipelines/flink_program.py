@@ -9,7 +9,7 @@ from pathlib import Path
 from pipelines import jobs, transactions
 from pipelines.broker import topics_of
 from pipelines.errors import FlinkError
-from pipelines.flink import EXACTLY_ONCE, MAX_PARALLELISM, FlinkSettings
+from pipelines.flink import EXACTLY_ONCE, MAX_PARALLELISM, FlinkSettings, title
 from pipelines.flink_uids import stateful
 from pipelines.job import Job
 from pipelines.kafka import clients, require
@@ -29,7 +29,7 @@ class Program:
     @property
     def name(self) -> str:
         """What Flink calls the job."""
-        return f"{self.job.pipeline}/{self.job.name}"
+        return title(self.job, self.settings)
 
     @property
     def slots(self) -> int:
@@ -99,6 +99,7 @@ def program(
         delivery=spec.delivery,
         bounded=bounded,
         parallelism=spec.parallelism,
+        silent={} if bounded else decided_before(home),
     )
     if spec.metrics is not None:
         settings = replace(
@@ -116,7 +117,48 @@ def program(
 
 
 RECORD = "submitted.json"
+DECIDED = "decided.json"
 PACKAGES = "packages"
+
+
+def decided_before(home: Path) -> dict[str, int]:
+    """Return up to where the job before a `bootstrap` decided; empty if there was none.
+
+    It stays true for ever: a job that starts from a checkpoint of before must not decide it again.
+
+    Raises
+    ------
+    FlinkError
+        The record cannot be read.
+    """
+    file = home / DECIDED
+    try:
+        return {str(place): int(offset) for place, offset in json.loads(file.read_text()).items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise FlinkError(f"{file}: cannot be read: {error}") from None
+
+
+def write_decided(home: Path, ends: Mapping[str, int]) -> None:
+    """Keep for `decided_before` up to where all is decided: ``topic/partition`` -> offset.
+
+    Examples
+    --------
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_decided(Path(folder), {"events/0": 7})
+    ...     decided_before(Path(folder))
+    {'events/0': 7}
+    """
+    _replace(home / DECIDED, json.dumps(dict(ends), indent=2) + "\n")
+
+
+def _replace(file: Path, text: str) -> None:
+    with tempfile.NamedTemporaryFile(
+        "w", dir=file.parent, prefix=".partial-", delete=False
+    ) as part:
+        part.write(text)
+    Path(part.name).replace(file)
 
 
 @dataclass(frozen=True)
@@ -154,10 +196,7 @@ class Submitted:
     def write(self, home: Path, package: Package) -> None:
         """Keep this, and the package, in the job's folder, in place of what was there."""
         save(package, home / PACKAGES)
-        text = json.dumps(asdict(self), indent=2) + "\n"
-        with tempfile.NamedTemporaryFile("w", dir=home, prefix=".partial-", delete=False) as part:
-            part.write(text)
-        Path(part.name).replace(home / RECORD)
+        _replace(home / RECORD, json.dumps(asdict(self), indent=2) + "\n")
         for file in (home / PACKAGES).glob("*.package"):
             if file.stem != self.package:
                 file.unlink()

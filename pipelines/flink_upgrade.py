@@ -129,7 +129,7 @@ def upgrade(
     file = Path(before.pipeline_file)
     old = program(former, name, state, package=old_package, folder=file.parent)
     rest = Rest(cluster)
-    _is_running(rest, new.name, before)
+    is_running(rest, new.name, before)
     faults = conflicts(before, former, new, pipeline, allow_non_restored)
     if faults:
         raise FlinkError(f"{new.name} goes on as it was:\n" + "\n".join(faults))
@@ -177,31 +177,67 @@ def exchange(
     say(f"stopping {running} with a savepoint")
     savepoint = rest.stop(running, old.settings.checkpoint_folder / SAVEPOINTS, STOP_S)
     began = time.monotonic()
+
+    def go_on() -> str:
+        say(f"starting the new job from {savepoint}")
+        return start(savepoint, allow_non_restored)
+
+    job_id = start_or_go_back(rest, new.name, savepoint, go_on, start_old, seconds=seconds, say=say)
+    return Upgraded(job_id, savepoint, time.monotonic() - began)
+
+
+def start_or_go_back(
+    rest: Rest,
+    name: str,
+    savepoint: Path,
+    start: Callable[[], str],
+    start_old: Callable[[Path], str],
+    *,
+    seconds: float,
+    say: Say,
+) -> str:
+    """Start a new job in place of one that was stopped, or that one again; return the new one's id.
+
+    Parameters
+    ----------
+    name
+        Of both.
+    savepoint
+        Of the old job.
+    start, start_old
+        Submit the new one, and the old one from its savepoint; they return the ids.
+
+    Raises
+    ------
+    RolledBack
+        The new job did not come up, the old one runs again.
+    FlinkError
+        Neither does.
+    """
     started: list[str] = []
     try:
-        say(f"starting the new job from {savepoint}")
-        started.append(start(savepoint, allow_non_restored))
+        started.append(start())
         come_up(rest, started[0], seconds)
     except FlinkError as error:
         say(f"it does not come up; starting the old job from {savepoint}")
         try:
             for job_id in started:
-                _end(rest, job_id)
+                end(rest, job_id)
             again = start_old(savepoint)
             come_up(rest, again, seconds)
         except FlinkError as second:
             raise FlinkError(
-                f"{new.name} does not run: neither the new job came up ({error}) nor the old one "
+                f"{name} does not run: neither the new job came up ({error}) nor the old one "
                 f"({second}); mend the cause, then 'verdict run --cluster' with either pipeline "
                 f"file: it goes on from {savepoint}",
                 f"{error.details}\n{second.details}",
             ) from None
         raise RolledBack(
-            f"{new.name} runs as it did before, as {again}: the new job did not come up: {error}",
+            f"{name} runs as it did before, as {again}: the new job did not come up: {error}",
             again,
             error.details,
         ) from None
-    return Upgraded(started[0], savepoint, time.monotonic() - began)
+    return started[0]
 
 
 def come_up(rest: Rest, job_id: str, seconds: float = COME_UP_S) -> None:
@@ -283,7 +319,14 @@ def conflicts(
     return faults
 
 
-def _is_running(rest: Rest, name: str, before: Submitted) -> None:
+def is_running(rest: Rest, name: str, before: Submitted) -> None:
+    """See that a job runs, and is the one that was submitted.
+
+    Raises
+    ------
+    FlinkError
+        It is not.
+    """
     running = rest.jobs(name)
     if not running:
         raise FlinkError(
@@ -315,7 +358,7 @@ def _has_slots(rest: Rest, old: Program, new: Program) -> None:
         )
 
 
-def _end(rest: Rest, job_id: str) -> None:
+def end(rest: Rest, job_id: str) -> None:
     """Cancel a job, and wait for its end."""
     if rest.state(job_id) not in ENDED:
         with contextlib.suppress(FlinkError):  # it may end by itself in this very moment

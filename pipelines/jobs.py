@@ -19,7 +19,9 @@ from operators.decode import (
     Extract,
     avro_decoder,
     confluent_decoder,
+    exact_of,
     json_decoder,
+    text_of,
 )
 from operators.drift import Drifts
 from operators.errors import BadRecord
@@ -83,6 +85,25 @@ def score(pipeline: Pipeline) -> Job:
 def backfill(pipeline: Pipeline, features_only: bool) -> Job:
     """The score job, whose end leaves rows unencoded: with decisions, or short of the model."""
     return _entity_job(pipeline, BACKFILL_JOB, ROWS, not features_only)
+
+
+def replay(
+    pipeline: Pipeline, from_files: bool, lookups: Lookups | None
+) -> tuple[Intake, list[EntityHop]]:
+    """Make the score job's parts for a replay that puts events in order before each hop.
+
+    Parameters
+    ----------
+    from_files
+        The events come from files: without message keys, as plain Avro.
+    lookups
+        In the place of the tables.
+    """
+    hops = [
+        _entity_hop(pipeline.path, index, False, DECISIONS, True, lookups)
+        for index in range(len(pipeline.entities))
+    ]
+    return _intake(pipeline, pipeline.keyed and not from_files, from_files), hops
 
 
 def _entity_job(pipeline: Pipeline, name: str, output: str, scored: bool = True) -> Job:
@@ -234,10 +255,10 @@ def _place(pipeline: Pipeline) -> "Place | None":
     return place(pipeline)
 
 
-def _opened(pipeline: Pipeline, tables: "Place | None") -> Lookups | None:
+def _opened(pipeline: Pipeline, tables: "Place | Lookups | None") -> Lookups | None:
     """Open the tables and fill them: the last that is done before the first event."""
-    if tables is None:
-        return None
+    if tables is None or isinstance(tables, Lookups):
+        return tables
     from pipelines.lookups import lookups
 
     return lookups(pipeline, tables)
@@ -249,9 +270,9 @@ def _entity_hop(
     keyed: bool,
     output: str,
     scored: bool,
-    tables: "Place | None" = None,
+    tables: "Place | Lookups | None" = None,
     labels: str | None = None,
-) -> Operator:
+) -> EntityHop:
     pipeline = load(path)
     beside = pipeline.commanded or labels is not None
     entities = pipeline.entities
@@ -429,6 +450,19 @@ def watched(pipeline: Pipeline) -> list[Watched]:
     return found
 
 
+def event_times(pipeline: Pipeline, from_files: bool) -> Callable[[Message], int | None]:
+    """Make what tells the event time of a record; None of one that will be a dead letter."""
+    intake = _intake(pipeline, pipeline.keyed, from_files)
+
+    def time_of(message: Message) -> int | None:
+        try:
+            return intake(message).event.time
+        except BadRecord:
+            return None
+
+    return time_of
+
+
 def _intake(pipeline: Pipeline, keyed: bool, from_files: bool = False) -> Intake:
     spec, schema = pipeline.spec, pipeline.schema
     fields, units = _reads(pipeline)
@@ -455,20 +489,38 @@ def _intake(pipeline: Pipeline, keyed: bool, from_files: bool = False) -> Intake
     return Intake(decode, extract, checks, keyed, spec.events.max_ahead)
 
 
-def event_reader(pipeline: Pipeline) -> Callable[[Message], Event | None]:
-    """Make what reads an event's id, time and keys from a record of files; None where it cannot."""
-    events = pipeline.spec.events
-    keys = [pipeline.key(entity) for entity in pipeline.entities]
-    extract = Extract(pipeline.schema, events.id, events.time, keys, [], [], _typed(pipeline))
-    decode = _event_decoder(pipeline, from_files=True)
+class EventReader:
+    """Reads records of events from files without running them.
 
-    def read(message: Message) -> Event | None:
+    Parameters
+    ----------
+    pipeline
+        Over files.
+    """
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        events, leaves = pipeline.spec.events, pipeline.schema.fields
+        keys = [pipeline.key(entity) for entity in pipeline.entities]
+        self._decode = _event_decoder(pipeline, from_files=True)
+        self._id, self._time = text_of(leaves[events.id]), exact_of(leaves[events.time])
+        self._extract = Extract(
+            pipeline.schema, events.id, events.time, keys, [], [], _typed(pipeline)
+        )
+
+    def peek(self, message: Message) -> tuple[str | None, int | None]:
+        """Return what stands for an event's id and time, be they as they must be or not."""
         try:
-            return extract(decode(message.value))
+            record = self._decode(message.value)
+            return self._id(record), self._time(record)
+        except BadRecord:
+            return None, None
+
+    def __call__(self, message: Message) -> Event | None:
+        """Return its id, time and keys; None where it will be a dead letter."""
+        try:
+            return self._extract(self._decode(message.value))
         except BadRecord:
             return None
-
-    return read
 
 
 def _typed(pipeline: Pipeline) -> bool:
@@ -512,7 +564,7 @@ def _record_decoder(pipeline: Pipeline, format_: str, schema: Schema, from_files
     return avro_decoder(schema)
 
 
-def _finish(pipeline: Pipeline, output: str, tables: "Place | None") -> Finish:
+def _finish(pipeline: Pipeline, output: str, tables: "Place | Lookups | None") -> Finish:
     spec, schema = pipeline.spec, pipeline.schema
     money = None
     if spec.events.amount is not None:

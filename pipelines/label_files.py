@@ -73,7 +73,7 @@ class LabelFeed:
         self._paths = [str(file.resolve()) for file in files]
         self._whole = bool(spec.labels.keys)
         self._maturity = spec.labels.maturity
-        self._event = jobs.event_reader(pipeline)
+        self._event = jobs.EventReader(pipeline)
         self._bad: list[Message] = []
         self.counts = dict.fromkeys(self._paths, 0)
         found: list[tuple[Label, int, int]] = []
@@ -163,25 +163,31 @@ class LabelFeed:
 
     def _due_before(self, event: Message) -> list[int]:
         """Pass to an event; return which labels are to be fed before it."""
-        found = self._event(event)
-        if found is None:
+        event_id, time = self._event.peek(event)
+        if event_id is None or time is None:
             return []  # it will be a dead letter, and nobody knows its time
-        due = []
-        for number in self._numbers(found.id):
-            if self._passed[number]:
-                continue
-            self._passed[number] = True
-            if not self._whole:
-                label = self._labels[number]
-                self._labels[number] = label._replace(event_time=found.time, keys=found.keys)
-                if number < self._due:
-                    due.append(number)
-        labels, time = self._labels, found.time
+        due = self._passed_by(event) if event_id in self._of else []
+        labels = self._labels
         while self._due < len(labels) and labels[self._due].known_at <= time:
             if self._is_whole(self._due):
                 due.append(self._due)
             self._due += 1
         return due
+
+    def _passed_by(self, message: Message) -> list[int]:
+        """Tell the labels of an event that it has passed; return those that waited for it."""
+        event = self._event(message)
+        waited: list[int] = []
+        for number in () if event is None else self._numbers(event.id):
+            if self._passed[number]:
+                continue
+            self._passed[number] = True
+            if event is not None and not self._whole:
+                label = self._labels[number]
+                self._labels[number] = label._replace(event_time=event.time, keys=event.keys)
+                if number < self._due:
+                    waited.append(number)
+        return waited
 
     def _is_whole(self, number: int) -> bool:
         return self._whole or bool(self._passed[number])

@@ -331,7 +331,7 @@ def read(pipeline: Pipeline, seen: Repeats, asked: Reading, stop: Stop) -> None:
         originals: Originals | None = None
         shown = 0
         after = asked.since or 0
-        for record in _records(consumer, topic, partitions, asked, stop):
+        for record in records(consumer, topic, partitions, asked, stop):
             if after and record.timestamp()[1] < after:
                 continue  # behind a transaction's marker, which has a time of its own
             source = next(
@@ -353,7 +353,7 @@ def read(pipeline: Pipeline, seen: Repeats, asked: Reading, stop: Stop) -> None:
                 asked.differing(described(originals, name, first._replace(topic=topic), record))
 
 
-def _records(
+def records(
     consumer: Any, topic: str, partitions: int, asked: Reading, stop: Stop
 ) -> Iterator[Any]:
     """Read partitions up to where they end now, then on if asked to."""

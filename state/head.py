@@ -120,8 +120,16 @@ def asks(packed: bytes) -> int:
 
 
 def newest(packed: bytes) -> int | None:
-    """Return the time of a key's newest event; None where the layout is another."""
-    return int(HEAD.unpack_from(packed)[9]) if packed[0] == LAYOUT else None
+    """Return the time of a key's newest event; None where the layout is another.
+
+    Of a key that has nothing but labels so far, it is that of the event that the last one is of.
+    """
+    if packed[0] != LAYOUT:
+        return None
+    _, flags, *_, time, _ = HEAD.unpack_from(packed)
+    if time == NEVER and flags & LABELLED:
+        time = LABEL.unpack_from(packed, len(packed) - LABEL.size)[0]
+    return int(time)
 
 
 class Packing:

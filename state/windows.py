@@ -207,12 +207,8 @@ class Windows:
         counts = [delay for delay in delays if known_at <= at + delay]
         if not counts:
             return UNKNOWN_IN_TIME
-        packed = state.get()
-        head = self.opened(state, packed)
-        if packed is None:
-            # Its event is on the way. So much older, nothing will be late that has a label to get.
-            head.newest = at - delays[-1]
-        elif head.newest >= at + counts[-1]:
+        head = self.opened(state, state.get())  # of no event yet, if its first is on the way
+        if head.newest >= at + counts[-1]:
             return LATE
         labels = head.labels
         for _, other in labels.back(labels.end):

@@ -13,7 +13,7 @@ from operators.message import Message
 from pipelines import bootstrap, jobs
 from pipelines.broker import KafkaBroker, topics_of
 from pipelines.embedded import Runner, run_kafka
-from pipelines.errors import KafkaError
+from pipelines.errors import FileError, KafkaError
 from pipelines.kafka import clients, create_topics
 from pipelines.local import LocalKafka
 from pipelines.pipeline import Pipeline, load
@@ -58,8 +58,11 @@ class Cards:
         self.name = name
         self.log: list[Message] = []
 
-    def send(self, count: int) -> None:
-        """An event each tenth of a day, of five cards by turns; a partition for each card."""
+    def send(self, count: int, forgotten: bool = False) -> None:
+        """An event each tenth of a day, of five cards by turns; a partition for each card.
+
+        What is forgotten, the topic has not kept.
+        """
         producer = Producer({"bootstrap.servers": self.kafka.bootstrap})
         for _ in range(count):
             number = self.sent
@@ -71,7 +74,8 @@ class Cards:
             }
             value = json.dumps(event).encode()
             partition = number % 5 % PARTITIONS
-            producer.produce(self.name, value, partition=partition, timestamp=event["time"] + 1)
+            if not forgotten:
+                producer.produce(self.name, value, partition=partition, timestamp=event["time"] + 1)
             self.log.append(Message(EVENTS, None, value, self.name, 0, number, -1))
             self.sent += 1
         assert producer.flush(10) == 0
@@ -90,6 +94,12 @@ class Cards:
             stop=Never(),
             bounded=True,
         )
+
+    def file(self, first: int, end: int) -> Path:
+        """Write some of the events to a file."""
+        path = self.folder / f"events-{first}.jsonl"
+        path.write_bytes(b"".join((m.value or b"") + b"\n" for m in self.log[first:end]))
+        return path
 
     def decisions(self) -> list[dict[str, Any]]:
         decode = stream_decoder("decisions", self.old.spec.settings)
@@ -155,6 +165,63 @@ def test_without_it_the_feature_says_that_it_is_cold(cards: Cards) -> None:
     assert [decision["hops"][0]["cold"] for decision in last] == [["card_sum_30d"]] * 5
     replayed = cards.replayed()
     assert all(d["features"]["card_sum_30d"] < replayed[d["event_id"]] for d in last)
+
+
+class After:
+    """Stops when it is asked for the n-th time."""
+
+    def __init__(self, asked: int) -> None:
+        self.asked = asked
+
+    def is_set(self) -> bool:
+        self.asked -= 1
+        return self.asked < 0
+
+
+def test_history_from_files_and_the_topic_is_one(
+    cards: Cards, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They overlap: each event counts once, by its time."""
+    cards.send(200, forgotten=True)
+    cards.send(200)
+    cards.run(cards.old, "old")
+    files = [cards.file(0, 120), cards.file(120, 250)]
+    new, before = cards.folder / "new", START + 230 * DAY_MS // 10
+    monkeypatch.setattr(bootstrap, "BATCH", 50)
+    assert bootstrap.read_files(cards.new, new, files, before, stop=After(1)) == 100
+    with pytest.raises(KafkaError, match="has not read its files to their end"):
+        bootstrap.bootstrap(cards.new, new, stop=Never())
+    with pytest.raises(FileError, match=r"was begun with .* up to another time"):
+        bootstrap.read_files(cards.new, new, files, before + 1, stop=Never())
+    of_files, of_topic = bootstrap.Skipped(), bootstrap.Skipped()
+    assert (
+        bootstrap.read_files(cards.new, new, files, before, stop=Never(), skipped=of_files) == 150
+    )
+    assert of_files.records == 20
+    assert bootstrap.bootstrap(cards.new, new, stop=Never(), skipped=of_topic) == 200
+    assert of_topic.records == 30
+    ends = bootstrap.decided(cards.old, cards.folder / "old")
+    bootstrap.bootstrap(cards.new, new, stop=Never(), until=ends)
+    cards.send(50)
+    cards.run(cards.new, "new")
+
+    replayed = cards.replayed()
+    first = cards.decisions()[200:]
+    assert sorted(d["event_id"] for d in first) == sorted(f"e{n}" for n in range(400, 450))
+    for decision in first:
+        number = int(decision["event_id"][1:])
+        assert decision["features"]["card_sum_30d"] == replayed[decision["event_id"]]
+        assert decision["hops"][0]["cold"] == []
+        assert decision["hops"][0]["hop_seq"] == number // 5 + 1
+
+
+def test_files_that_come_after_the_topic_are_refused(cards: Cards) -> None:
+    cards.send(20)
+    bootstrap.bootstrap(cards.new, cards.folder / "new", stop=Never())
+    with pytest.raises(FileError, match="has read the topic already"):
+        bootstrap.read_files(
+            cards.new, cards.folder / "new", [cards.file(0, 10)], START, stop=Never()
+        )
 
 
 def test_what_would_be_decided_by_nobody_is_refused(cards: Cards) -> None:

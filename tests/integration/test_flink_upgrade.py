@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -15,13 +16,16 @@ import pytest
 from confluent_kafka import Producer
 
 from pipelines import flink_upgrade
+from pipelines.backfill import batches
 from pipelines.errors import FlinkError
-from pipelines.flink import SHORT_LIVED_JAVA, FlinkSettings, Submitter, submitting
+from pipelines.flink import SAVEPOINTS, SHORT_LIVED_JAVA, FlinkSettings, Submitter, submitting
+from pipelines.flink_bootstrap import bootstrap
 from pipelines.flink_cluster import JOB_MANAGER_NAME, FlinkCluster
+from pipelines.flink_offsets import read_up_to
 from pipelines.flink_prepare import prepare
-from pipelines.flink_program import Program
+from pipelines.flink_program import Program, Submitted, home_of, program
 from pipelines.flink_rest import Rest
-from pipelines.flink_upgrade import come_up, exchange
+from pipelines.flink_upgrade import STOP_S, come_up, exchange
 from pipelines.kafka import clients, create_topics
 from pipelines.local import LocalKafka, flink_jars
 from pipelines.pipeline import Pipeline, load
@@ -31,7 +35,7 @@ from pipelines.streams import stream_decoder
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 import flink_jobs  # noqa: E402
-from flink_topics import COMMITTED, UNCOMMITTED, Reader, Topics, until  # noqa: E402
+from flink_topics import COMMITTED, DEADLINE_S, UNCOMMITTED, Reader, Topics, until  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -205,14 +209,18 @@ class Cards:
     def load(self) -> Pipeline:
         return load(self.folder / "pipeline.yaml")
 
+    def event(self, number: int) -> dict[str, Any]:
+        """Make the n-th event."""
+        time, card = 1_700_000_000_000 + number, f"card{number % 3}"
+        return {"id": f"e{number}", "time": time, "card_id": card, "amount": 12.5}
+
     def send(self, count: int) -> None:
         """Send events of three cards."""
         for _ in range(count):
             number = len(self.sent)
             card = f"card{number % 3}"
-            event = {"id": f"e{number}", "time": 1_700_000_000_000 + number, "card_id": card}
             self._producer.produce(
-                f"{self.topics}-events", json.dumps({**event, "amount": 12.5}), card.encode()
+                f"{self.topics}-events", json.dumps(self.event(number)), card.encode()
             )
             self.sent.append(card)
         assert self._producer.flush(30) == 0
@@ -224,6 +232,14 @@ class Cards:
             self._readers[isolation] = reader
         return [self._decode(record.value) for record in reader.read()]
 
+    def places(self) -> dict[str, tuple[str, int]]:
+        """Return where each decided event lies: id -> topic/partition, offset."""
+        found = {}
+        for record in self._readers[COMMITTED].read():
+            partition, _, offset = dict(record.headers)["source"].decode().rpartition("/")
+            found[self._decode(record.value)["event_id"]] = (partition, int(offset))
+        return found
+
     def settle(self) -> list[Any]:
         """Wait until all is decided, each event once, and nothing was forgotten meanwhile."""
         until(lambda: len(self.decisions()) >= len(self.sent))
@@ -234,6 +250,97 @@ class Cards:
         seqs = [decision["hops"][0]["hop_seq"] for decision in found]
         assert seqs == [self.sent[: i + 1].count(card) for i, card in enumerate(self.sent)]
         return found
+
+
+def test_savepoint_says_up_to_where_it_has_read(
+    kafka: LocalKafka, cluster: FlinkCluster, settings: FlinkSettings, client: Submitter
+) -> None:
+    topics = Topics(kafka, "offsets", flink_jobs.counting(), partitions=3)
+    rest = Rest(cluster.address)
+    program = Program(flink_jobs.counting(), topics.names, replace(settings, parallelism=2))
+    producer = Producer(topics.config)
+    for partition, count in ((0, 7), (2, 300)):
+        for number in range(count):
+            producer.produce(topics.names["events"], b"%d" % number, b"k", partition=partition)
+    assert producer.flush(30) == 0
+    job_id = client.prepare(program.job, program.topics, program.settings)()
+    until(lambda: len(counts(topics, UNCOMMITTED)) == 307)
+    savepoint = rest.stop(job_id, settings.checkpoint_folder / SAVEPOINTS, STOP_S)
+    wanted = {"offsets-events/0": 7, "offsets-events/1": 0, "offsets-events/2": 300}
+    assert read_up_to(savepoint) == wanted
+    (savepoint / "_metadata").write_bytes(b"no savepoint")
+    with pytest.raises(FlinkError, match=f"^{savepoint}: its offsets cannot be read"):
+        read_up_to(savepoint)
+
+
+FEATURE = "features:\n  card_sum_30d: {sum: amount, over: 30d, by: card}\n"
+
+
+def test_new_feature_is_warm_while_the_old_job_decides(
+    kafka: LocalKafka, cluster: FlinkCluster, tmp_path: Path
+) -> None:
+    """Added by an upgrade it is cold; after a bootstrap it is what a backfill says, at once."""
+    cards = Cards(kafka, tmp_path / "pipeline", "warm")
+    rest, address = Rest(cluster.address), cluster.address
+    cards.write("pipeline: cards", "pipeline: warm")
+    flink_upgrade.submit(cards.load(), "score", cards.state, address, bounded=False)
+    cards.send(200)
+    cards.settle()
+    text = (cards.folder / "pipeline.yaml").read_text()
+    (cards.folder / "pipeline.yaml").write_text(text.replace("features:\n", FEATURE))
+    flink_upgrade.upgrade(cards.load(), "score", cards.state, address)
+    cards.send(3)
+    assert [hop["cold"] for d in cards.settle()[-3:] for hop in d["hops"]] == [["card_sum_30d"]] * 3
+
+    home = home_of(cards.load(), "score", cards.state)
+    stop = threading.Event()
+
+    def play() -> None:
+        while not stop.wait(0.05):
+            cards.send(5)
+
+    player = threading.Thread(target=play)
+    player.start()
+    told: list[tuple[int, int]] = []
+    try:
+        done = bootstrap(
+            cards.load(), cards.state, address, tell=lambda read, of: told.append((read, of))
+        )
+        decided = len(cards.decisions())
+        until(lambda: len(cards.decisions()) > decided + 50)
+    finally:
+        stop.set()
+        player.join()
+    found = cards.settle()  # none lost, none decided twice, none missing in the new state
+
+    events = tmp_path / "events.jsonl"
+    events.write_text("".join(json.dumps(cards.event(n)) + "\n" for n in range(len(cards.sent))))
+    rows = [
+        row
+        for batch in batches(cards.load(), [events], features_only=True)
+        for row in batch.to_pylist()
+    ]
+    places = cards.places()
+    live = 0
+    for decision, row in zip(found, rows, strict=True):
+        partition, offset = places[decision["event_id"]]
+        if offset >= done.decided[partition]:
+            live += 1
+            assert decision["features"]["card_sum_30d"] == row["card_sum_30d"]
+            assert decision["hops"][0]["cold"] == []
+        elif "card_sum_30d" in decision["features"]:
+            assert decision["features"]["card_sum_30d"] < row["card_sum_30d"]
+            assert decision["hops"][0]["cold"] == ["card_sum_30d"]
+    assert live > 50
+    assert told[-1][0] == told[-1][1] >= 203
+
+    assert list(rest.jobs("warm/score")) == [done.job_id]
+    assert Submitted.read(home)[0].job_id == done.job_id
+    # Whatever starts it from now on, and from whatever checkpoint, decides nothing again.
+    assert program(cards.load(), "score", cards.state).settings.silent == done.decided
+    assert not (home / "checkpoints-silent").exists()
+    rest.cancel(done.job_id)
+    until(lambda: rest.slots().free == 2)
 
 
 @pytest.fixture(scope="module")
@@ -265,6 +372,37 @@ def test_pipeline_is_changed_while_it_decides(cards: Cards, cluster: FlinkCluste
     cards.send(10)
     versions = [decision["model"]["version"] for decision in cards.settle()]
     assert versions == ["1"] * 20 + ["2"] * 10
+
+
+def test_bootstrap_that_is_broken_off_or_refused_leaves_the_job_as_it_was(
+    cards: Cards, cluster: FlinkCluster
+) -> None:
+    rest = Rest(cluster.address)
+    running = rest.jobs("cards/score")
+    command = ["bootstrap", str(cards.folder), "--cluster", cluster.address]
+    with subprocess.Popen(
+        [sys.executable, "-m", "pipelines.cli", *command, "--state", str(cards.state)],
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as asked:
+        until(lambda: list(rest.jobs("cards/score, silent").values()) == ["RUNNING"])
+        asked.send_signal(signal.SIGINT)
+        _, said = asked.communicate(timeout=DEADLINE_S)
+    assert asked.returncode == 130
+    assert "the one that decides goes on as it was" in said
+    assert rest.jobs("cards/score, silent") == {}
+    for old, new, said in (
+        ("topic: cards-events", "topic: cards-others", "events would be read from 'cards-others'"),
+        ("settings:", "settings:\n  parallelism: 3", "would need 3 slots beside .* has 1 free"),
+    ):
+        text = (cards.folder / "pipeline.yaml").read_text()
+        cards.write(old, new)
+        with pytest.raises(FlinkError, match=said):
+            bootstrap(cards.load(), cards.state, cluster.address)
+        (cards.folder / "pipeline.yaml").write_text(text)
+    assert rest.jobs("cards/score") == running
+    cards.send(5)
+    cards.settle()
 
 
 def test_upgrade_that_cannot_keep_the_state_is_refused_and_stops_nothing(

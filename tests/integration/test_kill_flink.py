@@ -28,6 +28,7 @@ from pipelines.flink_rest import Rest
 from pipelines.flink_upgrade import submit
 from pipelines.kafka import clients, create_topics
 from pipelines.local import LocalKafka, flink_jars
+from pipelines.parity import check
 from pipelines.pipeline import Pipeline, load
 from pipelines.repeats import SHOWN, Reading, Repeats, read
 from pipelines.resources import path as resource
@@ -332,6 +333,9 @@ def test_features_are_what_the_recorded_order_says(begin: Begin, cluster: FlinkC
                     if of == entity:
                         wanted = expected(feature, before[:number])
                         assert wanted.hex() == decision["features"][feature].hex()
+    parity = check(stage.pipeline, None, None, stop=threading.Event())
+    assert parity.shown == []
+    assert parity.compared == parity.equal == parity.events == RACING_COUNT
 
     copies: dict[bytes, list[bytes]] = defaultdict(list)
     for record in stage.reader(UNCOMMITTED).read():

@@ -503,3 +503,42 @@ def test_a_secret_is_in_no_error(verdict: Verdict, tiny: Path, tmp_path: Path) -
         ran = verdict(*options, "run", tiny)
         assert ran.code == 1
         assert "hunter2" not in ran.out + ran.err
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--events", "old.jsonl"], "--events and --files-until go together"),
+        (["--files-until", "2026-01-01"], "--events and --files-until go together"),
+        (
+            ["--cluster", "c:1", "--events", "old.jsonl", "--files-until", "2026-01-01"],
+            "produce the files into the events' topic first, or bootstrap on the embedded engine",
+        ),
+        (["--cluster", "c:1", "--until", "state"], "the job that decides is stopped by itself"),
+        (["--cluster", "c:1"], "this state knows of no job that 'verdict run --cluster' submitted"),
+    ],
+)
+def test_a_bootstrap_that_makes_no_sense_is_refused(
+    verdict: Verdict, on_kafka: Any, tmp_path: Path, options: list[str], says: str
+) -> None:
+    stage = on_kafka(tmp_path, "refused", create=False)
+    ran = verdict("bootstrap", stage.file, "--state", tmp_path / "state", *options)
+    assert ran.code == 1
+    assert says in squeezed(ran.err)
+    assert "Traceback" not in ran.err
+
+
+def test_a_bootstrap_reads_files_up_to_a_time_and_the_topic_from_there(
+    verdict: Verdict, live: Any, example: Any, tmp_path: Path
+) -> None:
+    times = sorted(record["event_time"] for record in read_records(example.events))
+    until = times[len(times) // 2].strftime("%Y-%m-%dT%H:%M:%S")
+    options = ["--state", tmp_path / "state", "--events", example.events, "--files-until", until]
+    ran = verdict("bootstrap", live.file, *options, "--json")
+    assert (ran.code, ran.err) == (0, "")
+    said = json.loads(ran.out)
+    assert said["of_files"] == len(times)
+    assert said["records"] == said["offsets"]["live-events/0"] == len(example.messages)
+    assert len(times) // 2 - 100 < said["skipped"] <= len(times) // 2
+    again = verdict("bootstrap", live.file, *options)
+    assert again.out.splitlines()[0].startswith("0 records of live-events read into ")

@@ -326,6 +326,15 @@ def test_rows_of_files_are_there_before_the_first_event(
     assert trained.select(names).to_pylist() == [d["features"] for d in found]
     assert not (tiny / ".verdict").exists(), "--state says where tables are, too"
 
+    # Tables move on; what was derived from a row is held against the row that was found then.
+    for table in ("merchants.jsonl", "blocked.jsonl"):
+        (tiny / table).write_text("")
+    ran = verdict("parity", case.file, "--decisions", tmp_path / "out" / "decisions.avro", "--json")
+    told = json.loads(ran.out)
+    assert (ran.code, told["compared"], told["shown"]) == (0, 4, [])
+    assert told["features"]["risk"] == {"lookup": 4}
+    assert told["features"]["risky_amount"] == told["features"]["action"] == {"same": 4}
+
 
 FAULTS: list[tuple[list[str], Any, str]] = [
     (["features", "risk", "lookup"], "merchant", "no lookup. Did you mean 'merchants'?"),

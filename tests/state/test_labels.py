@@ -1,5 +1,6 @@
 """Labels of a key's events against a recomputation from all events and labels."""
 
+import random
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from state import rows, running
 from state.aggregates import Aggregates
 from state.carried import NULL, Asked, Column, Plan, Settled
+from state.head import newest
 from state.keyed import MemoryState
 from state.windows import LATE, REPEATED, TAKEN, UNKNOWN_IN_TIME, Windows
 
@@ -178,8 +180,6 @@ def test_every_aggregate_is_what_a_recomputation_gives(
                 expected = [raw.value(asked, at) for asked in ASKED]
                 assert found == expected
         elif what == "early":
-            if raw.newest[-1] is None:  # a key's first event may come before those of its labels
-                continue
             coming.append((newest + by, 10_000 + index))
             label = (*coming[-1], newest + by + number, choice % 2, choice // 2 % 3)
             raw.label(*label)
@@ -247,6 +247,27 @@ def test_a_label_may_come_before_its_event_and_its_entity() -> None:
     assert terminal.update(state, 1_100, (2, NULL)).values == [1.0]
     assert terminal.update(state, 1_200, (3, NULL)).values == [0.0]  # (1,000, 1,100]: event 2
     assert terminal.update(state, 1_300, (4, NULL)).values == [0.0]
+
+
+def test_all_labels_may_come_before_all_events() -> None:
+    """As where a job reads its topics from their start: no event is late for that."""
+    columns = [
+        Column("q", nullable=False, meaning="id"),
+        Column("q", meaning="label", label=Settled(100, 0)),
+    ]
+    terminal = Aggregates([Asked("rate", 300, 1, 100)], columns, 400)
+    labels = [(7 * i, i, 7 * i + 50, int(i % 3 == 0), 0) for i in range(300)]
+    random.Random(1).shuffle(labels)
+    first, in_time = MemoryState(), MemoryState()
+    assert [terminal.label(first, label) for label in labels] == [TAKEN] * 300
+    assert newest(first.head or b"") == 7 * 299
+    for i in range(300):
+        for label in labels:
+            if label[1] == i - 9:
+                assert terminal.label(in_time, label) == TAKEN
+        found = terminal.update(first, 7 * i, (i, NULL))
+        assert found == terminal.update(in_time, 7 * i, (i, NULL))
+        assert not found.late
 
 
 @pytest.mark.usefixtures("small_pages")

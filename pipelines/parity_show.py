@@ -1,0 +1,79 @@
+"""What a comparison of decisions with their replay found, as text."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pipelines.dlq import printable
+from pipelines.parity import Summary
+from pipelines.parity_compare import DIFFERS, LETTER, REASONS, SAME, Difference
+
+COLUMNS = ("event", "feature", "decided", "replayed", "why it may be")
+
+
+def table(found: Sequence[Difference]) -> list[str]:
+    """Write differences as a table.
+
+    >>> print(*table([Difference("p7", "payments/0/7", "n_1h", 3.0, 2.0, "")]), sep="\\n")
+    event  feature  decided  replayed  why it may be
+    p7     n_1h     3.0      2.0
+    """
+    rows = [COLUMNS]
+    for each in found:
+        values = (_value(each.decided), _value(each.replayed))
+        rows.append((printable(each.event_id), each.feature, *values, each.why))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def _value(value: Any) -> str:
+    # By repr, which tells two doubles apart that differ in the last bit.
+    if isinstance(value, list):
+        return printable(", ".join(map(str, value)) or "-")
+    return printable(value if isinstance(value, str) else repr(value)) if value is not None else "-"
+
+
+def told(summary: Summary) -> list[str]:
+    """Say what was compared, and what was not."""
+    lines = []
+    if summary.shown:
+        lines += table(summary.shown)
+        more = summary.differences - len(summary.shown)
+        lines += [f"and {more:,} more", ""] if more else [""]
+    for name, counts in summary.features.items():
+        if counts.get(DIFFERS) and name != LETTER:
+            of = counts[DIFFERS] + counts.get(SAME, 0)
+            lines.append(f"  {name}: {counts[DIFFERS]:,} of {of:,} differ")
+    lines.append(
+        f"{summary.compared:,} decisions compared with their replay, {summary.differing:,} differ"
+    )
+    lines += _apart(summary)
+    for count, what in (
+        (
+            summary.without_event,
+            "decisions without their event: retention, or a file that is missing",
+        ),
+        (summary.without_decision, "events without decision: dead letters, or a topic's retention"),
+        (summary.undecided, "events behind the last decided one: not decided yet"),
+        (summary.repeats, "decisions that came again: the first one counts"),
+        (summary.other_pipeline, "decisions of another pipeline"),
+        (summary.forced, "waits for an event that never came"),
+    ):
+        if count:
+            lines.append(f"  {count:>8,} {what}")
+    return lines
+
+
+def _apart(summary: Summary) -> list[str]:
+    """Say which values were not compared, and why."""
+    lines = []
+    for reason, words in REASONS.items():
+        found = {
+            name: counts[reason] for name, counts in summary.features.items() if reason in counts
+        }
+        if found:
+            names = ", ".join(list(found)[:3]) + (", …" if len(found) > 3 else "")
+            lines.append(f"  {sum(found.values()):>8,} values not compared ({names}): {words}")
+    return lines

@@ -1,0 +1,137 @@
+"""A backfill in two processes makes the same bytes as in one, and leaves neither behind."""
+
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from operators.decode import Decoded, Event
+from operators.labels import LABELS, Label
+from operators.message import Message
+from operators.score import Carry
+from pipelines import ahead, backfill
+from pipelines.ahead import Ahead, Part
+from pipelines.embedded import Output
+from pipelines.errors import FileError, OperatorError
+from pipelines.pipeline import load
+
+AT = ("payments", 0, 7, -1)
+CARRY = Carry(
+    Event("e1", 5, ("c1", None), {"amount": 1.5, "note": None}, {"amount": 150}),
+    ["amount"],
+    [1.0, None],
+    ["c1"],
+    None,
+    Decoded.of(b"body", {"id": "e1"}),
+)
+LABEL = Label("e1", 5, ("c1", None), True, 9, "bank", 0)
+CAUSE = Message("events", None, b"body", *AT)
+
+
+@dataclass
+class Work:
+    """Some parts, and perhaps an error."""
+
+    count: int
+    error: Exception | None = None
+    pid: Path | None = None
+
+    def __call__(self) -> Iterator[Part]:
+        if self.pid is not None:
+            self.pid.write_text(str(os.getpid()))
+        messages = [Message("events", b"c1", CARRY, *AT), Message(LABELS, b"c1", LABEL, *AT)]
+        for number in range(self.count):
+            yield messages, [Output("dead-letters", b"", b"letter", CAUSE)], number
+        if self.error is not None:
+            raise self.error
+
+
+def worked(work: Work) -> list[Part]:
+    process = Ahead(work)
+    try:
+        return list(process)
+    finally:
+        process.close()
+
+
+def test_what_is_sent_arrives_as_it_was() -> None:
+    parts = worked(Work(3))
+    assert [more for _, _, more in parts] == [0, 1, 2]
+    for messages, outputs, _ in parts:
+        assert [message.value for message in messages] == [CARRY, LABEL]
+        assert type(messages[0].value.event) is Event
+        assert [message[3:] for message in messages] == [(*AT, ()), (*AT, ())]
+        assert outputs == [Output("dead-letters", b"", b"letter", CAUSE)]
+
+
+def test_its_errors_are_raised_here() -> None:
+    with pytest.raises(FileError, match="damaged after 7 records"):
+        worked(Work(2, FileError("events.avro: damaged after 7 records")))
+    with pytest.raises(OperatorError, match="ended with code 1"):
+        worked(Work(2, ZeroDivisionError()))
+
+
+def test_if_it_is_killed_that_is_said(tmp_path: Path) -> None:
+    process = Ahead(Work(10**9, pid=tmp_path / "pid"))
+    try:
+        parts = iter(process)
+        next(parts)
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+        with pytest.raises(OperatorError, match="ended with code -9"):
+            for _ in parts:
+                pass
+    finally:
+        process.close()
+
+
+def test_it_ends_with_whoever_reads_it(tmp_path: Path) -> None:
+    process = Ahead(Work(10**9, pid=tmp_path / "pid"))
+    next(iter(process))
+    process.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+@pytest.mark.parametrize("features_only", [True, False])
+def test_two_processes_make_the_same_bytes_as_one(
+    example: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, features_only: bool
+) -> None:
+    made = []
+    for large in (1 << 62, 0):
+        monkeypatch.setattr(backfill, "LARGE", large)
+        out, read = tmp_path / f"{large}.parquet", []
+        summary = backfill.write(
+            example.pipeline,
+            [example.events],
+            out,
+            tmp_path / "dead.avro",
+            features_only=features_only,
+            progress=read.append,
+        )
+        made.append((out.read_bytes(), summary, sum(read)))
+    assert made[0] == made[1]
+    assert made[0][1].rows > 1_000
+
+
+def test_a_damaged_file_is_named(
+    example: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backfill, "LARGE", 0)
+    whole, damaged = example.events.read_bytes(), tmp_path / "damaged.avro"
+    damaged.write_bytes(whole[: len(whole) // 2])
+    out = tmp_path / "out.parquet"
+    with pytest.raises(FileError, match=r"damaged\.avro: damaged after \d+ records"):
+        backfill.write(example.pipeline, [damaged], out, tmp_path / "dead", features_only=True)
+    assert not out.exists()
+
+
+def test_one_entity_alone_is_not_cut(tiny: Path) -> None:
+    pipeline = load(tiny / "pipeline.yaml")
+    files = [tiny / "events.jsonl"]
+    job = backfill.jobs.backfill(pipeline.over(files), features_only=True)
+    assert [hop.name for hop in job.hops if hop.keyed] == ["card"]
+    assert ahead.halves(job) is None
