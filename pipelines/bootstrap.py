@@ -9,7 +9,7 @@ the very record at which the old one ended, and decides from there.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -23,6 +23,7 @@ from pipelines.files import read_events
 from pipelines.garbage import spared
 from pipelines.job import Job, Stop
 from pipelines.kafka import clients
+from pipelines.label_files import LabelFeed
 from pipelines.pipeline import Pipeline
 from pipelines.streams import EVENTS
 from state.keyed import KeyedState
@@ -105,11 +106,14 @@ class Files:
         The files -> how many records of each were read.
     whole
         Whether they were read to their end.
+    labels
+        The files of labels -> how many records of each there were.
     """
 
     before: int
     files: dict[str, int] = field(default_factory=dict)
     whole: bool = False
+    labels: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -167,7 +171,8 @@ def read_files(
     """Read events of before a time from files into a pipeline's state, and decide none of them.
 
     It comes first; `bootstrap` then takes from the topic the events of that time and later. What
-    was read before is not read again, so a second call goes on.
+    was read before is not read again, so a second call goes on. Labels come from the files that the
+    pipeline file names beside their topic, for those of the topic come only after all these events.
 
     Parameters
     ----------
@@ -195,8 +200,11 @@ def read_files(
     ------
     FileError
         A file cannot be read; or the state has read the topic, or other files, already.
+    SpecError
+        There are features over labels, and no files of labels.
     """
     over = pipeline.over(files)
+    label_files = over.label_files()
     names = [str(file.resolve()) for file in files]
     kept = home(pipeline, folder)
     store = RocksStore(kept)
@@ -218,19 +226,30 @@ def read_files(
         job = _within(jobs.score(over), over, lambda time: time < before, skipped or Skipped())
         runner = Runner(job, store)
         starts = list(found.files.values())
-        messages = read_events(files, over.schema, EVENTS, starts, progress)
+        groups: Iterator[list[Message]]
+        feed = LabelFeed(over, label_files) if label_files else None
+        if feed is None:
+            events = read_events(files, over.schema, EVENTS, starts, progress)
+            groups = ([event] for event in events)
+        else:
+            events = read_events(files, over.schema, EVENTS, progress=progress)
+            groups = feed.groups(events, starts, found.labels)
         read = 0
         with spared():
-            while batch := list(islice(messages, BATCH)):
-                runner.many(batch)
+            while batch := list(islice(groups, BATCH)):
+                runner.many([message for group in batch for message in group])
                 read += len(batch)
-                for message in batch:
-                    found.files[names[message.partition]] = message.offset + 1
+                for *_, event in batch:
+                    found.files[names[event.partition]] = event.offset + 1
+                if feed is not None:
+                    found.labels = feed.counts
                 store.commit({FILES: json.dumps(asdict(found)).encode()})
                 runner.sweep()
                 if stop.is_set():
                     return read
         found.whole = True
+        if feed is not None:
+            runner.many(feed.rest())
         store.commit({FILES: json.dumps(asdict(found)).encode()})
         return read
     finally:

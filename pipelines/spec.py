@@ -437,9 +437,9 @@ class Labels(Model):
     topic: Topic | None = None
     """Kafka topic. A record without ``keys`` is joined to its decision by the job ``labels``."""
     files: list[Path] | None = None
-    """Where events come from files, so do labels: Avro containers, Parquet or JSON lines, read
-    whole before the first event. Each label is fed before the first event whose time is not before
-    its ``known_at``."""
+    """Where events come from files (`verdict bootstrap --events` too), so do labels: Avro
+    containers, Parquet or JSON lines, read whole before the first event. Each label is fed before
+    the first event whose time is not before its ``known_at``."""
     format: Literal["avro", "confluent", "json"] = "avro"
     """As of events."""
     schema_file: Path = Field(alias="schema")

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,12 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines import backfill, jobs, resources
+from pipelines import backfill, bootstrap, jobs, resources
 from pipelines.embedded import run_files
 from pipelines.errors import SpecError
 from pipelines.files import AvroFile, read_records
 from pipelines.label_files import LabelFeed, LabelSummary
 from pipelines.pipeline import Pipeline, load
+from state.rocks import RocksStore
 
 HOUR = 3_600_000
 DELAY, OVER, MATURITY = 5, 10, 30
@@ -413,3 +415,62 @@ def test_a_run_over_files_reads_the_labels_that_the_pipeline_names(
     assert not (tmp_path / "out" / "entity-labels.avro").exists()
     decided = list(read_records(tmp_path / "out" / "decisions.avro"))
     assert [each["features"]["shop_risk"] for each in decided] == [-1, -1, 1, 1, 2 / 3]
+
+
+class After:
+    """Asks to stop once it has been asked so often."""
+
+    def __init__(self, times: int) -> None:
+        self._times = times
+
+    def is_set(self) -> bool:
+        self._times -= 1
+        return self._times < 0
+
+
+def heads(folder: Path) -> dict[bytes, bytes]:
+    store = RocksStore(folder)
+    try:
+        return {key: value for key, value in store.items(b"") if key[:1] != b"m"}
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_history_from_files_knows_its_labels(
+    pipelines: dict[bool, Pipeline],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    whole: bool,
+) -> None:
+    """A bootstrap that is stopped twice leaves the state that a run over the files does."""
+    monkeypatch.setattr(bootstrap, "BATCH", 4)
+    events = [Event(number, number * 2, "c", "s") for number in range(20)]
+    labels = [Told(n, n % 3 == 0, 2 * n + n % 5, "bank") for n in range(18)]
+    files = write(tmp_path, events, labels)
+    with pytest.raises(SpecError, match="name the files of the labels, too"):
+        bootstrap.read_files(
+            pipelines[whole], tmp_path / "none", [files[0]], 99 * HOUR, stop=After(9)
+        )
+    named = pipelines[whole].spec.labels
+    assert named is not None
+    spec = pipelines[whole].spec.model_copy(
+        update={"labels": named.model_copy(update={"files": [files[1]]})}
+    )
+    pipeline = replace(pipelines[whole], spec=spec)
+
+    def history(stop: After) -> int:
+        return bootstrap.read_files(pipeline, tmp_path / "new", [files[0]], 99 * HOUR, stop=stop)
+
+    assert [history(After(n)) for n in (0, 1, 99)] == [4, 8, 8]
+    over = pipeline.over([files[0]])
+    run_files(
+        [jobs.score(over)],
+        [files[0]],
+        over.schema,
+        over.topics,
+        tmp_path / "state",
+        tmp_path / "out",
+        labels=LabelFeed(over, [files[1]]),
+    )
+    assert heads(bootstrap.home(pipeline, tmp_path / "new")) == heads(tmp_path / "state")
