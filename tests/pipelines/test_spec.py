@@ -99,7 +99,7 @@ def test_an_aggregate_knows_its_op_and_argument(op: str) -> None:
     argument = "label" if op == "rate" else "amount"
     delay = {"delay": "1d"} if op == "rate" else {}
     feature = AggregateFeature.model_validate({op: argument, "over": "1h", "by": "card", **delay})
-    assert (feature.op, feature.argument, feature.over) == (op, "amount", 3_600_000)
+    assert (feature.op, feature.argument, feature.over) == (op, argument, 3_600_000)
 
 
 def test_counting_all_events_has_no_argument() -> None:
