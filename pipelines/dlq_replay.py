@@ -13,6 +13,8 @@ from typing import Any, Self
 from confluent_kafka import KafkaError as Code
 from confluent_kafka import KafkaException, Producer
 
+from operators.commands import STATE_COMMANDS
+from operators.labels import ENTITY_LABELS, LABELS
 from pipelines.dlq import Found, Letter, compared
 from pipelines.errors import KafkaError
 from pipelines.jobs import SCORE_JOB
@@ -33,6 +35,8 @@ QUEUED_KB = 262_144
 FLUSH_S = 60.0
 SHOWN_BYTES, SHOWN_CHARACTERS = 512, 4_096
 """What `dump` and `text` show of a value at most."""
+BESIDE = (STATE_COMMANDS, LABELS, ENTITY_LABELS)
+"""What else the job ``score`` reads."""
 AFTER_STATE = ("features", "score")
 """Stages in which the windows have counted the event already."""
 
@@ -127,6 +131,7 @@ class Replay:
                 "files: mend the files, and run them again with an empty state"
             )
         self._topic = pipeline.topics[EVENTS]
+        self._beside = {pipeline.topics[stream] for stream in BESIDE if stream in pipeline.topics}
         self._say, self._dry = say, dry
         self._done: dict[tuple[str, int], set[int]] = {}
         self._failure: Code | None = None
@@ -193,6 +198,8 @@ class Replay:
             return f"of pipeline {letter.pipeline}"
         if letter.job != SCORE_JOB:
             return f"of job {letter.job}: its input is no event"
+        if letter.original.topic in self._beside:
+            return f"of topic {letter.original.topic}: it holds no events"
         return None
 
     def _replay(self, window: list[Letter]) -> None:

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
+from operators.labels import ENTITY_LABELS, LABELS
 from operators.records import DEAD_LETTERS, DECISIONS
 from pipelines import backfill, jobs
 from pipelines.broker import KafkaBroker, topics_of
@@ -65,6 +67,29 @@ RICH = """
   above: amount / (way_yesterday + 1)
 """
 """Every aggregate, of an entity with so many events that its rows lie in pages."""
+LABELLED = """
+labels:
+  topic: reported
+  format: json
+  schema: label.avsc
+  event_id: payment
+  value: fraud
+  known_at: known_at
+  source: who
+features:
+  terminal_risk: {rate: label, over: 1d, delay: 1d, by: terminal, default: 0}
+"""
+LABEL = {
+    "type": "record",
+    "name": "Label",
+    "fields": [
+        {"name": "payment", "type": "string"},
+        {"name": "fraud", "type": "boolean"},
+        {"name": "known_at", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+        {"name": "who", "type": "string"},
+    ],
+}
+LABELLED_COUNT = 400
 BROKEN = 0.02
 DEADLINE_S = 120
 
@@ -145,6 +170,9 @@ def stage(
         text = text.replace("  keyed_by: customer\n", "")
     if request.param == "rich":
         text = text.replace("features:\n", f"  way: [channel, currency]\nfeatures:\n{RICH}")
+    if request.param == "labelled":
+        (folder / "label.avsc").write_text(json.dumps(LABEL))
+        text = text.replace("features:\n", LABELLED)
     (folder / "pipeline.yaml").write_text(text)
     pipeline = load(folder / "pipeline.yaml")
     made = clients(Settings(kafka={"bootstrap.servers": kafka.bootstrap}))
@@ -153,16 +181,41 @@ def stage(
     stage = Stage(pipeline, made, topics, folder)
     producer = Producer(made.producer)
     world = generator.World(days=None, seed=3, broken=BROKEN)
-    for number, transaction in enumerate(islice(generator.transactions(world), EVENT_COUNT)):
+    names = [name for name in jobs.JOBS if name != jobs.LABELS_JOB]
+    count = EVENT_COUNT
+    if request.param == "labelled":
+        names, count = [jobs.SCORE_JOB, jobs.LABELS_JOB], LABELLED_COUNT
+    for number, transaction in enumerate(islice(generator.transactions(world), count)):
         headers = HEADERS[number % len(HEADERS)]
         value = generator.encode(transaction)
         producer.produce(topics[EVENTS], value, transaction.key, headers=headers)
+        if request.param == "labelled" and number % 3 == 0:
+            for label in labels_of(transaction, number):
+                producer.produce(topics[LABELS], label)
     producer.produce(topics[EVENTS], None, b"tombstone")
     producer.produce(topics[EVENTS], b"", None)
     assert producer.flush(30) == 0
-    for name in jobs.JOBS:
+    for name in names:
         run_embedded(stage, jobs.job(pipeline, name))
     yield stage
+
+
+def labels_of(transaction: Any, number: int) -> list[bytes]:
+    """Say something of an event: once, twice, by two, of none, or what cannot be read."""
+    label = {
+        "payment": transaction.transaction_id if number % 5 else f"none-{number}",
+        "fraud": number % 2 == 0,
+        "known_at": transaction.event_time + number,
+        "who": "bank",
+    }
+    labels = [json.dumps(label).encode()]
+    if number % 4 == 0:
+        labels *= 2
+    if number % 7 == 0:
+        labels.append(json.dumps({**label, "who": "customer", "fraud": False}).encode())
+    if number % 11 == 0:
+        labels.append(json.dumps({**label, "fraud": 2}).encode())
+    return labels
 
 
 def run_on_flink(stage: Stage, name: str, cluster: str | None) -> dict[str, str]:
@@ -268,13 +321,30 @@ def assert_carried(
 
 
 # Only the score job depends on whether the topic's key is the entity's.
-CASES = [("keyed", name) for name in jobs.JOBS]
+CASES = [("keyed", name) for name in jobs.JOBS if name != jobs.LABELS_JOB]
 CASES += [("unkeyed", jobs.SCORE_JOB), ("rich", jobs.SCORE_JOB)]
 
 
 @pytest.mark.parametrize(("stage", "name"), CASES, indirect=["stage"], scope="module")
 def test_both_engines_put_out_the_same_bytes(name: str, stage: Stage) -> None:
     assert_same_bytes(stage, name, run_on_flink(stage, name, None))
+
+
+@pytest.mark.parametrize("stage", ["labelled"], indirect=True, scope="module")
+def test_labels_meet_their_decisions_on_both_engines(stage: Stage) -> None:
+    """Which of the two comes last, and so is the source, is no matter of the engine."""
+    job, found = jobs.LABELS_JOB, {}
+    written = run_on_flink(stage, job, None)
+    for stream, topic in written.items():
+        ours = {(key, value) for _, key, value, _ in read(stage, stage.written(job, stream))}
+        assert {(key, value) for _, key, value, _ in read(stage, topic)} == ours, stream
+        found[stream] = len(ours)
+    assert found[ENTITY_LABELS] > LABELLED_COUNT / 5
+    assert found[DEAD_LETTERS] == len(range(0, LABELLED_COUNT, 33))
+    decode = stream_decoder(ENTITY_LABELS, stage.pipeline.spec.settings)
+    for _, key, value, _ in read(stage, written[ENTITY_LABELS]):
+        label = decode(value or b"")
+        assert label["keys"][0] == {"entity": "customer", "key": (key or b"").decode()}
 
 
 @pytest.mark.parametrize("stage", ["keyed"], indirect=True, scope="module")

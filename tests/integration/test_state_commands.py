@@ -19,19 +19,49 @@ from pipelines.kafka import clients, create_topics
 from pipelines.local import LocalKafka
 from pipelines.pipeline import Pipeline, load
 from pipelines.state_client import ask
+from pipelines.streams import stream_decoder
 
 sys.path.insert(0, str(Path(__file__).parent))
 from flink_topics import Reader, until
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "card-fraud"
 COUNT = 300
+DAY = 86_400_000
+LABELLED = """
+labels:
+  topic: PREFIX-labels
+  format: json
+  schema: label.avsc
+  event_id: payment
+  value: fraud
+  known_at: known_at
+  event_time: paid_at
+  keys: {customer: customer, terminal: terminal}
+features:
+  terminal_risk: {rate: label, over: 3d, delay: 7d, by: terminal, default: 0}
+"""
+TIME = {"type": "long", "logicalType": "timestamp-millis"}
+LABEL = {
+    "type": "record",
+    "name": "Label",
+    "fields": [
+        {"name": "payment", "type": "string"},
+        {"name": "fraud", "type": "boolean"},
+        {"name": "known_at", "type": TIME},
+        {"name": "paid_at", "type": TIME},
+        {"name": "customer", "type": "string"},
+        {"name": "terminal", "type": ["null", "string"]},
+    ],
+}
 
 
 class Job:
     """The example's score job, running, and what it was sent."""
 
-    def __init__(self, pipeline: Pipeline, kafka: LocalKafka, events: list[Any]) -> None:
-        self.pipeline, self.kafka, self.events = pipeline, kafka, events
+    def __init__(
+        self, pipeline: Pipeline, kafka: LocalKafka, events: list[Any], encode: Any
+    ) -> None:
+        self.pipeline, self.kafka, self.events, self.encode = pipeline, kafka, events, encode
 
     def verdict(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -46,20 +76,28 @@ class Job:
         return len(Reader(self.kafka.bootstrap, self.pipeline.topics["decisions"]).read())
 
 
-@pytest.fixture(params=["embedded", "flink"])
+@pytest.fixture(scope="module", autouse=True)
+def bootstrap(kafka: LocalKafka) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VERDICT_BOOTSTRAP", kafka.bootstrap)
+        yield
+
+
+@pytest.fixture(scope="module", params=["embedded", "flink"])
 def job(
     request: pytest.FixtureRequest,
     kafka: LocalKafka,
     generator: ModuleType,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Job]:
-    monkeypatch.setenv("VERDICT_BOOTSTRAP", kafka.bootstrap)
+    tmp_path = tmp_path_factory.mktemp(request.param)
     for name in ("transaction.avsc", "models"):
         (tmp_path / name).symlink_to(EXAMPLE / name)
     prefix = f"commanded-{request.param}"
     text = (EXAMPLE / "pipeline.yaml").read_text()
     text = text.replace("topic: transactions", f"topic: {prefix}-events")
+    (tmp_path / "label.avsc").write_text(json.dumps(LABEL))
+    text = text.replace("features:\n", LABELLED.replace("PREFIX", prefix))
     names = ("decisions", "dead-letters", "state-commands", "state-answers")
     topics = ", ".join(f"{name}: {prefix}-{name}" for name in names)
     (tmp_path / "pipeline.yaml").write_text(f"{text}topics: {{{topics}}}\n")
@@ -79,7 +117,7 @@ def job(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
-    running = Job(pipeline, kafka, events)
+    running = Job(pipeline, kafka, events, generator.encode)
     try:
         until(lambda: process.poll() is not None or running.decided() == COUNT, 60)
         assert process.poll() is None, process.stderr and process.stderr.read()
@@ -114,13 +152,51 @@ def test_what_is_remembered_is_said_and_erased(job: Job) -> None:
     assert sum(b"case 7" in (record.value or b"") for record in answers) == 1
 
 
+def test_a_label_beside_the_events_counts_once_its_event_is_old_enough(job: Job) -> None:
+    """It waits in its terminal's hop, which the one before it hands it to; then it counts."""
+    terminals = [event.terminal.id for event in job.events if event.terminal is not None]
+    terminal = max(set(terminals), key=terminals.count)
+    paid = [e for e in job.events if e.terminal is not None and e.terminal.id == terminal]
+    producer = Producer({"bootstrap.servers": job.kafka.bootstrap})
+    topics, decode = job.pipeline.topics, stream_decoder("decisions", job.pipeline.spec.settings)
+    for number, event in enumerate(paid):
+        label = {
+            "payment": event.transaction_id,
+            "fraud": number == 0,
+            "known_at": event.event_time + DAY,
+            "paid_at": event.event_time,
+            "customer": event.customer_id,
+            "terminal": terminal,
+        }
+        key = event.key if number < 2 else b"another"
+        producer.produce(topics["labels"], json.dumps(label).encode(), key)
+    assert producer.flush(10) == 0
+
+    def waiting() -> list[bool]:
+        remembered = ask(job.pipeline, "get", "terminal", terminal)["remembered"]
+        return [label["positive"] for label in remembered["labels"]]
+
+    until(lambda: len(waiting()) == 2, 30)
+    assert sorted(waiting()) == [False, True]
+    letters = Reader(job.kafka.bootstrap, topics["dead-letters"]).read()
+    assert len(letters) == len(paid) - 2
+
+    later = paid[0]._replace(transaction_id="later", event_time=paid[-1].event_time + 7 * DAY)
+    producer.produce(topics["events"], job.encode(later), later.key)
+    assert producer.flush(10) == 0
+    until(lambda: job.decided() == COUNT + 1, 30)
+    records = Reader(job.kafka.bootstrap, topics["decisions"]).read()
+    found = [decode(record.value or b"") for record in records]
+    [last] = [each for each in found if each["event_id"] == "later"]
+    assert last["features"]["terminal_risk"] == 1 / len(paid)
+
+
 def test_a_pipeline_that_takes_no_commands_says_how_to() -> None:
     with pytest.raises(SpecError, match=r"topics: \{state-commands: state-commands\}"):
         ask(load(EXAMPLE / "pipeline.yaml"), "get", "customer", "c1")
 
 
-def test_nobody_answers(kafka: LocalKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VERDICT_BOOTSTRAP", kafka.bootstrap)
+def test_nobody_answers(tmp_path: Path) -> None:
     for name in ("transaction.avsc", "models"):
         (tmp_path / name).symlink_to(EXAMPLE / name)
     text = (EXAMPLE / "pipeline.yaml").read_text()

@@ -94,7 +94,7 @@ def shop(variant: Any, kafka: LocalKafka, tmp_path: Path) -> Iterator[Callable[.
                 "format": "json",
                 "fields": {"amount": {**wide, **amount}},
             },
-            topics={stream: f"{name}-{stream}" for stream in STREAMS},
+            topics={stream: f"{name}-{stream}" for stream in (*STREAMS, "state-commands")},
             settings={"kafka": {"bootstrap.servers": kafka.bootstrap}},
         )
         pipeline = load(file)
@@ -427,6 +427,7 @@ def test_what_cannot_be_fetched_again(verdict: Verdict, shop: Any) -> None:
     made.letter(made.message(there, b"y" * 70_000))
     made.letter(made.message(there, b"y" * 70_000), pipeline="other")
     made.letter(made.message(Coordinates("removed-decisions", 0, 0), b"d"), job="shadow")
+    made.letter(made.message(Coordinates("removed-state-commands", 0, 0), b"c"))
     made.letter(made.message(Coordinates("no-such-topic", 7, 0), b"elsewhere"))
     admin = AdminClient(made.clients.admin)
     future = admin.delete_records([TopicPartition(made.events, 0, 2)])
@@ -447,10 +448,11 @@ def test_what_cannot_be_fetched_again(verdict: Verdict, shop: Any) -> None:
     ran = verdict("dlq", "replay", made.file)
     assert ran.code == 0
     assert ran.out.splitlines() == [
-        "3 replayed, 1 gone, 1 changed, 3 skipped",
+        "3 replayed, 1 gone, 1 changed, 4 skipped",
         "  2 of them from their letters: the originals are gone",
         "  1 skipped: of pipeline other",
         "  1 skipped: of job shadow: its input is no event",
+        "  1 skipped: of topic removed-state-commands: it holds no events",
         "  1 skipped: replayed in this run already",
     ]
     assert sorted(ran.err.splitlines()) == [

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines import backfill, jobs, resources
+from pipelines import backfill, jobs, parity, parity_compare, resources
 from pipelines.embedded import run_files
 from pipelines.errors import SpecError
 from pipelines.files import AvroFile, read_records
@@ -393,3 +394,48 @@ def test_the_command_says_what_became_of_them(
     assert pq.read_schema(tmp_path / "rows.parquet").names[:8] == [
         *("event_id", "event_time", "card", "shop", "score", "action", "model", "label")
     ]
+
+
+def test_a_run_over_files_reads_the_labels_that_the_pipeline_names(
+    pipelines: dict[bool, Pipeline], tmp_path: Path, verdict: Callable[..., Any]
+) -> None:
+    events = [Event(number, number * 3, "c", "s") for number in range(5)]
+    files = write(tmp_path, events, [Told(0, True, 1, "bank"), Told(1, True, 5, "bank")])
+    file = pipelines[False].path.with_name("named.yaml")
+    text = pipelines[False].path.read_text()
+    asked = ("run", file, "--events", files[0], "--to", tmp_path / "out", "--state", tmp_path / "s")
+    file.write_text(text)
+    refused = verdict(*asked)
+    assert refused.code == 1
+    assert "named.yaml:4: events come from files, and there are features over lab" in refused.err
+    file.write_text(text.replace("topic: reported", f"topic: reported\n  files: [{files[1]}]"))
+    done = verdict(*asked)
+    assert done.code == 0, done.err
+    assert not (tmp_path / "out" / "entity-labels.avro").exists()
+    decided = list(read_records(tmp_path / "out" / "decisions.avro"))
+    assert [each["features"]["shop_risk"] for each in decided] == [-1, -1, 1, 1, 2 / 3]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_parity_feeds_the_labels_and_finds_one_that_came_too_late(
+    pipelines: dict[bool, Pipeline], tmp_path: Path, whole: bool
+) -> None:
+    events = [Event(number, number * 2, "c", "s") for number in range(20)]
+    labels = [Told(n, True, 2 * n + 1 + n % 5, "bank") for n in range(0, 20, 2)]
+    files = write(tmp_path, events, labels)
+    over = pipelines[whole].over([files[0]], [files[1]])
+    places = (tmp_path / "state", tmp_path / "out")
+    feed = LabelFeed(over, [files[1]])
+    chosen = [jobs.score(over)]
+    run_files(chosen, [files[0]], over.schema, over.topics, *places, labels=feed)
+    decided = [tmp_path / "out/decisions.avro"]
+    stop = threading.Event()
+
+    found = parity.check(pipelines[whole], [files[0]], decided, [files[1]], stop=stop)
+    assert (found.compared, found.differences, found.equal) == (20, 0, 20)
+    write(tmp_path, events, [*labels, Told(5, True, 12, "bank")])
+    found = parity.check(pipelines[whole], [files[0]], decided, [files[1]], stop=stop)
+    assert {each.feature for each in found.shown} == {"card_risk", "shop_risk", "shop_told"}
+    assert {each.why for each in found.shown} == {parity_compare.LABELS}
+    # Of e8, 16 hours: it is the first that e5, 10 hours, has entered the windows of.
+    assert found.shown[0].event_id == "e8"

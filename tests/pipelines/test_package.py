@@ -1,5 +1,6 @@
 """A pipeline as one value: what is in it, and that it makes the same operators elsewhere."""
 
+import json
 import pickle
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -59,6 +60,29 @@ def test_it_works_with_the_original_gone(home: Path, tmp_path: Path) -> None:
         for hop in jobs.job(unpacked, name).hops:
             hop.operator()
     assert list((tmp_path / "cache" / "pipelines").iterdir()) == [unpacked.path.parent]
+
+
+def test_the_labels_schema_is_packed_too(home: Path, tmp_path: Path) -> None:
+    fields = [
+        {"name": "id", "type": "string"},
+        {"name": "fraud", "type": "boolean"},
+        {"name": "known_at", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+    ]
+    schema = {"type": "record", "name": "Label", "fields": fields}
+    (tmp_path / "elsewhere" / "label.avsc").write_text(json.dumps(schema))
+    file = home / "pipeline.yaml"
+    labels = (
+        "labels: {topic: reported, schema: ../elsewhere/label.avsc, event_id: id, value: fraud, "
+        "known_at: known_at}\nfeatures:\n"
+        "  risk: {rate: label, over: 7d, delay: 7d, by: terminal, default: 0}\n"
+    )
+    file.write_text(file.read_text().replace("features:\n", labels, 1))
+    package = pack(load(file))
+    shutil.rmtree(tmp_path / "elsewhere")
+    unpacked = load(unpack(package, tmp_path / "cache"))
+    assert unpacked.labels_input == "entity-labels"
+    for hop in jobs.labels(unpacked).hops:
+        hop.operator()
 
 
 def test_nothing_is_rewritten_where_all_lies_in_one_folder() -> None:
