@@ -24,6 +24,10 @@ def parity(
         list[Path] | None,
         typer.Option(help="Avro files of decisions instead of the topic; may be repeated."),
     ] = None,
+    labels: Annotated[
+        list[Path] | None,
+        typer.Option(help="Files of labels, where events come from files; may be repeated."),
+    ] = None,
     shown: Annotated[int, typer.Option(min=0, help="Differences to show in full.")] = 20,
     as_json: AsJson = False,
 ) -> None:
@@ -35,7 +39,7 @@ def parity(
     file does.
     """
     try:
-        same = _run(pipeline, events, decisions, shown, as_json)
+        same = _run(pipeline, events, decisions, labels, shown, as_json)
     except Interrupted:
         raise typer.Exit(130) from None
     except VerdictError as error:
@@ -52,6 +56,7 @@ def _run(
     pipeline: Path,
     events: list[Path] | None,
     decisions: list[Path] | None,
+    labels: list[Path] | None,
     shown: int,
     as_json: bool,
 ) -> bool:
@@ -75,7 +80,13 @@ def _run(
             progress.update(task, description=f"{what}: {read:,} read")
 
         found = check(
-            loaded, events or None, decisions or None, stop=stop, shown=shown, progress=tell
+            loaded,
+            events or None,
+            decisions or None,
+            labels or None,
+            stop=stop,
+            shown=shown,
+            progress=tell,
         )
     if not found.compared:
         raise SpecError(

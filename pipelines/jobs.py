@@ -100,7 +100,7 @@ def replay(
         In the place of the tables.
     """
     hops = [
-        _entity_hop(pipeline.path, index, False, DECISIONS, True, lookups)
+        _entity_hop(pipeline.path, index, False, DECISIONS, True, lookups, pipeline.labels_input)
         for index in range(len(pipeline.entities))
     ]
     return _intake(pipeline, pipeline.keyed and not from_files, from_files), hops
@@ -322,7 +322,7 @@ def _takers(
     if labels is not None:
         wanted = pipeline.labelled
         takers[labels] = TakeLabels(
-            _label_reader(pipeline, labels, from_files),
+            input_label_reader(pipeline, labels, from_files),
             [entity in wanted for entity in entities],
             index,
             entities[index],
@@ -334,7 +334,8 @@ def _takers(
     return takers
 
 
-def _label_reader(pipeline: Pipeline, stream: str, from_files: bool = False) -> ReadsLabel:
+def input_label_reader(pipeline: Pipeline, stream: str, from_files: bool = False) -> ReadsLabel:
+    """Make what reads the labels that the score job takes, from either stream."""
     assert pipeline.spec.labels is not None
     if stream == ENTITY_LABELS:
         decode = _decoder(pipeline, ENTITY_LABELS)

@@ -20,6 +20,7 @@ from confluent_kafka import Consumer
 from operators import avro_out as out
 from operators.decode import Event
 from operators.errors import BadRecord
+from operators.labels import LABELS, Label
 from operators.lookups import Lookups
 from operators.message import NEXT, Emit, Message
 from operators.records import DEAD_LETTERS, DECISIONS, PRESENT
@@ -30,6 +31,7 @@ from pipelines.files import read_bodies, read_events
 from pipelines.garbage import spared
 from pipelines.job import SOURCE_HEADER, Stop
 from pipelines.kafka import clients, require
+from pipelines.label_files import LabelFeed
 from pipelines.originals import coordinates
 from pipelines.parity_compare import Compare, Difference, Gap
 from pipelines.parity_order import NONE, PASS, Places, Ready, Sequencer, order
@@ -368,6 +370,16 @@ class Replay:
         if len(self._deferred) >= BATCH:
             self.settle()
 
+    def label(self, message: Message, label: Label) -> None:
+        """Take a label, before all events: one that is early changes nothing."""
+        message = message._replace(value=label)
+        for index, (key, hop, state) in enumerate(
+            zip(label.keys, self._hops, self._states, strict=True)
+        ):
+            if key is not None:
+                state.key = WITH_KEY + key.encode() if index else key.encode()
+                hop(message, state)
+
     def refused(self, message: Message, number: int, decided: bytes, reason: str) -> None:
         """Take an event that cannot even be decoded."""
         if number >= 0:
@@ -584,6 +596,7 @@ def check(
     pipeline: Pipeline,
     events: Sequence[Path] | None,
     decisions: Sequence[Path] | None,
+    labels: Sequence[Path] | None = None,
     *,
     stop: Stop,
     shown: int = SHOWN,
@@ -597,6 +610,8 @@ def check(
         As it was when it decided; its champion is loaded.
     events, decisions
         Files, the first one first; None reads the topic up to its end now.
+    labels
+        Files, where the events come from files; None for those that the pipeline file names.
     stop
         Ends the run.
     shown
@@ -614,12 +629,13 @@ def check(
         The broker does not answer, or a topic is missing.
     """
     if events is not None:
-        pipeline = pipeline.over(events)
+        pipeline = pipeline.over(events, labels)
     tell = progress or (lambda _what, _read: None)
     return compare(
         pipeline,
         _counted(_decisions(pipeline, decisions, stop), DECISIONS, tell),
         lambda: _counted(_events(pipeline, events, stop), EVENTS, tell),
+        lambda: _counted(_labels(pipeline, events, stop), LABELS, tell),
         by_id=events is not None or decisions is not None,
         one_by_one=decisions is not None,  # the embedded engine alone writes files
         stop=stop,
@@ -631,6 +647,7 @@ def compare(
     pipeline: Pipeline,
     decisions: Iterator[Told],
     events: Callable[[], Iterator[Message]],
+    labels: Callable[[], Iterator[Message]] = lambda: iter(()),
     *,
     by_id: bool,
     one_by_one: bool = False,
@@ -647,6 +664,8 @@ def compare(
         Encoded, each with the value of its header ``source`` if it has one.
     events
         Reads the events from their start; called twice.
+    labels
+        Reads the labels.
     by_id
         Events and decisions belong together by id and time, not by source.
     one_by_one
@@ -668,10 +687,28 @@ def compare(
             _halt(stop)
             summary.without_event = summary.decisions - sum(known.there)
             replay = Replay(pipeline, hops, recorded, known, state, summary, shown)
+            _feed(labels(), pipeline, replay)
             _replay(events(), intake, known, replay, last, from_files)
             _halt(stop)
     summary.features = replay.compare.counts()
     return summary
+
+
+def _feed(labels: Iterator[Message], pipeline: Pipeline, replay: Replay) -> None:
+    stream = pipeline.labels_input
+    if stream is None:
+        return
+    read = jobs.input_label_reader(pipeline, stream, pipeline.spec.events.topic is None)
+    for number, message in enumerate(labels, 1):
+        label = message.value
+        if not isinstance(label, Label):
+            try:
+                label = read(label)
+            except BadRecord:
+                continue  # a dead letter in its time
+        replay.label(message, label)
+        if number % COMMIT == 0:
+            replay.commit()
 
 
 def _halt(stop: Stop) -> None:
@@ -781,6 +818,26 @@ def _events(pipeline: Pipeline, files: Sequence[Path] | None, stop: Stop) -> Ite
             record.offset(),
             record.timestamp()[1],
         )
+
+
+def _labels(pipeline: Pipeline, files: Sequence[Path] | None, stop: Stop) -> Iterator[Message]:
+    stream = pipeline.labels_input
+    if stream is None:
+        return
+    if files is not None:
+        feed = LabelFeed(pipeline, pipeline.label_files())
+        events = read_events(files, pipeline.schema, EVENTS)
+        for message in chain.from_iterable(feed.groups(events)):
+            if stop.is_set():
+                return
+            if message.stream == LABELS:
+                yield message
+        yield from feed.rest()
+        return
+    topic = pipeline.topics[stream]
+    for record in _topic(pipeline, topic, stop, "read_committed"):
+        at = record.partition(), record.offset(), record.timestamp()[1]
+        yield Message(stream, record.key(), record.value(), topic, *at)
 
 
 def _topic(pipeline: Pipeline, topic: str, stop: Stop, isolation: str | None) -> Iterator[Any]:

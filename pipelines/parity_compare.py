@@ -26,6 +26,7 @@ TOLD = ("score", "action", "because", "rules")
 KEY, SEQ, LATE = "key of {}", "hop_seq of {}", "late at {}"
 """What a hop says of itself."""
 GUESSED = "events without decision share its key: their place is a guess"
+LABELS = "a label came when it did not count any more (labels_late_total), or was added since"
 LETTER = "decision"
 """What differs where a decided event is a dead letter now."""
 
@@ -194,7 +195,8 @@ class Compare:
             elif gap is not None and not _covered(feature, gap, at):
                 self._leave(name, HISTORY)
             else:
-                self._value(name, decided["features"], replayed["features"], others)
+                why = others or (LABELS if feature.labelled else "")
+                self._value(name, decided["features"], replayed["features"], why)
 
     def _said(
         self, hop: Mapping[str, Any], again: Mapping[str, Any], gap: Gap | None, others: str

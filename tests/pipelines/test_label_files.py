@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines import backfill, bootstrap, jobs, resources
+from pipelines import backfill, bootstrap, jobs, parity, parity_compare, resources
 from pipelines.embedded import run_files
 from pipelines.errors import SpecError
 from pipelines.files import AvroFile, read_records
@@ -474,3 +475,28 @@ def test_history_from_files_knows_its_labels(
         labels=LabelFeed(over, [files[1]]),
     )
     assert heads(bootstrap.home(pipeline, tmp_path / "new")) == heads(tmp_path / "state")
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_parity_feeds_the_labels_and_finds_one_that_came_too_late(
+    pipelines: dict[bool, Pipeline], tmp_path: Path, whole: bool
+) -> None:
+    events = [Event(number, number * 2, "c", "s") for number in range(20)]
+    labels = [Told(n, True, 2 * n + 1 + n % 5, "bank") for n in range(0, 20, 2)]
+    files = write(tmp_path, events, labels)
+    over = pipelines[whole].over([files[0]], [files[1]])
+    places = (tmp_path / "state", tmp_path / "out")
+    feed = LabelFeed(over, [files[1]])
+    chosen = [jobs.score(over)]
+    run_files(chosen, [files[0]], over.schema, over.topics, *places, labels=feed)
+    decided = [tmp_path / "out/decisions.avro"]
+    stop = threading.Event()
+
+    found = parity.check(pipelines[whole], [files[0]], decided, [files[1]], stop=stop)
+    assert (found.compared, found.differences, found.equal) == (20, 0, 20)
+    write(tmp_path, events, [*labels, Told(5, True, 12, "bank")])
+    found = parity.check(pipelines[whole], [files[0]], decided, [files[1]], stop=stop)
+    assert {each.feature for each in found.shown} == {"card_risk", "shop_risk", "shop_told"}
+    assert {each.why for each in found.shown} == {parity_compare.LABELS}
+    # Of e8, 16 hours: it is the first that e5, 10 hours, has entered the windows of.
+    assert found.shown[0].event_id == "e8"
