@@ -13,7 +13,7 @@ from zlib import crc32
 from state.carried import FADED, NEVER, NULL, Number, Plan, row_layout
 from state.exact import pack_integer, unpack_integer
 from state.keyed import KeyedState
-from state.rows import END, KIND_BITS, LINKS, SPACING, Row, Rows, read_page
+from state.rows import END, KIND_BITS, LINKS, SPACING, Row, Rows, pack_rows, read_page
 
 LAYOUT = 3
 """Version of the packed head; a fixture of every layout ever released stays in tests."""
@@ -236,7 +236,7 @@ class Packing:
                 *parts,
                 self.said,
             ),
-            *(self.row.pack(*row) for row in rows.open),
+            pack_rows(self.row, rows.open),
         ]
         for landmark, total in head.decays:
             total_bytes = integer_bytes(total)
@@ -251,7 +251,7 @@ class Packing:
             if flags & PAGED:
                 packed.append(PAGES.pack(candidates.first, candidates.last, candidates.following))
                 packed += [PLACE.pack(*cursor) for cursor in candidates.cursors]
-            packed += [layout.pack(*row) for row in candidates.open]
+            packed.append(pack_rows(layout, candidates.open))
             candidates.save()
         if flags & LABELLED:
             labels = head.labels
@@ -262,7 +262,7 @@ class Packing:
                 )
             )
             packed += [PLACE.pack(*cursor) for cursor in labels.cursors]
-            packed += [LABEL.pack(*row) for row in labels.open]
+            packed.append(pack_rows(LABEL, labels.open))
         head.labels.save()
         if since:
             packed += [SINCE.pack(*each) for each in since]

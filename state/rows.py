@@ -8,6 +8,8 @@ many there are; so does to add a row. A late row goes back page by page to where
 import struct
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 from state.errors import StateError
@@ -402,10 +404,24 @@ class Rows:
             if page is None:
                 self._state.drop_chunk(self._kind | number)
             else:
-                packed = [self._layout.pack(*row) for row in page.rows]
                 links = LINKS.pack(page.before, page.behind)
-                self._state.put_chunk(self._kind | number, links + b"".join(packed))
+                packed = pack_rows(self._layout, page.rows)
+                self._state.put_chunk(self._kind | number, links + packed)
         self._changed.clear()
+
+
+@lru_cache(maxsize=1024)
+def _rows(layout: str, count: int) -> struct.Struct:
+    return struct.Struct(layout[0] + layout[1:] * count)
+
+
+def pack_rows(layout: struct.Struct, rows: Sequence[Row]) -> bytes:
+    """Pack rows, one behind the other.
+
+    >>> pack_rows(struct.Struct("<hb"), [(1, 2), (3, 4)]).hex()
+    '010002030004'
+    """
+    return _rows(layout.format, len(rows)).pack(*chain.from_iterable(rows))
 
 
 def read_page(state: KeyedState, number: int) -> bytes:
