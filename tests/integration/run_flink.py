@@ -12,19 +12,15 @@ from pipelines.pipeline import load
 def main() -> None:
     request = json.loads(sys.argv[1])
     job = jobs.job(load(Path(request["pipeline"])), request["job"])
-    folder, cluster = Path(request["folder"]), request["cluster"]
+    folder = Path(request["folder"])
     settings = flink.FlinkSettings(
         bootstrap=request["bootstrap"],
         folder=folder,
         checkpoint_folder=folder / "checkpoints",
         jars=flink_jars(),
         bounded=True,
-        slot_groups=cluster is not None,
     )
-    if cluster is None:
-        flink.run(job, request["topics"], settings)
-    else:
-        flink.wait(cluster, flink.submit(job, cluster, request["topics"], settings))
+    flink.run(job, request["topics"], settings)
 
 
 if __name__ == "__main__":

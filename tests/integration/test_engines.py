@@ -21,10 +21,9 @@ from pipelines import backfill, jobs
 from pipelines.broker import KafkaBroker, topics_of
 from pipelines.embedded import run_kafka
 from pipelines.files import AvroFile
-from pipelines.flink_cluster import FlinkCluster
 from pipelines.job import Job
 from pipelines.kafka import Clients, clients, create_topics
-from pipelines.local import LocalKafka, flink_jars
+from pipelines.local import LocalKafka
 from pipelines.pipeline import Pipeline, load
 from pipelines.spec import Settings
 from pipelines.streams import EVENTS, stream_decoder
@@ -166,9 +165,8 @@ def stage(
     for name in ("transaction.avsc", "models"):
         (folder / name).symlink_to(example / name)
     text = (example / "pipeline.yaml").read_text()
-    if request.param in ("unkeyed", "rich"):
-        text = text.replace("  keyed_by: customer\n", "")
     if request.param == "rich":
+        text = text.replace("  keyed_by: customer\n", "")
         text = text.replace("features:\n", f"  way: [channel, currency]\nfeatures:\n{RICH}")
     if request.param == "labelled":
         (folder / "label.avsc").write_text(json.dumps(LABEL))
@@ -218,19 +216,17 @@ def labels_of(transaction: Any, number: int) -> list[bytes]:
     return labels
 
 
-def run_on_flink(stage: Stage, name: str, cluster: str | None) -> dict[str, str]:
+def run_on_flink(stage: Stage, name: str) -> dict[str, str]:
     """Run a job on Flink, to topics of its own; return these."""
     job = jobs.job(stage.pipeline, name)
-    kind = "mini" if cluster is None else "cluster"
-    written = {stream: f"{stage.written(name, stream)}-{kind}" for stream in job.outputs}
+    written = {stream: f"{stage.written(name, stream)}-flink" for stream in job.outputs}
     create_topics(stage.clients, list(written.values()))
     asked = {
         "pipeline": str(stage.pipeline.path),
         "job": name,
         "topics": {**stage.topics, **written},
-        "folder": str(stage.folder / f"{kind}-{name}"),
+        "folder": str(stage.folder / f"flink-{name}"),
         "bootstrap": stage.clients.servers,
-        "cluster": cluster,
     }
     done = subprocess.run(
         [sys.executable, str(RUN_FLINK), json.dumps(asked)],
@@ -320,21 +316,21 @@ def assert_carried(
     assert names == (both if name == jobs.SHADOW_JOB else both | {"correlation-id", "reply-topic"})
 
 
-# Only the score job depends on whether the topic's key is the entity's.
+# Only the score job depends on whether the topic's key is the entity's: of the rich it is not.
 CASES = [("keyed", name) for name in jobs.JOBS if name != jobs.LABELS_JOB]
-CASES += [("unkeyed", jobs.SCORE_JOB), ("rich", jobs.SCORE_JOB)]
+CASES += [("rich", jobs.SCORE_JOB)]
 
 
 @pytest.mark.parametrize(("stage", "name"), CASES, indirect=["stage"], scope="module")
 def test_both_engines_put_out_the_same_bytes(name: str, stage: Stage) -> None:
-    assert_same_bytes(stage, name, run_on_flink(stage, name, None))
+    assert_same_bytes(stage, name, run_on_flink(stage, name))
 
 
 @pytest.mark.parametrize("stage", ["labelled"], indirect=True, scope="module")
 def test_labels_meet_their_decisions_on_both_engines(stage: Stage) -> None:
     """Which of the two comes last, and so is the source, is no matter of the engine."""
     job, found = jobs.LABELS_JOB, {}
-    written = run_on_flink(stage, job, None)
+    written = run_on_flink(stage, job)
     for stream, topic in written.items():
         ours = {(key, value) for _, key, value, _ in read(stage, stage.written(job, stream))}
         assert {(key, value) for _, key, value, _ in read(stage, topic)} == ours, stream
@@ -345,13 +341,3 @@ def test_labels_meet_their_decisions_on_both_engines(stage: Stage) -> None:
     for _, key, value, _ in read(stage, written[ENTITY_LABELS]):
         label = decode(value or b"")
         assert label["keys"][0] == {"entity": "customer", "key": (key or b"").decode()}
-
-
-@pytest.mark.parametrize("stage", ["keyed"], indirect=True, scope="module")
-def test_score_on_a_standalone_cluster_puts_out_the_same_bytes(
-    stage: Stage, tmp_path: Path
-) -> None:
-    hops = len(jobs.score(stage.pipeline).hops)
-    with FlinkCluster(tmp_path, flink_jars(), task_managers=hops) as cluster:
-        written = run_on_flink(stage, jobs.SCORE_JOB, cluster.address)
-    assert_same_bytes(stage, jobs.SCORE_JOB, written)
