@@ -29,6 +29,10 @@ from state.errors import VerdictError
 WAITING = 3
 """Parts that wait to be taken, so that neither process waits for the other's slowest moments."""
 LENGTH = struct.Struct("<I")
+BEGIN = (
+    "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
+    "from pipelines.ahead import main; main()"
+)
 PART, END, FAILED = b"p", b"e", b"f"
 """What is sent: what came of some events, the end, an error."""
 
@@ -74,7 +78,7 @@ class Ahead:
     def __init__(self, work: Callable[[], Iterator[Part]]) -> None:
         # A session of its own, so that Ctrl-C is not for it: it ends when nobody reads any more.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "pipelines.ahead"],
+            [sys.executable, "-P", "-c", BEGIN],  # nothing of the folder that it is started in
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
@@ -93,7 +97,11 @@ class Ahead:
         kind = b""
         assert self._process.stdout is not None
         while kind not in (END, FAILED):
-            kind, data = _received(self._process.stdout)
+            try:
+                kind, data = _received(self._process.stdout)
+            except Exception as error:  # else whoever waits would wait for ever
+                self._process.kill()
+                kind, data = FAILED, pickle.dumps(("", f"{type(error).__name__}: {error}"))
             while not self._closed:
                 with contextlib.suppress(queue.Full):
                     self._parts.put((kind, data), timeout=0.1)
@@ -112,10 +120,9 @@ class Ahead:
             if data:
                 name, text = pickle.loads(data)
                 raise SAID.get(name, OperatorError)(text)
-            raise OperatorError(
-                f"the process of the first hops ended with code {self._process.wait()}: it was "
-                "killed, perhaps for want of memory"
-            )
+            code = self._process.wait()
+            why = ", perhaps for want of memory" if code < 0 else "; what it said is above"
+            raise OperatorError(f"the process of the first hops ended with code {code}{why}")
 
     def close(self) -> None:
         """End the process."""
@@ -171,7 +178,6 @@ def _unpacked(data: bytes) -> Part:
 
 def main() -> None:
     """Do the work of whoever started this process."""
-    sys.path[:] = pickle.load(sys.stdin.buffer)
     work: Callable[[], Iterator[Part]] = pickle.load(sys.stdin.buffer)
     pipe, sys.stdout = sys.stdout.buffer, sys.stderr
     with contextlib.suppress(BrokenPipeError):  # nobody reads any more
@@ -184,7 +190,3 @@ def main() -> None:
             _send(pipe, FAILED, pickle.dumps((type(error).__name__, str(error))))
     with contextlib.suppress(BrokenPipeError):
         pipe.close()
-
-
-if __name__ == "__main__":
-    main()

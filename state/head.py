@@ -46,6 +46,8 @@ LABEL = struct.Struct("<qqqBH")
 and its source's rank, 0 that of the one to be believed before others."""
 WAITING = struct.Struct("<HHIII")
 """How many labels the head holds, for how many delays; then pages as of candidates, and places."""
+LAST_LABEL = struct.Struct("<q")
+"""The end of a head with labels: the time of the event that the last of them is of."""
 NOT_DUE = (1 << 63) - 1
 """When the next label is settled, where there is none."""
 ROWS, COLUMN, DECAY = 0, 1, 2
@@ -120,15 +122,16 @@ def asks(packed: bytes) -> int:
 
 
 def newest(packed: bytes) -> int | None:
-    """Return the time of a key's newest event; None where the layout is another.
+    """Return the time of a key's newest event, be it one that is to come and has a label already.
 
-    Of a key that has nothing but labels so far, it is that of the event that the last one is of.
+    It is None where the layout is another.
     """
     if packed[0] != LAYOUT:
         return None
     _, flags, *_, time, _ = HEAD.unpack_from(packed)
-    if time == NEVER and flags & LABELLED:
-        time = LABEL.unpack_from(packed, len(packed) - LABEL.size)[0]
+    if flags & LABELLED:
+        (label,) = LAST_LABEL.unpack_from(packed, len(packed) - LAST_LABEL.size)
+        return int(max(time, label))
     return int(time)
 
 
@@ -267,6 +270,8 @@ class Packing:
         if since:
             packed += [SINCE.pack(*each) for each in since]
             packed.append(MANY.pack(len(since)))
+        if flags & LABELLED:
+            packed.append(LAST_LABEL.pack((head.labels.newest or (NEVER,))[0]))
         return b"".join(packed)
 
     def _due(self, head: Head) -> int:
@@ -479,6 +484,6 @@ def since_of(packed: bytes, flags: int) -> list[Since]:
     """Return what the end of a head says of what has not been kept from the start."""
     if not flags & COLD:
         return []
-    end = len(packed) - MANY.size
+    end = len(packed) - MANY.size - (LAST_LABEL.size if flags & LABELLED else 0)
     (many,) = MANY.unpack_from(packed, end)
     return [Since(*each) for each in SINCE.iter_unpack(packed[end - many * SINCE.size : end])]

@@ -6,10 +6,10 @@ many there are; so does to add a row. A late row goes back page by page to where
 """
 
 import struct
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, takewhile
 from typing import Any
 
 from state.errors import StateError
@@ -228,6 +228,20 @@ class Rows:
             if number == END:
                 return
             number, index = self._behind(number), 0
+
+    def of_time(self, at: int) -> Iterator[Row]:
+        """Yield the rows of a time, those of one page in their order, the later pages first."""
+        number = END
+        while True:
+            rows = self._of(number)
+            if rows and rows[0][0] <= at:
+                first = bisect_left(rows, at, key=lambda row: row[0])
+                yield from takewhile(lambda row: row[0] == at, rows[first:])
+                if first:
+                    return
+            number = self._before(number)
+            if not number:
+                return
 
     @property
     def end(self) -> Place:

@@ -10,7 +10,6 @@ quicker one (`state.running`), to the same bits.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import takewhile
 from typing import Any, NamedTuple
 
 from state.carried import (
@@ -210,12 +209,8 @@ class Windows:
         head = self.opened(state, state.get())  # of no event yet, if its first is on the way
         if head.newest >= at + counts[-1]:
             return LATE
-        labels = head.labels
-        for _, other in labels.back(labels.end):
-            if other[0] < at:
-                break
-            if other == row:
-                return REPEATED
+        if row in head.labels.of_time(at):
+            return REPEATED
         self._wait(head, row)
         state.put(self.packing.packed(head))
         return LATE if head.newest >= at + counts[0] else TAKEN
@@ -225,11 +220,12 @@ class Windows:
         head.labels.insert(label, lambda i: bool(label[0] > head.newest - delays[i]))
         while head.labels.spill():
             pass
+        head.labels.forget(head.newest - delays[-1])  # a page that was cut may be past already
 
     def remembered(self, state: KeyedState) -> tuple[Found, int, list[Row], list[Row]]:
         """Return what the key's newest event saw, its time, every row, and labels that wait."""
         head = self.opened(state, state.get())
-        found = self.look(state, head.newest)
+        found = self.look(state, 0 if head.newest == NEVER else head.newest)
         begin = (head.rows.first or END, 0)
         labels = [row for _, row in head.labels.back(head.labels.end)]
         return found, head.newest, list(head.rows.forth(begin)), labels[::-1]
@@ -392,16 +388,7 @@ class Windows:
         plan, now = self.plan, head.newest
         before = self._values_at(head, at) if plan.before else []
         if at > now - plan.retention:
-            row = self._marked(head, (at, *values))
-            for delay, _, columns in plan.settled:
-                if now - plan.delays[-1] < at <= now - delay:
-                    waiting = (each for _, each in head.labels.back(head.labels.end))
-                    here = list(takewhile(lambda each: each[0] >= at, waiting))
-                    best = _best(here, delay)
-                    positive = best.get((at, row[(plan.ids or 0) + 1]))
-                    if positive is not None:
-                        row = self._labelled(row, columns, positive)
-            self._insert(head, row)
+            self._insert(head, self._marked(head, (at, *values)))
             while spilled := head.rows.spill():  # one from ahead of time makes all others late
                 self._spilled(head, spilled)
         found = self._values_at(head, at)
@@ -648,6 +635,8 @@ class Windows:
             head.since.append(Since(ROWS, 0, begin))
         known = dict(old.columns)
         new = [i for i in range(len(self.plan.columns)) if self.packing.marks[i] not in known]
+        if old.newest == NEVER:  # of labels alone: there is no event that lacks anything
+            return head
         head.since += [Since(COLUMN, i, old.newest) for i in new]
         kept = {mark: (landmark, total) for mark, landmark, total in old.decays}
         rows_since = [time for what, _, time in old.since if what == ROWS]

@@ -75,6 +75,16 @@ def test_its_errors_are_raised_here() -> None:
         worked(Work(2, ZeroDivisionError()))
 
 
+def test_what_lies_where_it_is_started_does_not_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pipelines").mkdir()
+    for name in ("pickle.py", "pipelines/__init__.py"):
+        (tmp_path / name).write_text("raise SystemExit(7)")
+    monkeypatch.chdir(tmp_path)
+    assert len(worked(Work(1))) == 1
+
+
 def test_if_it_is_killed_that_is_said(tmp_path: Path) -> None:
     process = Ahead(Work(10**9, pid=tmp_path / "pid"))
     try:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from state import rows, running
 from state.aggregates import Aggregates
-from state.carried import NULL, Asked, Column, Plan, Settled
+from state.carried import NEVER, NULL, Asked, Column, Plan, Settled
 from state.head import newest
 from state.keyed import MemoryState
 from state.windows import LATE, REPEATED, TAKEN, UNKNOWN_IN_TIME, Windows
@@ -66,14 +66,13 @@ class Raw:
 
     def label_of(self, at: int, event: int, step: int, delay: int) -> int | None:
         """The label that counts: settled at the step at which the event enters the windows."""
-        newest = self.newest[step - 1]
         first = next(
             i
             for i, newest in enumerate(self.newest)
             if i >= step and newest is not None and newest >= at + delay
         )
-        if first == step and newest is not None and newest >= at + 250:
-            return None  # so late that no label of its time is kept any more
+        if first == step:
+            return None  # it came later than a label may: it enters without
         found = [
             (-rank, known_at, positive)
             for time, of, known_at, positive, rank, came in self.labels
@@ -310,3 +309,25 @@ def test_a_key_without_labels_to_come_costs_what_it_costs_without() -> None:
     assert update(state, state.get(), 250, values) is None
     windows.update(state, 250, values)
     assert update(state, state.get(), 900, values) is not None
+
+
+def test_a_key_is_as_new_as_the_event_of_its_last_label() -> None:
+    """So it is not deleted as silent while labels of events to come wait; of any plan."""
+    columns = [
+        Column("q", nullable=False, meaning="id"),
+        Column("q", meaning="label", label=Settled(100, 0)),
+    ]
+    rate = Asked("rate", 300, 1, 100)
+    terminal, state = Aggregates([rate], columns, 400), MemoryState()
+    terminal.label(state, (9_000, 2, 9_050, 1, 0))
+    assert newest(state.head or b"") == 9_000
+    more = Aggregates([rate, Asked("sum", 300, 2)], [*columns, Column("q", meaning="more")], 400)
+    more.label(state, (8_000, 3, 8_050, 1, 0))
+    assert newest(state.head or b"") == 9_000
+    found, time, _, labels = more.remembered(state)
+    assert (found.values, time, len(labels)) == ([None, 0.0], NEVER, 2)
+    more.update(state, 1_000, (1, NULL, 5))
+    assert newest(state.head or b"") == 9_000
+    more.update(state, 9_000, (2, NULL, 5))
+    assert more.update(state, 9_100, (4, NULL, 5)).values == [1.0, 10.0]
+    assert newest(state.head or b"") == 9_100
