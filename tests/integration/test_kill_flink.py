@@ -40,7 +40,7 @@ from flink_topics import COMMITTED, UNCOMMITTED, Reader, until  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
-EVENT_COUNT = 100_000
+EVENT_COUNT = 60_000
 """Of the run with one partition."""
 RACING_COUNT = 8_000
 """Of the run with four."""
@@ -266,7 +266,7 @@ def begin(cluster: FlinkCluster, broker: LocalKafka, tmp_path: Path) -> Iterator
 def test_both_hops_and_the_broker_killed_in_the_midst(
     begin: Begin, cluster: FlinkCluster, broker: LocalKafka
 ) -> None:
-    # Little state of each key: a hundred thousand are decided in twenty seconds.
+    # Little state of each key: all are decided in ten to twenty seconds.
     stage = begin("kill", ["card_count_1h", "terminal_count_10m"])
     events = payments(EVENT_COUNT, cards=20_000, terminals=10_000)
     stage.send(events, partitions=1)

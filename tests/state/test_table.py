@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from state.table import Table, TableInUse
@@ -18,6 +18,7 @@ CHANGES = st.dictionaries(KEYS, st.none() | st.binary(max_size=4), max_size=6)
 STEPS = st.lists(st.tuples(CHANGES, st.booleans()), max_size=12)
 
 
+@settings(max_examples=40)  # each opens a store several times
 @given(STEPS)
 def test_it_is_a_dict_that_survives_being_closed(
     steps: list[tuple[dict[bytes, bytes | None], bool]],

@@ -615,7 +615,7 @@ def _only(*columns: int) -> list[Asked]:
     ]
 
 
-@pytest.mark.parametrize("length", [20, 900])
+@pytest.mark.parametrize("length", [20, 450])
 @pytest.mark.parametrize("falling", [False, True])
 def test_what_was_kept_goes_on_under_another_plan(
     small_pages: int, length: int, falling: bool
