@@ -68,6 +68,24 @@ class ReadsLabel(Protocol):
     def __call__(self, value: bytes | None) -> Label: ...
 
 
+def check_key(key: bytes | None, label: Label) -> None:
+    """Refuse a label that lies under another key than its first entity's.
+
+    >>> label = Label("p1", 0, ("c1",), True, 5, "bank", 0)
+    >>> check_key(b"c1", label)
+    >>> check_key(b"c2", label)
+    Traceback (most recent call last):
+    operators.errors.BadRecord: the record's key is not its label's: mend the producer
+    """
+    first = label.keys[0]
+    if first is not None and key != first.encode():
+        raise BadRecord(
+            "validate",
+            "key-mismatch",
+            "the record's key is not its label's: mend the producer",
+        )
+
+
 class TakeLabels:
     """Takes labels in the hops of their entities, and sends them on to the last that wants them.
 
@@ -115,13 +133,8 @@ class TakeLabels:
         label = message.value
         if not isinstance(label, Label):
             label = self._read(label)
-            first = label.keys[0]
-            if self._keyed and first is not None and message.key != first.encode():
-                raise BadRecord(
-                    "validate",
-                    "key-mismatch",
-                    "the record's key is not its label's: mend the producer",
-                )
+            if self._keyed:
+                check_key(message.key, label)
         if self._features is not None and label.keys[self._index] is not None:
             self._taken(self._features, label, state)
         if not self._goes_on:

@@ -33,7 +33,7 @@ def parity(
 ) -> None:
     """Prove that decisions have the features which a replay of their events gives.
 
-    Exit code 1 if a value differs, 2 if nothing can be compared.
+    Exit code 1 if a value differs or a decision is missing, 2 if nothing can be compared.
 
     Next: look at the first difference; `verdict check --against` says what a change of the pipeline
     file does.

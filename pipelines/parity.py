@@ -8,6 +8,7 @@ the events of a key in the order that the decisions recorded.
 import math
 import struct
 import tempfile
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -18,6 +19,7 @@ from typing import Any
 from confluent_kafka import Consumer
 
 from operators import avro_out as out
+from operators.beside import check_key
 from operators.decode import Event
 from operators.errors import BadRecord
 from operators.labels import LABELS, Label
@@ -34,6 +36,7 @@ from pipelines.kafka import clients, require
 from pipelines.label_files import LabelFeed
 from pipelines.originals import coordinates
 from pipelines.parity_compare import Compare, Difference, Gap
+from pipelines.parity_lost import Decided, Letters, Settled, settled, sources
 from pipelines.parity_order import NONE, PASS, Places, Ready, Sequencer, order
 from pipelines.pipeline import Pipeline
 from pipelines.repeats import Reading, records
@@ -55,10 +58,6 @@ OCCURRENCE = struct.Struct(">I")
 
 Told = tuple[bytes | None, bytes, int]
 """A decision: what its header ``source`` says, its bytes, and when it was put out."""
-
-Last = dict[int, tuple[int, int]]
-"""Partition -> how far its events were decided. Files are one history, as if they were one."""
-BEFORE = (-1, -1)
 
 Progress = Callable[[str, int], None]
 """Told what is being read, and how many of it were."""
@@ -90,7 +89,12 @@ class Summary:
     without_event
         Decisions whose event is not there: retention.
     without_decision
-        Events that were not decided: dead letters, as a rule.
+        Events between decided ones that were not decided.
+    lost
+        Of them, those that the replay decides, although no dead letter of them is there. Each is a
+        difference.
+    before_decisions
+        Events that come before the first decided one of their partition or file.
     undecided
         Events that come after the last decided one of their partition or file.
     other_pipeline
@@ -110,6 +114,8 @@ class Summary:
     differences: int = 0
     without_event: int = 0
     without_decision: int = 0
+    lost: int = 0
+    before_decisions: int = 0
     undecided: int = 0
     other_pipeline: int = 0
     forced: int = 0
@@ -172,6 +178,8 @@ class Decisions:
         self.by_id = by_id
         self.decode = stream_decoder(DECISIONS, _plain(pipeline))
         self.places = [Places() for _ in pipeline.entities]
+        self.when = array("q")
+        """By number, when each decision was put out."""
         self.there = bytearray()
         self._lines: list[dict[int, int]] = [{} for _ in pipeline.entities]
         """Hash of a key -> the partition of its event without decision; `SEVERAL` if the order of
@@ -201,6 +209,7 @@ class Decisions:
                 continue
             self._store.put(key, NUMBER.pack(summary.decisions) + value)
             summary.decisions += 1
+            self.when.append(when)
             self._place(decision, source, when)
             if read % COMMIT == 0:
                 self._store.commit({})
@@ -297,13 +306,17 @@ def _plain(pipeline: Pipeline) -> Any:
 
 @dataclass
 class Item:
-    """An event on its way through the hops; ``number`` is its decision's, -1 without one."""
+    """An event on its way through the hops.
+
+    ``number`` is its decision's, -1 without one; then ``missing`` says that one must be there.
+    """
 
     message: Message
     carry: Carry
     number: int
     decided: bytes
     gaps: list[Gap | None]
+    missing: bool = False
 
 
 class Replay:
@@ -364,9 +377,11 @@ class Replay:
         """How many events wait for others."""
         return sum(line.held for line in self._lines)
 
-    def take(self, message: Message, carry: Carry, number: int, decided: bytes) -> None:
+    def take(
+        self, message: Message, carry: Carry, number: int, decided: bytes, missing: bool
+    ) -> None:
         """Take the next event, as it was read."""
-        self._arrive(0, Item(message, carry, number, decided, []))
+        self._arrive(0, Item(message, carry, number, decided, [], missing))
         if len(self._deferred) >= BATCH:
             self.settle()
 
@@ -417,7 +432,7 @@ class Replay:
         key = item.carry.event.keys[index]
         if item.number >= 0:
             ready = line.take(item.number, item)
-        elif key is not None:
+        elif key is not None and not item.carry.repeated:
             ready = line.take_unknown(key, item.carry.event.time, item)
         else:
             ready = iter([(item, NONE)])
@@ -425,20 +440,20 @@ class Replay:
 
     def _go(self, index: int, ready: Iterator[Ready]) -> None:
         for item, hole in ready:
-            if item.number >= 0 or self._logs(index, item, hole):
+            if item.number >= 0 or self._goes_in(index, item, hole):
                 self._process(index, item)
 
-    def _logs(self, index: int, item: Item, hole: int) -> bool:
-        """Whether a hop logs an event without decision, and so gives it a number."""
+    def _goes_in(self, index: int, item: Item, hole: int) -> bool:
+        """Whether a hop takes an event without decision now."""
         event, state = item.carry.event, self._states[index]
         if index == 0 and self._seen is not None:
             state.key = (event.keys[0] or "").encode()
             if self._seen.open(state, event.id, item.carry.raw_value or b"") is not None:
-                return False  # it came before: no hop logs it
+                return True  # it came before: no hop logs it
         if hole == PASS:
-            if index + 1 < len(self._hops):
-                self._arrive(index + 1, item)
-            return False
+            # It never came here: what it would have found is looked at as a retry's, unlogged.
+            item.carry = item.carry._replace(repeated=True)
+            return True
         if hole != NONE and not self._lines[index].fill(hole, event.time):
             self._arrive(index, item)  # its number has gone to another one
             return False
@@ -478,7 +493,7 @@ class Replay:
             item.carry = emit.value
             self._arrive(index + 1, item)
         elif isinstance(emit.value, Deferred):
-            if item.number >= 0:
+            if item.number >= 0 or item.missing:
                 self._deferred.append((item, emit.value))
         else:
             self._ended(index, item, emit)
@@ -490,6 +505,10 @@ class Replay:
             self._died(index + 1, item.number, item.decided, item.message, reason)
         elif item.number >= 0:
             self._compared(item, emit.value[self._prefix :])
+        elif item.missing:
+            self.summary.lost += 1
+            made = self._known.decode(emit.value[self._prefix :])
+            self._show([self.compare.lost(made, _source(item.message))])
 
     def _compared(self, item: Item, made: bytes) -> None:
         summary = self.summary
@@ -519,8 +538,11 @@ class Replay:
         self._drop(following, number)
 
     def _note(self, found: Sequence[Difference]) -> None:
+        self.summary.differing += bool(found)
+        self._show(found)
+
+    def _show(self, found: Sequence[Difference]) -> None:
         summary = self.summary
-        summary.differing += bool(found)
         summary.differences += len(found)
         summary.shown += found[: max(0, self._shown - len(summary.shown))]
 
@@ -631,13 +653,16 @@ def check(
     if events is not None:
         pipeline = pipeline.over(events, labels)
     tell = progress or (lambda _what, _read: None)
+    whole = settled(pipeline) if decisions is None else Settled()
     return compare(
         pipeline,
-        _counted(_decisions(pipeline, decisions, stop), DECISIONS, tell),
+        _counted(_decisions(pipeline, decisions, stop, whole), DECISIONS, tell),
         lambda: _counted(_events(pipeline, events, stop), EVENTS, tell),
         lambda: _counted(_labels(pipeline, events, stop), LABELS, tell),
+        lambda: _counted(sources(pipeline, decisions, stop), DEAD_LETTERS, tell),
         by_id=events is not None or decisions is not None,
         one_by_one=decisions is not None,  # the embedded engine alone writes files
+        whole=whole,
         stop=stop,
         shown=shown,
     )
@@ -648,9 +673,11 @@ def compare(
     decisions: Iterator[Told],
     events: Callable[[], Iterator[Message]],
     labels: Callable[[], Iterator[Message]] = lambda: iter(()),
+    letters: Callable[[], Iterator[str]] = lambda: iter(()),
     *,
     by_id: bool,
     one_by_one: bool = False,
+    whole: Settled | None = None,
     stop: Stop,
     shown: int = SHOWN,
 ) -> Summary:
@@ -666,10 +693,14 @@ def compare(
         Reads the events from their start; called twice.
     labels
         Reads the labels.
+    letters
+        Reads where the records lie that are dead letters of the job; called if that matters.
     by_id
         Events and decisions belong together by id and time, not by source.
     one_by_one
         As of `Decisions`.
+    whole
+        The time in which none of the decisions is missing, once they are read; None for ever.
     stop, shown
         As of `check`.
     """
@@ -683,12 +714,16 @@ def compare(
             _halt(stop)
             recorded = _recorded(pipeline)
             intake, hops = jobs.replay(pipeline, from_files, recorded)
-            last = _survey(events(), intake, known, from_files)
+            decided = _survey(events(), intake, known, whole or Settled(), from_files)
             _halt(stop)
+            dead = Letters(index)
+            if decided.missed:
+                dead.read(letters(), COMMIT)
+                _halt(stop)
             summary.without_event = summary.decisions - sum(known.there)
             replay = Replay(pipeline, hops, recorded, known, state, summary, shown)
             _feed(labels(), pipeline, replay)
-            _replay(events(), intake, known, replay, last, from_files)
+            _replay(events(), intake, known, replay, decided, dead, from_files)
             _halt(stop)
     summary.features = replay.compare.counts()
     return summary
@@ -704,6 +739,8 @@ def _feed(labels: Iterator[Message], pipeline: Pipeline, replay: Replay) -> None
         if not isinstance(label, Label):
             try:
                 label = read(label)
+                if pipeline.keyed:
+                    check_key(message.key, label)
             except BadRecord:
                 continue  # a dead letter in its time
         replay.label(message, label)
@@ -716,21 +753,23 @@ def _halt(stop: Stop) -> None:
         raise Interrupted("stopped before the end: nothing is known of the rest")
 
 
-def _survey(events: Iterator[Message], intake: Intake, known: Decisions, one_line: bool) -> Last:
+def _survey(
+    events: Iterator[Message], intake: Intake, known: Decisions, whole: Settled, one_line: bool
+) -> Decided:
     """Note which events are there; return how far they were decided."""
-    last: Last = {}
+    decided = Decided()
     for message in events:
         event = _event(intake, message) if known.by_id else None
         number, _ = known.find(message, event, known.there)
         line, at = _at(message, one_line)
+        decided.take(line, at, number >= 0, number >= 0 and whole.holds(known.when[number]))
         if number >= 0:
             known.there[number] = 1
-            last[line] = at
             continue
         event = event or _event(intake, message)
         if event is not None:
             known.note(event, line)
-    return last
+    return decided
 
 
 def _event(intake: Intake, message: Message) -> Event | None:
@@ -745,7 +784,8 @@ def _replay(
     intake: Intake,
     known: Decisions,
     replay: Replay,
-    last: Last,
+    decided: Decided,
+    dead: Letters,
     one_line: bool,
 ) -> None:
     summary = replay.summary
@@ -753,7 +793,7 @@ def _replay(
     for message in events:
         summary.events += 1
         line, at = _at(message, one_line)
-        if at > last.get(line, BEFORE):
+        if decided.ended(line, at):
             summary.undecided += 1
             continue
         carry, reason = None, ""
@@ -761,15 +801,19 @@ def _replay(
             carry = intake(message)
         except BadRecord as error:
             reason = f"{error.stage} {error.kind}: {error}"
-        number, decided = known.find(message, carry.event if carry else None, taken)
+        number, value = known.find(message, carry.event if carry else None, taken)
+        missing = False
         if number >= 0:
             taken[number] = 1
-        else:
+        elif decided.begun(line, at):
             summary.without_decision += 1
-        if carry is None:
-            replay.refused(message, number, decided, reason)
+            missing = decided.missing(line, at) and _source(message) not in dead
         else:
-            replay.take(message, carry, number, decided)
+            summary.before_decisions += 1
+        if carry is None:
+            replay.refused(message, number, value, reason)
+        else:
+            replay.take(message, carry, number, value, missing)
         if summary.events % COMMIT == 0:
             replay.commit()
     replay.finish()
@@ -782,7 +826,9 @@ def _counted(found: Iterator[Any], what: str, tell: Progress) -> Iterator[Any]:
             tell(what, number)
 
 
-def _decisions(pipeline: Pipeline, files: Sequence[Path] | None, stop: Stop) -> Iterator[Told]:
+def _decisions(
+    pipeline: Pipeline, files: Sequence[Path] | None, stop: Stop, whole: Settled
+) -> Iterator[Told]:
     """Yield every decision and the source that its header names, without Confluent's header."""
     if files is not None:
         bodies = chain.from_iterable(read_bodies(file, definition(DECISIONS)) for file in files)
@@ -792,7 +838,11 @@ def _decisions(pipeline: Pipeline, files: Sequence[Path] | None, stop: Stop) -> 
             yield None, value, number
         return
     prefix = 5 if pipeline.spec.settings.output_format == "confluent" else 0
+    begun: set[int] = set()
     for record in _topic(pipeline, pipeline.topics[DECISIONS], stop, "read_committed"):
+        if record.partition() not in begun:
+            begun.add(record.partition())
+            whole.begins(record.offset(), record.timestamp()[1])
         source = next(
             (value for name, value in record.headers() or () if name == SOURCE_HEADER), None
         )

@@ -28,7 +28,8 @@ KEY, SEQ, LATE = "key of {}", "hop_seq of {}", "late at {}"
 GUESSED = "events without decision share its key: their place is a guess"
 LABELS = "a label came when it did not count any more (labels_late_total), or was added since"
 LETTER = "decision"
-"""What differs where a decided event is a dead letter now."""
+"""What differs where the job decided an event and the replay does not, or the other way round."""
+LOST = "no decision of it: lost, dead letter then, or removed by retention of the decisions topic"
 
 
 class Gap(NamedTuple):
@@ -168,6 +169,11 @@ class Compare:
         self._count(LETTER, DIFFERS)
         why = "the checks, the schema or a default changed"
         return Difference(decided["event_id"], source, LETTER, decided["action"], reason, why)
+
+    def lost(self, replayed: Mapping[str, Any], source: str) -> Difference:
+        """Count an event that the replay alone decides."""
+        self._count(LETTER, DIFFERS)
+        return Difference(replayed["event_id"], source, LETTER, None, replayed["action"], LOST)
 
     def _count(self, name: str, what: str) -> None:
         self._counts.setdefault(name, Counter())[what] += 1

@@ -17,7 +17,7 @@ import numpy as np
 
 NONE, PASS = -1, -2
 """In the place of a decision: there is none. In the place of a ``hop_seq``: there is no key.
-`PASS` sends an event around a hop."""
+`PASS` says that a hop never took an event."""
 
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
 

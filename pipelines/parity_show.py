@@ -55,7 +55,12 @@ def told(summary: Summary) -> list[str]:
             summary.without_event,
             "decisions without their event: retention, or a file that is missing",
         ),
-        (summary.without_decision, "events without decision: dead letters, or a topic's retention"),
+        (summary.lost, "events that the replay decides and nobody did: lost, or retention"),
+        (
+            summary.without_decision - summary.lost,
+            "events without decision: dead letters, or too near the decisions' ends",
+        ),
+        (summary.before_decisions, "events before the decisions begin"),
         (summary.undecided, "events behind the last decided one: not decided yet"),
         (summary.repeats, "decisions that came again: the first one counts"),
         (summary.other_pipeline, "decisions of another pipeline"),

@@ -14,12 +14,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from operators.message import NEXT, Message
 from pipelines import backfill, bootstrap, jobs, parity, parity_compare, resources
 from pipelines.embedded import run_files
 from pipelines.errors import SpecError
 from pipelines.files import AvroFile, read_records
 from pipelines.label_files import LabelFeed, LabelSummary
 from pipelines.pipeline import Pipeline, load
+from state.keyed import MemoryState
 from state.rocks import RocksStore
 
 HOUR = 3_600_000
@@ -500,3 +502,58 @@ def test_parity_feeds_the_labels_and_finds_one_that_came_too_late(
     assert {each.why for each in found.shown} == {parity_compare.LABELS}
     # Of e8, 16 hours: it is the first that e5, 10 hours, has entered the windows of.
     assert found.shown[0].event_id == "e8"
+
+
+@pytest.mark.parametrize("key", [b"c", b"another"])
+def test_parity_takes_no_label_that_is_a_dead_letter_live(
+    pipelines: dict[bool, Pipeline], key: bytes
+) -> None:
+    file = pipelines[True].path.with_name("keyed.yaml")
+    text = PIPELINE.replace("KEYS", KEYS).replace("EVENTS", "keyed_by: card")
+    file.write_text(text)
+    pipeline = load(file)
+    begin = 1_700_000_000_000
+    events = [
+        Message(
+            "events",
+            b"c",
+            json.dumps(
+                {"id": f"e{n}", "at": begin + n * HOUR, "card": "c", "shop": "s", "amount": 1.5}
+            ).encode(),
+            "payments",
+            0,
+            n,
+            begin + n * HOUR,
+        )
+        for n in range(12)
+    ]
+    told = {"payment": "e1", "fraud": 1, "known_at": begin + 2 * HOUR, "who": "bank"}
+    told |= {"paid_at": begin + HOUR, "card": "c", "shop": "s"}
+    label = Message("labels", key, json.dumps(told).encode(), "reported", 0, 0, begin)
+    hops = [hop.operator() for hop in jobs.score(pipeline).hops]
+    states: list[dict[bytes | None, MemoryState]] = [{}, {}]
+    decisions, letters = [], []
+    for message in (*events[:2], label, *events[2:]):
+        ready = [message]
+        for hop, state in zip(hops, states, strict=True):
+            following = []
+            for one in ready:
+                for emit in hop(one, state.setdefault(one.key, MemoryState())):
+                    if emit.output == NEXT:
+                        following.append(one._replace(key=emit.key, value=emit.value))
+                    elif emit.output == "dead-letters":
+                        letters.append(emit)
+                    else:
+                        source = f"payments/0/{message.offset}".encode()
+                        decisions.append((source, emit.value, message.offset))
+            ready = following
+    assert (len(decisions), len(letters)) == (12, key != b"c")
+    found = parity.compare(
+        pipeline,
+        iter(decisions),
+        lambda: iter(events),
+        lambda: iter([label]),
+        by_id=False,
+        stop=threading.Event(),
+    )
+    assert (found.shown, found.equal) == ([], 12)

@@ -17,13 +17,16 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from operators.message import NEXT, Message
-from operators.records import DECISIONS
-from pipelines import jobs, parity, resources
+from operators.records import DEAD_LETTERS, DECISIONS
+from pipelines import jobs, parity, parity_compare, resources
 from pipelines.broker import KafkaBroker, topics_of
 from pipelines.embedded import run_files, run_kafka
-from pipelines.files import AvroFile
-from pipelines.kafka import create_topics
+from pipelines.files import AvroFile, read_bodies
+from pipelines.kafka import clients, create_topics
+from pipelines.local import LocalKafka
 from pipelines.parity import Summary
+from pipelines.parity_lost import Settled
+from pipelines.parity_show import told as told_of
 from pipelines.pipeline import Pipeline, load
 from pipelines.streams import EVENTS, definition, stream_decoder, stream_encoder
 from state.keyed import MemoryState
@@ -88,11 +91,15 @@ Decided = list[parity.Told]
 
 
 def live(
-    pipeline: Pipeline, partitions: Sequence[Sequence[Message]], choose: random.Random
+    pipeline: Pipeline,
+    partitions: Sequence[Sequence[Message]],
+    choose: random.Random,
+    lost: int | None = None,
 ) -> Decided:
     """Decide as a job of two subtasks a hop does, whoever of them is first; in the order of output.
 
-    What a subtask sends to another arrives in its order, and that is all that is certain.
+    What a subtask sends to another arrives in its order, and that is all that is certain; but for
+    the record of the offset ``lost``, which no hop behind the first ever gets.
     """
     hops = [hop.operator() for hop in jobs.score(pipeline).hops]
     states: dict[tuple[int, bytes], MemoryState] = {}
@@ -103,6 +110,8 @@ def live(
     def run(hop: int, subtask: int, message: Message) -> None:
         state = states.setdefault((hop, message.key or b""), MemoryState())
         for output, key, value in hops[hop](message, state):
+            if output == NEXT and message.offset == lost:
+                continue
             if output == NEXT:
                 following = message._replace(key=key, value=value)
                 channels.setdefault((subtask, crc32(key) % 2), deque()).append(following)
@@ -189,7 +198,8 @@ def test_dead_letters_keep_their_place_in_the_first_hop(race: Pipeline, seed: in
     found = compared(race, decisions, interleaved(partitions, choose), shown=1_000)
     assert found.compared == len(decisions)
     undecided = sum(map(len, partitions)) - len(decisions)
-    assert found.without_decision + found.undecided == undecided
+    assert found.without_decision + found.undecided + found.before_decisions == undecided
+    assert found.lost == 0
     assert not any("card" in each.feature for each in found.shown)
     for name in ("card_count_1h", "hop_seq of card", "late at card"):
         assert found.features[name].get("same", 0) == len(decisions)
@@ -252,6 +262,76 @@ def test_an_altered_decision_is_found(race: Pipeline) -> None:
     assert (second.event_id, second.feature, second.decided) == ("p9", "action", "approve-all")
     assert (found.compared, found.equal, found.differing, found.differences) == (30, 28, 2, 2)
     assert found.features["terminal_last_1h"] == {"same": 29, "differs": 1}
+
+
+def lost(found: Summary) -> list[tuple[str, str, Any]]:
+    return [
+        (each.event_id, each.source, each.replayed)
+        for each in found.shown
+        if each.feature == parity_compare.LETTER and each.why == parity_compare.LOST
+    ]
+
+
+def test_a_decision_that_was_lost_is_found(race: Pipeline) -> None:
+    partitions = one_by_one(20)
+    decisions = in_order(live(race, partitions, random.Random(1)))
+    events = lambda: iter(partitions[0])  # noqa: E731
+    kept = decisions[:7] + decisions[8:]
+    action = stream_decoder(DECISIONS, race.spec.settings)(decisions[7][1])["action"]
+    found = compared(race, kept, events)
+    assert lost(found) == [("p7", "race-events/0/7", action)]
+    assert (found.compared, found.equal, found.differing, found.differences) == (19, 19, 0, 1)
+    assert (found.without_decision, found.lost) == (1, 1)
+    assert "1 events that the replay decides and nobody did" in "\n".join(told_of(found))
+    # Its dead letter is there: what kept it from being decided is known.
+    found = compared(race, kept, events, letters=lambda: iter(["race-events/0/7"]))
+    assert (found.shown, found.without_decision, found.lost) == ([], 1, 0)
+    # Before the first and behind the last there may be others, once.
+    found = compared(race, decisions[3:17], events)
+    assert (found.shown, found.lost, found.without_decision) == ([], 0, 0)
+    assert (found.before_decisions, found.undecided) == (3, 3)
+    # Or where another partition of the decisions begins later, or is not read as far.
+    for whole in (Settled(since=decisions[8][2]), Settled(until=decisions[6][2])):
+        found = compared(race, kept, events, whole=whole)
+        assert (found.shown, found.lost, found.without_decision) == ([], 0, 1)
+
+
+@settings(max_examples=10, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@given(seed=st.integers(0, 1 << 32))
+def test_any_lost_decision_is_found_in_any_race(race: Pipeline, seed: int) -> None:
+    choose = random.Random(seed)
+    partitions = drawn(choose, nulls=False)
+    decisions = live(race, partitions, choose)
+    out = choose.randrange(len(decisions))
+    source = (decisions[out][0] or b"").decode()
+    which, offset = (int(part) for part in source.split("/")[1:])
+    told = stream_decoder(DECISIONS, race.spec.settings)(decisions[out][1])
+    kept = decisions[:out] + decisions[out + 1 :]
+    found = compared(race, kept, interleaved(partitions, choose), shown=1_000)
+    edges = (offset == 0, offset == len(partitions[which]) - 1)
+    assert [each[:2] for each in lost(found)] == (
+        [] if any(edges) else [(told["event_id"], source)]
+    )
+    assert (found.before_decisions, found.undecided) in {
+        (0, 0) if not any(edges) else (0, 1) if edges[1] else (1, 0)
+    }
+
+
+def test_the_decision_of_a_retry_is_missed_too(race: Pipeline) -> None:
+    events = one_by_one(10)[0]
+    events[6] = events[2]._replace(offset=6, timestamp=events[6].timestamp)
+    decisions = in_order(live(race, [events], random.Random(1)))
+    found = compared(race, decisions[:6] + decisions[7:], lambda: iter(events))
+    assert [each[:2] for each in lost(found)] == [("p2", "race-events/0/6")]
+    assert (found.differences, found.equal) == (1, 9)
+
+
+def test_an_event_that_a_hop_never_got_is_lost(race: Pipeline) -> None:
+    events = one_by_one(20)[0]
+    decisions = in_order(live(race, [events], random.Random(1), lost=7))
+    found = compared(race, decisions, lambda: iter(events))
+    assert [each[:2] for each in lost(found)] == [("p7", "race-events/0/7")]
+    assert (found.compared, found.equal, found.differences) == (19, 19, 1)
 
 
 def test_a_copy_is_left_out_and_the_first_one_counts(race: Pipeline) -> None:
@@ -337,6 +417,14 @@ def test_files_from_end_to_end(
     assert (ran.code, told["ok"], told["differences"]) == (0, True, 0)
     assert told["compared"] == told["equal"] == told["decisions"] > 1_000
     assert told["events"] == told["compared"] + told["without_decision"] + told["undecided"]
+    kept = AvroFile(tmp_path / "kept.avro", definition(DECISIONS), 0)
+    bodies = list(read_bodies(decisions, definition(DECISIONS)))
+    kept.append([*bodies[:500], *bodies[501:]])
+    kept.close()
+    ran = verdict(*command[:-1], tmp_path / "kept.avro", "--json")
+    less = json.loads(ran.out)
+    assert (ran.code, less["lost"], less["differences"]) == (1, 1, 1)
+    assert less["without_decision"] == told["without_decision"] + 1
     windows = {"customer_count_1d": {"count": "*", "over": "12h", "by": "customer"}}
     variant(file, features=windows)
     ran = verdict(*command)
@@ -411,6 +499,48 @@ def test_three_partitions_of_kafka(
     assert told["shown"][0]["event_id"] == decision["event_id"]
     assert told["shown"][0]["decided"] == decision["features"][name]
     assert told["shown"][0]["replayed"] == decision["features"][name] - 1.0
+
+
+def test_what_nobody_decided_is_looked_for_among_the_dead_letters_of_kafka(
+    kafka: LocalKafka, verdict: Callable[..., Any], tmp_path: Path
+) -> None:
+    streams = {"decisions": "lost-decisions", "dead-letters": "lost-letters"}
+    spec = {
+        **SPEC,
+        "topics": streams,
+        "settings": {"kafka": {"bootstrap.servers": kafka.bootstrap}},
+    }
+    spec["events"] = {**SPEC["events"], "topic": "lost-events"}
+    pipeline = write(tmp_path, spec)
+    made = clients(pipeline.spec.settings)
+    create_topics(made, ["lost-events", *streams.values()])
+    producer = Producer(made.producer)
+    [events] = one_by_one(12)
+    for each in events:
+        producer.produce("lost-events", each.value, each.key, timestamp=each.timestamp)
+    decisions = in_order(live(pipeline, [events], random.Random(1)))
+    old = BEGIN + DAY_MS
+    for number, (source, value, _) in enumerate(decisions):
+        headers = [("source", (source or b"").replace(b"race-events", b"lost-events"))]
+        if number != 5:
+            producer.produce("lost-decisions", value, timestamp=old, headers=headers)
+    assert producer.flush(30) == 0
+    ran = verdict("parity", tmp_path / "pipeline.yaml", "--json")
+    told = json.loads(ran.out)
+    assert (ran.code, told["ok"], told["lost"], told["equal"]) == (1, False, 1, 11)
+    [shown] = told["shown"]
+    assert (shown["event_id"], shown["source"]) == ("p5", "lost-events/0/5")
+    assert (shown["feature"], shown["decided"]) == ("decision", None)
+
+    letter = {"stage": "score", "kind": "k", "reason": "r", "topic": "lost-events", "partition": 0}
+    letter |= {"pipeline": "race", "offset": 5, "timestamp": old, "key": None, "value": None}
+    letter |= {"value_size": -1, "value_sha256": None}
+    encode = stream_encoder(DEAD_LETTERS)
+    for job, code in (("shadow", 1), ("score", 0)):
+        producer.produce("lost-letters", encode({**letter, "job": job}))
+        assert producer.flush(30) == 0
+        ran = verdict("parity", tmp_path / "pipeline.yaml", "--json")
+        assert (ran.code, json.loads(ran.out)["without_decision"]) == (code, 1)
 
 
 def first_of(made: Any, topic: str) -> tuple[bytes, bytes]:
