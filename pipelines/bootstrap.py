@@ -317,9 +317,10 @@ def bootstrap(
         job = _within(job, pipeline, lambda time: time >= files.before, skipped or Skipped())
 
     def opened(offsets: Mapping[str, int]) -> Silent:
-        bounded = {_topic(partition) for partition in until or ()} | {inputs[EVENTS]}
+        ends = until or {}
+        bounded = {_topic(partition) for partition in ends} | {inputs[EVENTS]}
         for partition, read in offsets.items() if until is not None else ():
-            end = until.get(partition, 0)
+            end = ends.get(partition, 0)
             if _topic(partition) in bounded and read > end:
                 raise KafkaError(
                     f"{kept} has read {partition} up to {read}, the job that decides "

@@ -23,6 +23,7 @@ from pipelines.flink_program import (
     home_of,
     program,
     submitted,
+    try_writing,
     write_decided,
 )
 from pipelines.flink_rest import ENDED, LOOK_S, Rest, cause_of
@@ -35,6 +36,7 @@ from pipelines.flink_upgrade import (
     come_up,
     end,
     is_running,
+    noted,
     start_or_go_back,
 )
 from pipelines.job import Stop
@@ -133,8 +135,9 @@ def bootstrap(
             "or that was killed; cancel it in Flink, and say this again"
         )
     _has_slots(rest, silent)
+    try_writing(home, package)
     made = clients(pipeline.spec.settings, pipeline.path.parent)
-    with submitting(cluster, new.settings) as client, _room(silent):
+    with submitting(cluster, new.settings) as client, _room(silent) as needed:
         say("building the jobs: the silent one, the new one, and the old one to go back to")
         start_silent = client.prepare(silent.job, silent.topics, silent.settings)
         start = client.prepare(new.job, new.topics, new.settings)
@@ -155,6 +158,7 @@ def bootstrap(
         _await_old(rest, before, made, old, of_topics(ends, _read(old)), seconds, stop)
 
         _look_whether_to_stop(stop)
+        try_writing(home, package)  # the state of history may have filled the disk
         say(f"stopping {before.job_id} with a savepoint")
         savepoint = rest.stop(before.job_id, old.settings.checkpoint_folder / SAVEPOINTS, STOP_S)
         began = time.monotonic()
@@ -167,13 +171,23 @@ def bootstrap(
             say(f"starting the new job from {kept}")
             return start(kept, silent=decided)
 
+        needed.append(kept)
         try:
             job_id = start_or_go_back(
-                rest, new.name, savepoint, go_on, start_old, seconds=seconds, say=say
+                rest,
+                new.name,
+                savepoint,
+                go_on,
+                start_old,
+                seconds=seconds,
+                say=say,
+                file=f"the pipeline file of before, {file}",
             )
         except RolledBack as error:
-            submitted(old, file, old_package, cluster, error.job_id).write(home, old_package)
-            raise
+            needed.clear()
+            back = submitted(old, file, old_package, cluster, error.job_id)
+            raise noted(error, back, home, old_package) from None
+        needed.clear()
         submitted(new, pipeline.path, package, cluster, job_id).write(home, package)
     down_s = time.monotonic() - began
     again = sum(decided[place] - until for place, until in ends.items())
@@ -236,14 +250,20 @@ def _reads_the_same(before: Submitted, new: Program) -> None:
 
 
 @contextlib.contextmanager
-def _room(silent: Program) -> Iterator[None]:
-    """Have an empty folder for the silent job's checkpoints, and leave none."""
+def _room(silent: Program) -> Iterator[list[Path]]:
+    """Have an empty folder for the silent job's checkpoints, and leave none.
+
+    Yields what a job may still start from: as long as there is something, the folder stays. Where
+    neither job came up, the new one may yet run, or be started again by the cluster.
+    """
     folder = silent.settings.checkpoint_folder
     shutil.rmtree(folder, ignore_errors=True)
+    needed: list[Path] = []
     try:
-        yield
+        yield needed
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if not needed:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _catch_up(

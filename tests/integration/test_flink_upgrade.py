@@ -25,7 +25,7 @@ from pipelines.flink_offsets import read_up_to
 from pipelines.flink_prepare import prepare
 from pipelines.flink_program import Program, Submitted, home_of, program
 from pipelines.flink_rest import Rest
-from pipelines.flink_upgrade import STOP_S, come_up, exchange
+from pipelines.flink_upgrade import STOP_S, RolledBack, come_up, exchange
 from pipelines.kafka import clients, create_topics
 from pipelines.local import LocalKafka, flink_jars
 from pipelines.pipeline import Pipeline, load
@@ -401,6 +401,23 @@ def test_bootstrap_that_is_broken_off_or_refused_leaves_the_job_as_it_was(
             bootstrap(cards.load(), cards.state, cluster.address)
         (cards.folder / "pipeline.yaml").write_text(text)
     assert rest.jobs("cards/score") == running
+    cards.send(5)
+    cards.settle()
+
+    home = home_of(cards.load(), "score", cards.state)
+
+    def fill(said: str) -> None:
+        if said.startswith("starting the new job"):
+            raise AssertionError("it was to fail before")
+        if said.startswith(f"stopping {next(iter(running))}"):
+            (home / "decided.json").unlink()
+            (home / "decided.json").mkdir()  # what no file can take the place of
+
+    with pytest.raises(RolledBack, match=r"runs as it did before.*IsADirectoryError") as back:
+        bootstrap(cards.load(), cards.state, cluster.address, say=fill)
+    (home / "decided.json").rmdir()
+    assert list(rest.jobs("cards/score")) == [back.value.job_id]
+    assert Submitted.read(home)[0].job_id == back.value.job_id
     cards.send(5)
     cards.settle()
 
