@@ -1,8 +1,9 @@
 """State made from history on a Flink cluster, while the job that decides goes on.
 
-A second job with the new pipeline reads the topics from their start, and puts out nothing. When it
-has caught up, both are stopped with a savepoint: it has read up to S, the job that decides up to E,
-which is not before S. The new job goes on from S, silent up to E, and decides from there.
+A second job with the new pipeline reads the topics from their start, and puts out nothing: labels
+to their end before the first event, for one that an event overtakes is lost. When it has caught up,
+both are stopped with a savepoint: it has read up to S, the job that decides up to E, which is not
+before S. The new job goes on from S, silent up to E, and decides from there.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipelines import jobs
+from pipelines.broker import LABEL_STREAMS
 from pipelines.errors import FlinkError, Interrupted
 from pipelines.flink import SAVEPOINTS, submitting
 from pipelines.flink_offsets import Committed, behind, of_topics, read_up_to
@@ -139,20 +141,34 @@ def bootstrap(
     made = clients(pipeline.spec.settings, pipeline.path.parent)
     with submitting(cluster, new.settings) as client, _room(silent) as needed:
         say("building the jobs: the silent one, the new one, and the old one to go back to")
+        first = labels_of(silent)
+        start_first = (
+            None if first is None else client.prepare(first.job, first.topics, first.settings)
+        )
         start_silent = client.prepare(silent.job, silent.topics, silent.settings)
         start = client.prepare(new.job, new.topics, new.settings)
         start_old = client.prepare(old.job, old.topics, old.settings)
         began = time.monotonic()
-        running = start_silent()
-        say(f"{silent.name} reads {', '.join(_read(silent))} from the start, as {running}")
-        try:
-            read = _catch_up(rest, running, made, silent, seconds, stop, tell)
-            say(f"it has caught up; stopping it with a savepoint: {before.job_id} goes on deciding")
-            kept = rest.stop(running, silent.settings.checkpoint_folder / SAVEPOINTS, STOP_S)
-        except BaseException:
-            with contextlib.suppress(FlinkError):  # what went wrong first is to be said
-                end(rest, running)
-            raise
+
+        def silently(part: Program, running: str) -> tuple[int, Path]:
+            say(f"{silent.name} reads {', '.join(_read(part))} from the start, as {running}")
+            try:
+                read = _catch_up(rest, running, made, part, seconds, stop, tell)
+                say(f"it has caught up; stopping it with a savepoint: {before.job_id} goes on")
+                return read, rest.stop(
+                    running, part.settings.checkpoint_folder / SAVEPOINTS, STOP_S
+                )
+            except BaseException:
+                with contextlib.suppress(FlinkError):  # what went wrong first is to be said
+                    end(rest, running)
+                raise
+
+        _rewind(made, silent)
+        with_labels: Path | None = None
+        if first is not None and start_first is not None:
+            _, with_labels = silently(first, start_first())
+            _look_whether_to_stop(stop)
+        read, kept = silently(silent, start_silent(with_labels))
         read_s = time.monotonic() - began
         ends = read_up_to(kept)
         _await_old(rest, before, made, old, of_topics(ends, _read(old)), seconds, stop)
@@ -219,6 +235,23 @@ def beside(new: Program) -> Program:
             metrics=None,
         ),
     )
+
+
+def labels_of(silent: Program) -> Program | None:
+    """Make of a silent job the one that reads its labels alone; None if it has none.
+
+    The silent job goes on from the state of its hops and from its offsets; the sources that it has
+    besides begin at their start.
+    """
+    labels = tuple(stream for stream in silent.job.inputs if stream in LABEL_STREAMS)
+    return replace(silent, job=replace(silent.job, inputs=labels)) if labels else None
+
+
+def _rewind(made: Clients, silent: Program) -> None:
+    """Forget how far the silent job of a former bootstrap was."""
+    group = Committed(made, str(silent.settings.group), require(made, _read(silent)))
+    with contextlib.closing(group):
+        group.rewind()
 
 
 def _group(of: Program) -> str:
