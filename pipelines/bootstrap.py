@@ -16,7 +16,7 @@ from pathlib import Path
 
 from operators.message import Emit, Message, Operator
 from pipelines import jobs
-from pipelines.broker import KafkaBroker, topics_of
+from pipelines.broker import LABEL_STREAMS, KafkaBroker, topics_of
 from pipelines.embedded import BATCH, Holding, Output, Runner, run_kafka
 from pipelines.errors import FileError, KafkaError
 from pipelines.files import read_events
@@ -41,7 +41,9 @@ class Silent:
     broker
         What reads.
     until
-        ``topic/partition`` -> the first offset that is not read; None reads to the topics' end.
+        ``topic/partition`` -> the first offset that is not read; None reads to the topics' end. Of
+        other partitions nothing is read, but for labels of a topic of which none is named: the job
+        that decides knows of no labels there.
     tell
         Called with each batch of records.
     """
@@ -55,6 +57,7 @@ class Silent:
         self._broker = broker
         self._until = until
         self._tell = tell
+        self._bounded = {_topic(partition) for partition in until or ()}
         self._past: set[str] = set()
         """Partitions of which a record behind the last one has come."""
 
@@ -67,6 +70,8 @@ class Silent:
         return found
 
     def _is_before(self, message: Message, until: Mapping[str, int]) -> bool:
+        if message.stream in LABEL_STREAMS and message.topic not in self._bounded:
+            return True
         partition = f"{message.topic}/{message.partition}"
         if message.offset < until.get(partition, 0):
             return True
@@ -312,10 +317,13 @@ def bootstrap(
         job = _within(job, pipeline, lambda time: time >= files.before, skipped or Skipped())
 
     def opened(offsets: Mapping[str, int]) -> Silent:
-        for partition, end in (until or {}).items():
-            if offsets.get(partition, 0) > end:
+        ends = until or {}
+        bounded = {_topic(partition) for partition in ends} | {inputs[EVENTS]}
+        for partition, read in offsets.items() if until is not None else ():
+            end = ends.get(partition, 0)
+            if _topic(partition) in bounded and read > end:
                 raise KafkaError(
-                    f"{kept} has read {partition} up to {offsets[partition]}, the job that decides "
+                    f"{kept} has read {partition} up to {read}, the job that decides "
                     f"only up to {end}: what lies between would be decided by nobody. Let that job "
                     "decide it (verdict run --bounded), then say this again"
                 )
@@ -356,6 +364,10 @@ def decided(pipeline: Pipeline, folder: Path) -> dict[str, int]:
         return offsets
     finally:
         store.close()
+
+
+def _topic(partition: str) -> str:
+    return partition.rpartition("/")[0]
 
 
 def home(pipeline: Pipeline, folder: Path) -> Path:

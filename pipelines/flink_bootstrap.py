@@ -1,8 +1,9 @@
 """State made from history on a Flink cluster, while the job that decides goes on.
 
-A second job with the new pipeline reads the topics from their start, and puts out nothing. When it
-has caught up, both are stopped with a savepoint: it has read up to S, the job that decides up to E,
-which is not before S. The new job goes on from S, silent up to E, and decides from there.
+A second job with the new pipeline reads the topics from their start, and puts out nothing: labels
+to their end before the first event, for one that an event overtakes is lost. When it has caught up,
+both are stopped with a savepoint: it has read up to S, the job that decides up to E, which is not
+before S. The new job goes on from S, silent up to E, and decides from there.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipelines import jobs
+from pipelines.broker import LABEL_STREAMS
 from pipelines.errors import FlinkError, Interrupted
 from pipelines.flink import SAVEPOINTS, submitting
 from pipelines.flink_offsets import Committed, behind, of_topics, read_up_to
@@ -23,6 +25,7 @@ from pipelines.flink_program import (
     home_of,
     program,
     submitted,
+    try_writing,
     write_decided,
 )
 from pipelines.flink_rest import ENDED, LOOK_S, Rest, cause_of
@@ -35,6 +38,7 @@ from pipelines.flink_upgrade import (
     come_up,
     end,
     is_running,
+    noted,
     start_or_go_back,
 )
 from pipelines.job import Stop
@@ -133,28 +137,44 @@ def bootstrap(
             "or that was killed; cancel it in Flink, and say this again"
         )
     _has_slots(rest, silent)
+    try_writing(home, package)
     made = clients(pipeline.spec.settings, pipeline.path.parent)
-    with submitting(cluster, new.settings) as client, _room(silent):
+    with submitting(cluster, new.settings) as client, _room(silent) as needed:
         say("building the jobs: the silent one, the new one, and the old one to go back to")
+        first = labels_of(silent)
+        start_first = (
+            None if first is None else client.prepare(first.job, first.topics, first.settings)
+        )
         start_silent = client.prepare(silent.job, silent.topics, silent.settings)
         start = client.prepare(new.job, new.topics, new.settings)
         start_old = client.prepare(old.job, old.topics, old.settings)
         began = time.monotonic()
-        running = start_silent()
-        say(f"{silent.name} reads {', '.join(_read(silent))} from the start, as {running}")
-        try:
-            read = _catch_up(rest, running, made, silent, seconds, stop, tell)
-            say(f"it has caught up; stopping it with a savepoint: {before.job_id} goes on deciding")
-            kept = rest.stop(running, silent.settings.checkpoint_folder / SAVEPOINTS, STOP_S)
-        except BaseException:
-            with contextlib.suppress(FlinkError):  # what went wrong first is to be said
-                end(rest, running)
-            raise
+
+        def silently(part: Program, running: str) -> tuple[int, Path]:
+            say(f"{silent.name} reads {', '.join(_read(part))} from the start, as {running}")
+            try:
+                read = _catch_up(rest, running, made, part, seconds, stop, tell)
+                say(f"it has caught up; stopping it with a savepoint: {before.job_id} goes on")
+                return read, rest.stop(
+                    running, part.settings.checkpoint_folder / SAVEPOINTS, STOP_S
+                )
+            except BaseException:
+                with contextlib.suppress(FlinkError):  # what went wrong first is to be said
+                    end(rest, running)
+                raise
+
+        _rewind(made, silent)
+        with_labels: Path | None = None
+        if first is not None and start_first is not None:
+            _, with_labels = silently(first, start_first())
+            _look_whether_to_stop(stop)
+        read, kept = silently(silent, start_silent(with_labels))
         read_s = time.monotonic() - began
         ends = read_up_to(kept)
         _await_old(rest, before, made, old, of_topics(ends, _read(old)), seconds, stop)
 
         _look_whether_to_stop(stop)
+        try_writing(home, package)  # the state of history may have filled the disk
         say(f"stopping {before.job_id} with a savepoint")
         savepoint = rest.stop(before.job_id, old.settings.checkpoint_folder / SAVEPOINTS, STOP_S)
         began = time.monotonic()
@@ -167,13 +187,23 @@ def bootstrap(
             say(f"starting the new job from {kept}")
             return start(kept, silent=decided)
 
+        needed.append(kept)
         try:
             job_id = start_or_go_back(
-                rest, new.name, savepoint, go_on, start_old, seconds=seconds, say=say
+                rest,
+                new.name,
+                savepoint,
+                go_on,
+                start_old,
+                seconds=seconds,
+                say=say,
+                file=f"the pipeline file of before, {file}",
             )
         except RolledBack as error:
-            submitted(old, file, old_package, cluster, error.job_id).write(home, old_package)
-            raise
+            needed.clear()
+            back = submitted(old, file, old_package, cluster, error.job_id)
+            raise noted(error, back, home, old_package) from None
+        needed.clear()
         submitted(new, pipeline.path, package, cluster, job_id).write(home, package)
     down_s = time.monotonic() - began
     again = sum(decided[place] - until for place, until in ends.items())
@@ -207,6 +237,23 @@ def beside(new: Program) -> Program:
     )
 
 
+def labels_of(silent: Program) -> Program | None:
+    """Make of a silent job the one that reads its labels alone; None if it has none.
+
+    The silent job goes on from the state of its hops and from its offsets; the sources that it has
+    besides begin at their start.
+    """
+    labels = tuple(stream for stream in silent.job.inputs if stream in LABEL_STREAMS)
+    return replace(silent, job=replace(silent.job, inputs=labels)) if labels else None
+
+
+def _rewind(made: Clients, silent: Program) -> None:
+    """Forget how far the silent job of a former bootstrap was."""
+    group = Committed(made, str(silent.settings.group), require(made, _read(silent)))
+    with contextlib.closing(group):
+        group.rewind()
+
+
 def _group(of: Program) -> str:
     return f"{of.job.pipeline}.{of.job.name}"
 
@@ -236,14 +283,20 @@ def _reads_the_same(before: Submitted, new: Program) -> None:
 
 
 @contextlib.contextmanager
-def _room(silent: Program) -> Iterator[None]:
-    """Have an empty folder for the silent job's checkpoints, and leave none."""
+def _room(silent: Program) -> Iterator[list[Path]]:
+    """Have an empty folder for the silent job's checkpoints, and leave none.
+
+    Yields what a job may still start from: as long as there is something, the folder stays. Where
+    neither job came up, the new one may yet run, or be started again by the cluster.
+    """
     folder = silent.settings.checkpoint_folder
     shutil.rmtree(folder, ignore_errors=True)
+    needed: list[Path] = []
     try:
-        yield
+        yield needed
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if not needed:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _catch_up(

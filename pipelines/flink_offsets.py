@@ -163,6 +163,14 @@ class Committed:
         self.records = sum(high - self._lows[place] for place, high in found.items())
         return found
 
+    def rewind(self) -> None:
+        """Let the group have read nothing: what it says from now on, a job of now has read."""
+        places = [TopicPartition(each.topic, each.partition, 0) for each in self._partitions]
+        try:
+            self._consumer.commit(offsets=places, asynchronous=False)
+        except KafkaException as error:
+            raise KafkaError(f"setting offsets back: {error.args[0].str()}") from None
+
     def offsets(self) -> dict[str, int]:
         """Return the offsets up to which all is read, by partition."""
         try:

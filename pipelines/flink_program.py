@@ -153,6 +153,31 @@ def write_decided(home: Path, ends: Mapping[str, int]) -> None:
     _replace(home / DECIDED, json.dumps(dict(ends), indent=2) + "\n")
 
 
+def try_writing(home: Path, package: Package) -> None:
+    """See that a job's folder takes what is to be written to it once a job is stopped.
+
+    Parameters
+    ----------
+    home
+        The folder.
+    package
+        That is going to be submitted; it stays there.
+
+    Raises
+    ------
+    FlinkError
+        It does not; the message ends with why.
+    """
+    try:
+        save(package, home / PACKAGES)
+        write_decided(home, decided_before(home))
+    except OSError as error:
+        raise FlinkError(
+            f"the job goes on as it was: {home} could not take what has to be kept there once it "
+            f"is stopped; make room, or let it be written to, and say this again: {error}"
+        ) from None
+
+
 def _replace(file: Path, text: str) -> None:
     with tempfile.NamedTemporaryFile(
         "w", dir=file.parent, prefix=".partial-", delete=False
@@ -194,12 +219,25 @@ class Submitted:
     max_parallelism: int = MAX_PARALLELISM
 
     def write(self, home: Path, package: Package) -> None:
-        """Keep this, and the package, in the job's folder, in place of what was there."""
-        save(package, home / PACKAGES)
-        _replace(home / RECORD, json.dumps(asdict(self), indent=2) + "\n")
-        for file in (home / PACKAGES).glob("*.package"):
-            if file.stem != self.package:
-                file.unlink()
+        """Keep this, and the package, in the job's folder, in place of what was there.
+
+        Raises
+        ------
+        FlinkError
+            It cannot be written.
+        """
+        try:
+            save(package, home / PACKAGES)
+            _replace(home / RECORD, json.dumps(asdict(self), indent=2) + "\n")
+            for file in (home / PACKAGES).glob("*.package"):
+                if file.stem != self.package:
+                    file.unlink()
+        except OSError as error:
+            raise FlinkError(
+                f"{self.job} runs as {self.job_id}, and {home} does not know of it: it cannot be "
+                f"written ({error}). Mend that, cancel the job in Flink, and 'verdict run "
+                f"--cluster' with {self.pipeline_file}: it goes on from its last checkpoint"
+            ) from None
 
     @classmethod
     def read(cls, home: Path) -> tuple["Submitted", Package]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,9 @@ from pipelines.flink import MAX_PARALLELISM, SAVEPOINTS, Submitter, latest_check
 from pipelines.flink_program import Program, Submitted, home_of, program, submitted
 from pipelines.flink_rest import ENDED, LOOK_S, Rest, cause_of
 from pipelines.flink_uids import stateful
-from pipelines.package import pack, unpack
+from pipelines.package import Package, pack, unpack
 from pipelines.pipeline import Pipeline, load
+from state.errors import VerdictError
 
 COME_UP_S = 120.0
 """How long a job may take to run and to complete a checkpoint, unless told otherwise."""
@@ -24,6 +26,10 @@ FAILURES = 2
 """So many failures before the first checkpoint, and a job has not come up. The first may be a
 TaskManager that still holds the former job."""
 Say = Callable[[str], object]
+
+
+class Standing(FlinkError):
+    """Neither the new job came up nor the old one; the message says where to go on from."""
 
 
 class RolledBack(FlinkError):
@@ -147,8 +153,8 @@ def upgrade(
                 say=say,
             )
         except RolledBack as error:
-            submitted(old, file, old_package, cluster, error.job_id).write(home, old_package)
-            raise
+            back = submitted(old, file, old_package, cluster, error.job_id)
+            raise noted(error, back, home, old_package) from None
     submitted(new, pipeline.path, package, cluster, done.job_id).write(home, package)
     return done
 
@@ -186,6 +192,15 @@ def exchange(
     return Upgraded(job_id, savepoint, time.monotonic() - began)
 
 
+def noted(error: RolledBack, old: Submitted, home: Path, package: Package) -> RolledBack:
+    """Keep the id under which the old job runs again; if it cannot be kept, the error says so."""
+    try:
+        old.write(home, package)
+    except FlinkError as unwritten:
+        return RolledBack(f"{error}\n{unwritten}", error.job_id, error.details)
+    return error
+
+
 def start_or_go_back(
     rest: Rest,
     name: str,
@@ -195,6 +210,7 @@ def start_or_go_back(
     *,
     seconds: float,
     say: Say,
+    file: str = "either pipeline file",
 ) -> str:
     """Start a new job in place of one that was stopped, or that one again; return the new one's id.
 
@@ -206,38 +222,53 @@ def start_or_go_back(
         Of the old job.
     start, start_old
         Submit the new one, and the old one from its savepoint; they return the ids.
+    file
+        That can go on from the savepoint if neither comes up.
 
     Raises
     ------
     RolledBack
         The new job did not come up, the old one runs again.
-    FlinkError
+    Standing
         Neither does.
     """
     started: list[str] = []
     try:
         started.append(start())
         come_up(rest, started[0], seconds)
-    except FlinkError as error:
+    except Exception as error:  # whatever it is: nobody decides
         say(f"it does not come up; starting the old job from {savepoint}")
         try:
             for job_id in started:
                 end(rest, job_id)
             again = start_old(savepoint)
             come_up(rest, again, seconds)
-        except FlinkError as second:
-            raise FlinkError(
-                f"{name} does not run: neither the new job came up ({error}) nor the old one "
-                f"({second}); mend the cause, then 'verdict run --cluster' with either pipeline "
-                f"file: it goes on from {savepoint}",
-                f"{error.details}\n{second.details}",
+        except Exception as second:
+            raise Standing(
+                f"{name} does not run: neither the new job came up ({_said(error)}) nor the old "
+                f"one ({_said(second)}); mend the cause, then 'verdict run --cluster' with {file}: "
+                f"it goes on from {savepoint}",
+                f"{_details(error)}\n{_details(second)}",
             ) from None
         raise RolledBack(
-            f"{name} runs as it did before, as {again}: the new job did not come up: {error}",
+            f"{name} runs as it did before, as {again}: the new job did not come up: "
+            f"{_said(error)}",
             again,
-            error.details,
+            _details(error),
         ) from None
     return started[0]
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, VerdictError):
+        return str(error)
+    return f"{type(error).__name__}: {error}"
+
+
+def _details(error: Exception) -> str:
+    if isinstance(error, FlinkError):
+        return error.details
+    return "".join(traceback.format_exception(error))
 
 
 def come_up(rest: Rest, job_id: str, seconds: float = COME_UP_S) -> None:
@@ -336,7 +367,10 @@ def is_running(rest: Rest, name: str, before: Submitted) -> None:
     if list(running) != [before.job_id]:
         raise FlinkError(
             f"{name} runs on {rest.address} as {', '.join(running)}, but this state knows it as "
-            f"{before.job_id}: name by --state the folder that it was submitted with"
+            f"{before.job_id}: name by --state the folder that it was submitted with. If that is "
+            "this one, an upgrade or bootstrap was killed when it had just started the new job: "
+            "cancel it in Flink, and 'verdict run --cluster' with the pipeline file that it is of; "
+            "it goes on from its last checkpoint, and is known again"
         )
     if running[before.job_id] != "RUNNING":
         text = rest.failure(before.job_id)

@@ -29,6 +29,11 @@ DAY_MS = 86_400_000
 START = 1_700_000_000_000
 PARTITIONS = 2
 FEATURE = "  card_sum_30d: {sum: amount, over: 30d, by: card}\n"
+RATE = "  card_fraud_30d: {rate: label, over: 30d, delay: 1d, by: card}\n"
+LABEL = """{"type": "record", "name": "Label", "fields": [
+  {"name": "id", "type": "string"}, {"name": "fraud", "type": "boolean"},
+  {"name": "known", "type": "long"}, {"name": "time", "type": "long"},
+  {"name": "card_id", "type": "string"}]}"""
 
 
 class Never:
@@ -238,3 +243,44 @@ def test_what_would_be_decided_by_nobody_is_refused(cards: Cards) -> None:
     with pytest.raises(StateError, match="in use by another process"):
         bootstrap.decided(cards.old, cards.folder / "old")
     store.close()
+
+
+def test_partition_that_the_old_job_has_not_read_is_not_left_to_nobody(cards: Cards) -> None:
+    cards.send(1)
+    cards.run(cards.old, "old")
+    ends = bootstrap.decided(cards.old, cards.folder / "old")
+    cards.send(1)  # to the other partition
+    bootstrap.bootstrap(cards.new, cards.folder / "new", stop=Never())
+    with pytest.raises(KafkaError, match="/1 up to 1, the job that decides only up to 0"):
+        bootstrap.bootstrap(cards.new, cards.folder / "new", stop=Never(), until=ends)
+
+
+def test_first_feature_over_labels_finds_the_labels_that_the_old_job_did_not_read(
+    cards: Cards,
+) -> None:
+    topic = f"{cards.name[:50]}-labels"
+    create_topics(cards.clients, [topic])
+    (cards.folder / "label.avsc").write_text(LABEL)
+    text = (cards.folder / "old.yaml").read_text().replace("features:\n", f"features:\n{RATE}")
+    text += (
+        f"labels: {{topic: {topic}, format: json, schema: label.avsc, event_id: id, value: fraud, "
+        "known_at: known, event_time: time, keys: {card: card_id}}\n"
+    )
+    (cards.folder / "new.yaml").write_text(text)
+    new = load(cards.folder / "new.yaml")
+    cards.send(100)
+    cards.run(cards.old, "old")
+    producer = Producer({"bootstrap.servers": cards.kafka.bootstrap})
+    for number in range(100):  # card c0 is a fraud's, the others are not
+        time, card = START + number * DAY_MS // 10, number % 5
+        label = {"id": f"e{number}", "fraud": card == 0, "known": time + 1, "time": time}
+        producer.produce(topic, json.dumps({**label, "card_id": f"c{card}"}))
+    assert producer.flush(10) == 0
+
+    ends = bootstrap.decided(cards.old, cards.folder / "old")
+    count = bootstrap.bootstrap(new, cards.folder / "new", stop=Never(), until=ends)
+    assert count == 200
+    cards.send(5)
+    cards.run(new, "new")
+    rates = {d["event_id"]: d["features"]["card_fraud_30d"] for d in cards.decisions()[100:]}
+    assert rates == {f"e{number}": float(number == 100) for number in range(100, 105)}

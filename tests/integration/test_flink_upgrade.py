@@ -168,6 +168,14 @@ topics: {decisions: cards-decisions, dead-letters: cards-dead-letters}
 settings:
   checkpoint_interval: 300ms
 """
+LABEL = """{"type": "record", "name": "Label", "fields": [
+  {"name": "id", "type": "string"}, {"name": "fraud", "type": "boolean"},
+  {"name": "time", "type": "long"}, {"name": "card_id", "type": "string"}]}"""
+LABELS = """labels:
+  {topic: TOPIC, format: json, schema: label.avsc, event_id: id, value: fraud, known_at: time,
+   event_time: time, keys: {card: card_id}}
+model: """
+LABELLED = "  card_frauds_1h: {sum: label, over: 1h, delay: 50ms, by: card}\n"
 UNSTARTABLE = """
 import sys
 
@@ -276,10 +284,38 @@ def test_savepoint_says_up_to_where_it_has_read(
 FEATURE = "features:\n  card_sum_30d: {sum: amount, over: 30d, by: card}\n"
 
 
+def labelled(cards: Cards) -> Path:
+    """Add the first feature over labels: of the events so far, behind 20,000 of other cards.
+
+    Returns a file of the same labels.
+    """
+    topic = f"{cards.topics}-labels"
+    create_topics(clients(cards.load().spec.settings), [topic], partitions=2)
+    producer = Producer(
+        {"bootstrap.servers": cards.kafka.bootstrap, "partitioner": "murmur2_random"}
+    )
+    others = [{**cards.event(n), "id": f"other{n}", "card_id": f"other{n}"} for n in range(20_000)]
+    labels = []
+    for event in [*others, *(cards.event(n) for n in range(len(cards.sent)))]:
+        labels.append(json.dumps({**event, "fraud": True}))
+        producer.produce(topic, labels[-1], event["card_id"])
+    assert producer.flush(30) == 0
+    file = cards.folder / "labels.jsonl"
+    file.write_text("\n".join(labels) + "\n")
+    (cards.folder / "label.avsc").write_text(LABEL)
+    pipeline = cards.folder / "pipeline.yaml"
+    text = pipeline.read_text().replace("features:\n", f"features:\n{LABELLED}")
+    pipeline.write_text(text.replace("model: ", LABELS.replace("TOPIC", topic), 1))
+    return file
+
+
 def test_new_feature_is_warm_while_the_old_job_decides(
     kafka: LocalKafka, cluster: FlinkCluster, tmp_path: Path
 ) -> None:
-    """Added by an upgrade it is cold; after a bootstrap it is what a backfill says, at once."""
+    """Added by an upgrade it is cold; after a bootstrap it is what a backfill says, at once.
+
+    So is one over labels, none of which is overtaken by the events that come after them.
+    """
     cards = Cards(kafka, tmp_path / "pipeline", "warm")
     rest, address = Rest(cluster.address), cluster.address
     cards.write("pipeline: cards", "pipeline: warm")
@@ -292,6 +328,7 @@ def test_new_feature_is_warm_while_the_old_job_decides(
     cards.send(3)
     assert [hop["cold"] for d in cards.settle()[-3:] for hop in d["hops"]] == [["card_sum_30d"]] * 3
 
+    labels = labelled(cards)
     home = home_of(cards.load(), "score", cards.state)
     stop = threading.Event()
 
@@ -317,7 +354,7 @@ def test_new_feature_is_warm_while_the_old_job_decides(
     events.write_text("".join(json.dumps(cards.event(n)) + "\n" for n in range(len(cards.sent))))
     rows = [
         row
-        for batch in batches(cards.load(), [events], features_only=True)
+        for batch in batches(cards.load(), [events], features_only=True, labels=[labels])
         for row in batch.to_pylist()
     ]
     places = cards.places()
@@ -326,6 +363,7 @@ def test_new_feature_is_warm_while_the_old_job_decides(
         partition, offset = places[decision["event_id"]]
         if offset >= done.decided[partition]:
             live += 1
+            assert decision["features"]["card_frauds_1h"] == row["card_frauds_1h"] > 60
             assert decision["features"]["card_sum_30d"] == row["card_sum_30d"]
             assert decision["hops"][0]["cold"] == []
         elif "card_sum_30d" in decision["features"]:

@@ -8,8 +8,18 @@ import pytest
 from pipelines import jobs
 from pipelines.errors import FlinkError, SpecError
 from pipelines.flink import FlinkSettings
-from pipelines.flink_program import PACKAGES, Program, Submitted, submitted
-from pipelines.flink_upgrade import conflicts
+from pipelines.flink_bootstrap import _room, beside
+from pipelines.flink_program import (
+    PACKAGES,
+    Program,
+    Submitted,
+    decided_before,
+    submitted,
+    try_writing,
+    write_decided,
+)
+from pipelines.flink_rest import Rest
+from pipelines.flink_upgrade import RolledBack, Standing, conflicts, noted, start_or_go_back
 from pipelines.package import pack
 from pipelines.pipeline import Pipeline, load
 
@@ -78,3 +88,69 @@ def test_record_is_kept_with_its_package(
     (tmp_path / PACKAGES / f"{after.package}.package").write_bytes(b"half")
     with pytest.raises(SpecError, match="is damaged"):
         Submitted.read(tmp_path)
+
+
+def test_old_job_is_started_again_whatever_the_new_one_dies_of() -> None:
+    """And where that fails too, the text says why, and what to go on from."""
+    gone_back: list[Path] = []
+
+    def start() -> str:
+        raise OSError(28, "No space left on device")
+
+    def start_old(savepoint: Path) -> str:
+        gone_back.append(savepoint)
+        raise RuntimeError("no gateway")
+
+    with pytest.raises(Standing) as error:
+        start_or_go_back(
+            Rest("127.0.0.1:9"),
+            "p/score",
+            Path("/s"),
+            start,
+            start_old,
+            seconds=1,
+            say=lambda _: None,
+            file="the old file",
+        )
+    assert gone_back == [Path("/s")]
+    said = str(error.value)
+    for part in ("No space left on device", "no gateway", "with the old file: it goes on from /s"):
+        assert part in said
+    assert "in start_old" in error.value.details
+
+
+def test_room_stays_as_long_as_a_job_may_start_from_it(former: Pipeline, tmp_path: Path) -> None:
+    settings = replace(program(former).settings, checkpoint_folder=tmp_path / "checkpoints")
+    silent = beside(replace(program(former), settings=settings))
+    kept = silent.settings.checkpoint_folder / "savepoints" / "one"
+
+    def fail(standing: bool) -> None:
+        with pytest.raises(KeyboardInterrupt), _room(silent) as needed:
+            assert not kept.exists()
+            kept.mkdir(parents=True)
+            needed += [kept] if standing else []
+            raise KeyboardInterrupt
+
+    fail(standing=True)
+    assert kept.exists()
+    fail(standing=False)
+    assert not silent.settings.checkpoint_folder.exists()
+
+
+def test_folder_that_cannot_be_written_is_found_before_a_job_is_stopped(
+    before: Submitted, former: Pipeline, tmp_path: Path
+) -> None:
+    write_decided(tmp_path, {"events/0": 7})
+    try_writing(tmp_path, pack(former))
+    assert decided_before(tmp_path) == {"events/0": 7}
+    before.write(tmp_path, pack(former))
+
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / PACKAGES).write_text("in the way")
+    with pytest.raises(FlinkError, match=f"goes on as it was: {full} could not take"):
+        try_writing(full, pack(former))
+    with pytest.raises(FlinkError, match=r"runs as 1, and .* does not know of it"):
+        before.write(full, pack(former))
+    told = noted(RolledBack("it runs as before", "1"), before, full, pack(former))
+    assert str(told).startswith("it runs as before\ncard-fraud/score runs as 1, and ")
