@@ -3,10 +3,11 @@
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AwareDatetime, BeforeValidator, Field, model_validator
 
 from pipelines import yaml_file
 from pipelines.errors import SpecError
@@ -91,6 +92,29 @@ class Expectation(Model):
         return self
 
 
+def _time(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return datetime.fromtimestamp(value / 1000, UTC)
+    return value
+
+
+class ToldLabel(Model):
+    """A label of one of the test's events.
+
+    Example: ``{event: t2, known_at: 2026-01-08T12:00:00Z, source: bank}``
+    """
+
+    event: Annotated[str, BeforeValidator(_id)]
+    """The event's id."""
+    positive: bool = True
+    """Whether it was what the model looks for."""
+    known_at: Annotated[AwareDatetime, BeforeValidator(_time)]
+    """When the source knew: ISO 8601 with its zone, or milliseconds. The label comes before the
+    first event that is not older."""
+    source: str = ""
+    """Who says so."""
+
+
 Fields = dict[str, Any]
 
 
@@ -105,6 +129,8 @@ class OneTest(Model):
     events: list[Fields] = Field(min_length=1)
     """Written as JSON events are, whatever ``events.format`` is: a decimal is a number, a time
     is ISO 8601 with its zone or a number in the schema's unit, what is left out is null."""
+    labels: list[ToldLabel] = []
+    """What is said of them, of a pipeline with ``labels``."""
     expect: list[Expectation] = Field(min_length=1)
     """What should come of them. An event that is not named may lead to any decision, but not to a
     dead letter."""
@@ -156,6 +182,7 @@ class Case:
     name: str
     line: int
     events: tuple[Sent, ...]
+    labels: tuple[ToldLabel, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -219,6 +246,7 @@ class _Checking:
         self._encode = EventEncoder(pipeline.schema, pipeline.spec.events.format)
         self._id_path = pipeline.spec.events.id.split(".")
         self._features = list(pipeline.spec.features)
+        self._has_labels = pipeline.spec.labels is not None
         decide = pipeline.spec.decide
         self._rules = [rule.name for rule in decide.rules]
         ways = [rule.action for rule in decide.rules] + [each.action for each in decide.thresholds]
@@ -246,7 +274,18 @@ class _Checking:
             where = (*place, "events", number) if at is None else (*place, "expect", at)
             expectation = None if at is None else test.expect[at]
             sent.append(Sent(ids[number], value, expectation, self._source.line(where)))
-        return Case(test.name, self._source.line((*place, "name")), tuple(sent))
+        for number, label in enumerate(test.labels):
+            self._check_label(label, (*place, "labels", number), ids)
+        line = self._source.line((*place, "name"))
+        return Case(test.name, line, tuple(sent), tuple(test.labels))
+
+    def _check_label(self, label: ToldLabel, place: Place, ids: Sequence[str | None]) -> None:
+        line = self._source.line((*place, "event"))
+        if not self._has_labels:
+            self.faults.append((line, "the pipeline has no labels: add a 'labels' section to it"))
+        elif label.event not in ids:
+            hint = _meant(label.event, [event_id for event_id in ids if event_id is not None])
+            self.faults.append((line, f"no event of the test is '{label.event}'.{hint}"))
 
     def _id(self, event: Any) -> str | None:
         for step in self._id_path:

@@ -10,13 +10,14 @@ from typing import Any, TypeVar
 
 import yaml
 
+from operators.labels import LABELS, Label, Precedence
 from operators.message import Message, Operator
 from operators.records import DEAD_LETTERS, DECISIONS
 from pipelines import jobs
 from pipelines.embedded import Runner
 from pipelines.files import NO_TIMESTAMP
 from pipelines.job import Hop
-from pipelines.pipeline import Pipeline, check_models, load
+from pipelines.pipeline import FILE_SUFFIX, Pipeline, check_models, load
 from pipelines.streams import EVENTS, stream_decoder
 from pipelines.tests_file import (
     FEATURE_TOLERANCE,
@@ -132,6 +133,18 @@ def _known(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _message(sent: Sent, offset: int) -> Message:
+    return Message(EVENTS, None, sent.value, FILE, 0, offset, NO_TIMESTAMP)
+
+
+def _label_files(pipeline: Pipeline) -> list[Path] | None:
+    """Name a file of the labels' format, which nobody opens, where there are labels."""
+    labels = pipeline.spec.labels
+    if labels is None:
+        return None
+    return [Path(FILE).with_suffix(FILE_SUFFIX[labels.format][0])]
+
+
 class Harness:
     """Runs the tests of one pipeline, each from an empty state.
 
@@ -164,10 +177,17 @@ class Harness:
         with tempfile.TemporaryDirectory() as folder:
             if pipeline.spec.settings.output_format == "confluent":
                 pipeline = _without_registry(pipeline, Path(folder))
-            job = jobs.score(pipeline.over([]))
+            # No file of labels is read: a test has its own.
+            over = pipeline.over(
+                [], None if pipeline.spec.labels is None else _label_files(pipeline)
+            )
+            job = jobs.score(over)
             # Operators know no state but the one they are handed: they do for every test.
             hops = [Hop(hop.name, hop.keyed, partial(_same, hop.operator())) for hop in job.hops]
         self._job = replace(job, hops=tuple(hops))
+        self._event = jobs.EventReader(over)
+        labels = pipeline.spec.labels
+        self._rank = Precedence([] if labels is None else labels.precedence)
         self._features = list(pipeline.spec.features)
         settings = pipeline.spec.settings
         self._decode = {
@@ -180,18 +200,33 @@ class Harness:
             store = RocksStore(Path(folder))
             try:
                 runner = Runner(self._job, store)
-                results = [
-                    result
-                    for offset, sent in enumerate(case.events)
-                    for result in self._result(runner, sent, offset)
-                ]
+                results: list[Result] = []
+                labels = self._labels(case)
+                for offset, sent in enumerate(case.events):
+                    event = self._event(_message(sent, offset))
+                    while event is not None and labels and labels[0].known_at <= event.time:
+                        label = Message(LABELS, None, labels.pop(0), FILE, 0, 0, NO_TIMESTAMP)
+                        runner(label)
+                    results += self._result(runner, sent, offset)
             finally:
                 store.close()
         return Outcome(case, tuple(results))
 
+    def _labels(self, case: Case) -> list[Label]:
+        """Return the labels of a test, with their events' times and keys, as they became known."""
+        events = {sent.id: self._event(_message(sent, 0)) for sent in reversed(case.events)}
+        found = []
+        for told in case.labels:
+            event = events[told.event]
+            if event is not None:  # else it is a dead letter, and nothing counts it
+                known_at = round(told.known_at.timestamp() * 1000)
+                rank = self._rank(told.source)
+                said = told.positive, known_at, told.source, rank
+                found.append(Label(event.id, event.time, event.keys, *said))
+        return sorted(found, key=lambda label: label.known_at)
+
     def _result(self, runner: Runner, sent: Sent, offset: int) -> Iterator[Result]:
-        message = Message(EVENTS, None, sent.value, FILE, 0, offset, NO_TIMESTAMP)
-        (output,) = runner(message)
+        (output,) = runner(_message(sent, offset))
         record = self._decode[output.stream](output.value)
         if output.stream == DEAD_LETTERS:
             yield Result(sent.id, sent.line, tuple(_dead(sent.expected, record)))

@@ -557,3 +557,39 @@ def test_parity_takes_no_label_that_is_a_dead_letter_live(
         stop=threading.Event(),
     )
     assert (found.shown, found.equal) == ([], 12)
+
+
+TESTS = """\
+pipeline: PIPELINE
+tests:
+  - name: a chargeback counts five hours later, if it was known by then
+    given: {shop: s1, amount: 3.0}
+    events:
+      - {id: e1, at: 2026-01-01T00:00:00Z, card: c1}
+      - {id: e2, at: 2026-01-01T01:00:00Z, card: c2}
+      - {id: e3, at: 2026-01-01T05:00:00Z, card: c1}
+      - {id: e4, at: 2026-01-01T06:00:00Z, card: c1}
+    labels:
+      - {event: e1, known_at: 2026-01-01T02:00:00Z, source: bank}
+      - {event: e1, known_at: 2026-01-01T03:00:00Z, source: someone, positive: false}
+      - {event: EVENT, known_at: 2026-01-01T06:00:01Z}
+    expect:
+      - {event: e3, features: {card_risk: 1, shop_risk: 1, shop_told: 1}}
+      - {event: e4, features: {card_risk: 1, shop_risk: 0.5, shop_told: 1}}
+"""
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_users_tests_have_labels(
+    pipelines: dict[bool, Pipeline], tmp_path: Path, whole: bool, verdict: Callable[..., Any]
+) -> None:
+    file = tmp_path / "pipeline_test.yaml"
+    text = TESTS.replace("PIPELINE", str(pipelines[whole].path))
+    file.write_text(text.replace("EVENT", "e2"))
+    asked = ("test", pipelines[whole].path, "--file", file)
+    done = verdict(*asked)
+    assert done.code == 0, done.out + done.err
+    file.write_text(text.replace("EVENT", "e9"))
+    done = verdict(*asked)
+    assert done.code == 2
+    assert f"{file}:13: no event of the test is 'e9'" in done.err.replace("\n", "")
