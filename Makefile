@@ -9,7 +9,7 @@ MINUTES ?= 60
 # Bytecode is worth half of the start: write it, whatever the shell says.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test bench chaos lint docs setup clean
+.PHONY: demo test long bench chaos lint docs setup clean
 .DEFAULT_GOAL := help
 
 help:  ## show this
@@ -19,8 +19,11 @@ demo: $(VENV)/run.stamp $(if $(filter flink,$(ENGINE)),$(VENV)/flink.stamp)  ## 
 	@$(BIN)/python examples/card-fraud/demo.py --engine=$(ENGINE) --seconds=$(SECONDS) --rate=$(or $(RATE),500)
 
 # Each file of tests goes to one of two workers, so that what it starts is started once.
-test: lint $(VENV)/flink.stamp  ## lint, types, layers, and every test: eight minutes on 2 cores
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+test: lint $(VENV)/flink.stamp  ## lint, types, layers, and the tests: nine minutes on 2 cores
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long"
+
+long: $(VENV)/dev.stamp $(VENV)/flink.stamp  ## the tests that take a Flink cluster of their own, or long
+	@$(BIN)/python -m pytest -m long
 
 bench: $(VENV)/flink.stamp  ## how fast, beside peers, about an hour: EVENTS=600000
 	@$(BIN)/python load-tests/bench.py $(if $(EVENTS),--events=$(EVENTS))

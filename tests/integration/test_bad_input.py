@@ -631,6 +631,7 @@ def test_a_registry_that_is_away_holds_the_embedded_engine_back(
     assert len(said()) == 2
 
 
+@pytest.mark.long
 def test_a_registry_that_is_away_holds_flink_back(
     kafka: LocalKafka, registry: Registry, tmp_path: Path
 ) -> None:

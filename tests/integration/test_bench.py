@@ -39,6 +39,7 @@ def running(folder: Path) -> list[str]:
     return found
 
 
+@pytest.mark.long
 def test_a_quick_run_has_the_results_in_their_shape(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:

@@ -119,6 +119,7 @@ def test_mini_cluster_makes_the_right_records(three: Topics, settings: FlinkSett
     assert not (settings.folder / "tmp").exists()
 
 
+@pytest.mark.long
 def test_standalone_cluster_makes_the_same_bytes(
     three: Topics, kafka: LocalKafka, settings: FlinkSettings, tmp_path: Path
 ) -> None:

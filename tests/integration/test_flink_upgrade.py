@@ -87,6 +87,7 @@ def counts(topics: Topics, isolation: str = COMMITTED) -> list[tuple[bytes, int,
     return found
 
 
+@pytest.mark.long
 def test_savepoint_takes_an_output_more_and_another_parallelism(
     kafka: LocalKafka, cluster: FlinkCluster, settings: FlinkSettings, client: Submitter
 ) -> None:
@@ -294,7 +295,7 @@ def labelled(cards: Cards) -> Path:
     producer = Producer(
         {"bootstrap.servers": cards.kafka.bootstrap, "partitioner": "murmur2_random"}
     )
-    others = [{**cards.event(n), "id": f"other{n}", "card_id": f"other{n}"} for n in range(20_000)]
+    others = [{**cards.event(n), "id": f"other{n}", "card_id": f"other{n}"} for n in range(8_000)]
     labels = []
     for event in [*others, *(cards.event(n) for n in range(len(cards.sent)))]:
         labels.append(json.dumps({**event, "fraud": True}))
@@ -514,6 +515,7 @@ def test_nothing_is_lost_and_nothing_committed_twice_when_processes_die(
     assert len(hot) > len(cards.sent)
 
 
+@pytest.mark.long
 def test_worker_needs_nothing_of_the_pipeline_but_what_the_job_carries(
     cards: Cards, cluster: FlinkCluster
 ) -> None:
@@ -528,6 +530,7 @@ def test_worker_needs_nothing_of_the_pipeline_but_what_the_job_carries(
     assert list((cluster.folder / "cache" / "pipelines").glob("*/pipeline.yaml"))
 
 
+@pytest.mark.long
 def test_application_mode_goes_on_by_itself_when_the_job_manager_comes_again(
     kafka: LocalKafka, tmp_path: Path
 ) -> None:

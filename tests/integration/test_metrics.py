@@ -229,6 +229,7 @@ def test_flink_shows_the_same_and_its_own_beside_it(on_flink: Running) -> None:
     on_flink.stop()
 
 
+@pytest.mark.long
 def test_a_standalone_cluster_shows_its_own_from_each_process(tmp_path: Path) -> None:
     port = free_port()
     ports = range(port, port + 10)
