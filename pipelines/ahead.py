@@ -6,6 +6,7 @@ same operators see the same events in the same order, so the same bits come out.
 
 import contextlib
 import marshal
+import os
 import pickle
 import queue
 import struct
@@ -179,7 +180,9 @@ def _unpacked(data: bytes) -> Part:
 def main() -> None:
     """Do the work of whoever started this process."""
     work: Callable[[], Iterator[Part]] = pickle.load(sys.stdin.buffer)
-    pipe, sys.stdout = sys.stdout.buffer, sys.stderr
+    pipe = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever prints, in whatever language, shall not print into the pipe
+    sys.stdout = sys.stderr
     with contextlib.suppress(BrokenPipeError):  # nobody reads any more
         try:
             with spared():
