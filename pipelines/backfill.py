@@ -36,8 +36,8 @@ from state.rocks import RocksStore
 BATCH = 2_500
 """Events between two looks at whether to stop; of each batch, columns are made."""
 COMMIT = 80
-"""Batches whose state is kept in memory before it goes to RocksDB: what is written seldom is written
-fewer times. 1,750,000 events took 80 s; with a tenth of it, 92."""
+"""Batches whose state is kept in memory before it goes to RocksDB: what is written seldom is
+written fewer times. 1,750,000 events took 80 s; with a tenth of it, 92."""
 LARGE = 16_000_000
 """Bytes of files from which the first hops have a process of their own."""
 ROW_GROUP = 100_000
