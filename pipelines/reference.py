@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import AwareDatetime, BaseModel
 from pydantic.fields import FieldInfo
 
 from operators.bundle import Card
@@ -18,6 +18,7 @@ from pipelines.spec import Spec
 from pipelines.tests_file import PipelineTests
 
 NAMES = {
+    AwareDatetime: "time",
     Any: "value",
     str: "text",
     float: "number",
