@@ -115,7 +115,7 @@ def _default(info: FieldInfo) -> str:
     value = info.get_default(call_default_factory=True)
     if value is None:
         return ""
-    if isinstance(value, BaseModel) or value in ({}, []):
+    if isinstance(value, BaseModel) or value in ({}, [], ""):
         return ""
     if spec.milliseconds in _validators(info):
         return f"`{_duration(value)}`"

@@ -77,6 +77,18 @@ def client(cluster: FlinkCluster, settings: FlinkSettings) -> Iterator[Submitter
         yield found
 
 
+@pytest.fixture(autouse=True)
+def slots_are_given_back(cluster: FlinkCluster) -> Iterator[None]:
+    """Cancel what a test that failed leaves, so that it fails alone."""
+    yield
+    rest = Rest(cluster.address)
+    if rest.slots().free < 2:
+        for job in rest.get("/jobs")["jobs"]:
+            if job["status"] in ("RUNNING", "RESTARTING", "CREATED"):
+                rest.cancel(job["id"])
+        until(lambda: rest.slots().free == 2)
+
+
 def counts(topics: Topics, isolation: str = COMMITTED) -> list[tuple[bytes, int, bytes]]:
     """Read what `Count` put out: key, its number of the event, the event."""
     found = []
@@ -273,6 +285,7 @@ def test_savepoint_says_up_to_where_it_has_read(
             producer.produce(topics.names["events"], b"%d" % number, b"k", partition=partition)
     assert producer.flush(30) == 0
     job_id = client.prepare(program.job, program.topics, program.settings)()
+    come_up(rest, job_id)  # whichever subtask has no events, too
     until(lambda: len(counts(topics, UNCOMMITTED)) == 307)
     savepoint = rest.stop(job_id, settings.checkpoint_folder / SAVEPOINTS, STOP_S)
     wanted = {"offsets-events/0": 7, "offsets-events/1": 0, "offsets-events/2": 300}
