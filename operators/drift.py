@@ -1,7 +1,12 @@
 """Drift of one number, window by window: PSI against the baseline, ADWIN over the means."""
 
+import importlib
 import math
+import sys
+import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from operators.histogram import psi
@@ -12,6 +17,9 @@ from operators.watch import Watched
 MEMORY = 512
 """Windows whose means ADWIN sees; it is rebuilt from them as each window closes (about 2 us each),
 so the state is plain numbers, and a restart or a new river changes nothing."""
+
+LOADING = threading.Lock()
+"""A Flink worker opens its operators in threads."""
 
 ADWIN_GRACE = 4
 """Windows before ADWIN tests: each stands for hundreds of events, so few will do."""
@@ -48,9 +56,7 @@ class Drifts:
         min_events: int,
         encode: Encode,
     ) -> None:
-        from river.drift import ADWIN  # 4 s where scikit-learn is installed, which river imports
-
-        self._adwin = ADWIN
+        self._adwin = load_adwin()
         self._pipeline = pipeline
         self._watched: Mapping[str, Watched] = {item.name: item for item in watched}
         self._window = window
@@ -151,3 +157,27 @@ def _moments(
         squares += part["squares"]
     offset = total / known
     return centre + offset, math.sqrt(max(squares / known - offset * offset, 0.0))
+
+
+def load_adwin() -> Any:
+    """Import river's ``ADWIN`` without the package around it, which imports its data sets.
+
+    With them come pandas and SciPy: 140 MB, a second of CPU, and three where scikit-learn is
+    installed; each process that watches would pay them for one class.
+
+    Examples
+    --------
+    >>> load_adwin()().width
+    0.0
+    """
+    name = "river.drift"
+    with LOADING:
+        if name in sys.modules:
+            return importlib.import_module(name).ADWIN
+        river = importlib.import_module("river")
+        package = sys.modules[name] = ModuleType(name)
+        package.__path__ = [str(Path(folder) / "drift") for folder in river.__path__]
+        try:
+            return importlib.import_module(f"{name}.adwin").ADWIN
+        finally:
+            del sys.modules[name]  # whoever wants all of it may still import it

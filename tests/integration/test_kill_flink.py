@@ -263,6 +263,7 @@ def begin(cluster: FlinkCluster, broker: LocalKafka, tmp_path: Path) -> Iterator
             stage.rest.cancel(stage.job_id)
 
 
+@pytest.mark.long
 def test_both_hops_and_the_broker_killed_in_the_midst(
     begin: Begin, cluster: FlinkCluster, broker: LocalKafka
 ) -> None:

@@ -3,6 +3,8 @@
 import json
 import math
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -165,3 +167,17 @@ def test_extreme_means_are_judged(judge: Judge, mean: float) -> None:
         extreme = {"counts": [0, 0, 500, 0], "sum": mean, "squares": math.inf}
         record = judge("amount", 60 * index, part(SAME) if index < 6 else extreme)
     assert record["state"] == "alarm"
+
+
+def test_of_river_no_more_than_adwin_is_imported_and_all_of_it_can_be() -> None:
+    program = """
+import sys
+from operators.drift import load_adwin
+adwin = load_adwin()
+assert load_adwin() is adwin
+assert not {"pandas", "scipy", "river.datasets", "river.drift"} & set(sys.modules)
+import river.drift
+assert river.drift.ADWIN is adwin is load_adwin()
+assert "river.drift.datasets" in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
