@@ -19,6 +19,7 @@ def main() -> None:
         checkpoint_folder=folder / "checkpoints",
         jars=flink_jars(),
         bounded=True,
+        java_options=flink.SHORT_LIVED_JAVA,
     )
     flink.run(job, request["topics"], settings)
 

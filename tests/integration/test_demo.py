@@ -79,8 +79,9 @@ def test_it_answers_every_event_and_leaves_nothing_running(
     assert text.count("verdict tail") >= 1 and "verdict init" in text
 
 
-def test_ctrl_c_ends_it_cleanly(tmp_path: Path) -> None:
-    running = demo(tmp_path, "--engine=flink", "--seconds=600")
+@pytest.mark.parametrize("engine", ["embedded", pytest.param("flink", marks=pytest.mark.long)])
+def test_ctrl_c_ends_it_cleanly(engine: str, tmp_path: Path) -> None:
+    running = demo(tmp_path, f"--engine={engine}", "--seconds=600")
     lines = running.lines()
     before = []
     for line in lines:

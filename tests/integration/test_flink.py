@@ -90,6 +90,7 @@ def settings(kafka: LocalKafka, jars: list[Path], tmp_path: Path) -> FlinkSettin
         jars,
         bounded=True,
         python_path=(HERE,),
+        java_options=SHORT_LIVED_JAVA,
     )
 
 
@@ -260,7 +261,11 @@ def test_program_that_flink_starts_itself(
     program = [str(Path(flink_main.__file__)), "flink_jobs:counting"]
     program += ["--settings", str(tmp_path / "settings.json"), "--topics", json.dumps(topics.names)]
     driver = java(
-        "org.apache.flink.client.python.PythonDriver", settings.jars, tmp_path / "log", tmp_path
+        "org.apache.flink.client.python.PythonDriver",
+        settings.jars,
+        tmp_path / "log",
+        tmp_path,
+        SHORT_LIVED_JAVA,
     )
     done = subprocess.run(
         [*driver, "-pyclientexec", sys.executable, "-py", *program],

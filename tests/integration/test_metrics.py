@@ -19,7 +19,7 @@ from confluent_kafka import Producer
 from prometheus_client.parser import text_string_to_metric_families
 
 from operators.records import DEAD_LETTERS, DECISIONS
-from pipelines.flink import FlinkSettings, run
+from pipelines.flink import SHORT_LIVED_JAVA, FlinkSettings, run
 from pipelines.flink_cluster import FlinkCluster
 from pipelines.flink_jvm import free_port
 from pipelines.flink_prepare import prepare
@@ -192,6 +192,7 @@ def test_a_job_that_flink_starts_again_is_shown_at_the_same_port(
         restarts=1,
         metrics=str(where),
         python_path=(HERE,),
+        java_options=SHORT_LIVED_JAVA,
     )
     stop, ended = threading.Event(), []
     running = threading.Thread(
