@@ -101,8 +101,8 @@ def assert_nothing_is_lost(events: Events, topics: dict[str, str]) -> int:
     return sum(map(len, found.values())) - len(found)
 
 
-def test_killed_at_twenty_points(events: Events, tmp_path: Path) -> None:
-    done, topics = start(events, "kill-often", tmp_path, times=20)
+def test_killed_at_twelve_points(events: Events, tmp_path: Path) -> None:
+    done, topics = start(events, "kill-often", tmp_path, times=12)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) >= 5  # in the midst of it: the others had come to the end
     assert assert_nothing_is_lost(events, topics) > 0

@@ -578,9 +578,9 @@ def stream(seed: int, length: int, falling: bool = False) -> Iterator[tuple[int,
 
 
 @pytest.mark.parametrize("falling", [False, True])
-def test_eight_hundred_events_of_one_key(small_pages: int, falling: bool) -> None:
+def test_a_dozen_pages_of_one_key(small_pages: int, falling: bool) -> None:
     pair, raw = Pair(), Raw()
-    for index, (at, row) in enumerate(stream(1, 800, falling)):
+    for index, (at, row) in enumerate(stream(1, min(12 * small_pages, 300) + 300, falling)):
         late = raw.add(at, row)
         found = pair.update(at, row)
         if index % 150 == 0 or (late and index % 100 == 0):
