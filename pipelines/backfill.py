@@ -35,9 +35,11 @@ from state.rocks import RocksStore
 
 BATCH = 2_500
 """Events between two looks at whether to stop; of each batch, columns are made."""
-COMMIT = 80
-"""Batches whose state is kept in memory before it goes to RocksDB: what is written seldom is
-written fewer times. 1,750,000 events took 80 s; with a tenth of it, 92."""
+LOOK = 40
+"""Batches between two looks at how much state waits in memory to be written."""
+HELD = 256_000_000
+"""Bytes of state from which it goes to RocksDB. Most backfills never get there: what is written
+seldom is written fewer times."""
 LARGE = 16_000_000
 """Bytes of files from which the first hops have a process of their own."""
 ROW_GROUP = 100_000
@@ -192,7 +194,7 @@ def batches(
         if cut is not None:
             ahead = Ahead(parts.first)
             stack.callback(ahead.close)
-            found: Iterator[Part] = iter(ahead)
+            found: Iterator[tuple[list[Any], list[Output], _More]] = iter(ahead)
             second = stack.enter_context(contextlib.closing(_Hops(cut[1], folder / "second")))
         else:
             found = stack.enter_context(contextlib.closing(parts.all()))
@@ -260,7 +262,7 @@ class _Hops:
     def __call__(self, messages: Sequence[Message]) -> list[Output]:
         outputs = self._runner.many(messages)
         self._number += 1
-        if self._number % COMMIT == 0:
+        if self._number % LOOK == 0 and self._store.held >= HELD:
             self._store.commit({})
             self._runner.sweep()
         return outputs
@@ -338,14 +340,12 @@ class _Parts:
                 yield *rest, _More(0, read, told)
 
 
-def _sent_on(outputs: Sequence[Output]) -> tuple[list[Message], list[Output]]:
+def _sent_on(outputs: Sequence[Output]) -> tuple[list[Output], list[Output]]:
     """Tell what goes on to the next hop from what comes out."""
-    messages = [
-        Message(cause.stream, key, value, *cause[3:])
-        for stream, key, value, cause in outputs
-        if stream == NEXT
-    ]
-    return messages, [output for output in outputs if output.stream != NEXT]
+    following = [output for output in outputs if output.stream == NEXT]
+    if len(following) == len(outputs):
+        return following, []
+    return following, [output for output in outputs if output.stream != NEXT]
 
 
 def write(

@@ -3,7 +3,7 @@
 A hop's operator is made where it runs, from the pipeline file, by a factory that pickles.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -504,14 +504,23 @@ class EventReader:
         keys = [pipeline.key(entity) for entity in pipeline.entities]
         self._decode = _event_decoder(pipeline, from_files=True)
         self._id, self._time = text_of(leaves[events.id]), exact_of(leaves[events.time])
-        self._extract = Extract(
-            pipeline.schema, events.id, events.time, keys, [], [], _typed(pipeline)
-        )
+
+        def extract(keys: Sequence[Sequence[str]]) -> Extract:
+            return Extract(pipeline.schema, events.id, events.time, keys, [], [], _typed(pipeline))
+
+        self._extract, self._marks = extract(keys), extract([[events.id]])
 
     def peek(self, message: Message) -> tuple[str | None, int | None]:
         """Return what stands for an event's id and time, be they as they must be or not."""
         try:
             record = self._decode(message.value)
+        except BadRecord:
+            return None, None
+        try:  # most events are as they must be
+            return self._marks(record)[:2]
+        except BadRecord:
+            pass
+        try:
             return self._id(record), self._time(record)
         except BadRecord:
             return None, None

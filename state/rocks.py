@@ -78,6 +78,11 @@ class RocksStore:
         """Write at the next commit; None deletes."""
         self._dirty[key] = value
 
+    @property
+    def held(self) -> int:
+        """Bytes that wait in memory for the next commit."""
+        return sum(len(key) + len(value or b"") for key, value in self._dirty.items())
+
     def meta(self, name: str) -> bytes | None:
         """Return what a commit put beside the state."""
         return self.get(META + name.encode())

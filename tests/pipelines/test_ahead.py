@@ -11,7 +11,7 @@ import pytest
 
 from operators.decode import Decoded, Event
 from operators.labels import LABELS, Label
-from operators.message import Message
+from operators.message import NEXT, Message
 from operators.score import Carry
 from pipelines import ahead, backfill
 from pipelines.ahead import Ahead, Part
@@ -43,14 +43,22 @@ class Work:
     def __call__(self) -> Iterator[Part]:
         if self.pid is not None:
             self.pid.write_text(str(os.getpid()))
-        messages = [Message("events", b"c1", CARRY, *AT), Message(LABELS, b"c1", LABEL, *AT)]
+        told = Message(LABELS, None, LABEL, *AT)
+        following = [
+            Output(NEXT, b"t1", LABEL, told),
+            Output(NEXT, b"c1", CARRY, CAUSE),
+            Output(NEXT, b"t2", LABEL, told),
+            Output(NEXT, b"t3", LABEL, told),
+            Output(NEXT, b"c2", CARRY, CAUSE),
+        ]
         for number in range(self.count):
-            yield messages, [Output("dead-letters", b"", b"letter", CAUSE)], number
+            some = following if number else []  # a batch may be all dead letters
+            yield some, [Output("dead-letters", b"", b"letter", CAUSE)], number
         if self.error is not None:
             raise self.error
 
 
-def worked(work: Work) -> list[Part]:
+def worked(work: Work) -> list[tuple[list[Message], list[Output], Any]]:
     process = Ahead(work)
     try:
         return list(process)
@@ -61,10 +69,23 @@ def worked(work: Work) -> list[Part]:
 def test_what_is_sent_arrives_as_it_was() -> None:
     parts = worked(Work(3))
     assert [more for _, _, more in parts] == [0, 1, 2]
-    for messages, outputs, _ in parts:
-        assert [message.value for message in messages] == [CARRY, LABEL]
-        assert type(messages[0].value.event) is Event
-        assert [message[3:] for message in messages] == [(*AT, ()), (*AT, ())]
+    for messages, outputs, more in parts:
+        assert messages == (
+            [
+                Message(LABELS, b"t1", LABEL, *AT),
+                Message("events", b"c1", CARRY, *AT),
+                Message(LABELS, b"t2", LABEL, *AT),
+                Message(LABELS, b"t3", LABEL, *AT),
+                Message("events", b"c2", CARRY, *AT),
+            ]
+            if more
+            else []
+        )
+        for message in messages:
+            assert type(message) is Message
+            is_label = message.stream == LABELS
+            assert type(message.value) is (Label if is_label else Carry)
+            assert is_label or type(message.value.event) is Event
         assert outputs == [Output("dead-letters", b"", b"letter", CAUSE)]
 
 
@@ -110,10 +131,13 @@ def test_it_ends_with_whoever_reads_it(tmp_path: Path) -> None:
 def test_two_processes_make_the_same_bytes_as_one(
     example: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, features_only: bool
 ) -> None:
-    made = []
-    for large in (1 << 62, 0):
-        monkeypatch.setattr(backfill, "LARGE", large)
-        out, read = tmp_path / f"{large}.parquet", []
+    made: list[Any] = []
+    monkeypatch.setattr(backfill, "BATCH", 100)
+    # In one process, in one that writes its state to RocksDB with each batch, and in two.
+    for values in ({"LARGE": 1 << 62}, {"LOOK": 1, "HELD": 0}, {"LARGE": 0}):
+        for name, value in values.items():
+            monkeypatch.setattr(backfill, name, value)
+        out, read = tmp_path / f"{len(made)}.parquet", []
         summary = backfill.write(
             example.pipeline,
             [example.events],
@@ -123,7 +147,7 @@ def test_two_processes_make_the_same_bytes_as_one(
             progress=read.append,
         )
         made.append((out.read_bytes(), summary, sum(read)))
-    assert made[0] == made[1]
+    assert made[0] == made[1] == made[2]
     assert made[0][1].rows > 1_000
 
 
