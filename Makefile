@@ -19,7 +19,7 @@ demo: $(VENV)/run.stamp $(if $(filter flink,$(ENGINE)),$(VENV)/flink.stamp)  ## 
 	@$(BIN)/python examples/card-fraud/demo.py --engine=$(ENGINE) --seconds=$(SECONDS) --rate=$(or $(RATE),500)
 
 # Each file of tests goes to one of two workers, so that what it starts is started once.
-test: lint $(VENV)/flink.stamp  ## lint, types, layers, and the tests: nine minutes on 2 cores
+test: lint $(VENV)/flink.stamp  ## lint, types, layers, and the tests: about ten minutes on 2 cores
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long"
 
 long: $(VENV)/dev.stamp $(VENV)/flink.stamp  ## the tests that take a Flink cluster of their own, or long

@@ -11,6 +11,14 @@ NEXT = ""
 
 Headers = tuple[tuple[str, bytes], ...]
 
+new = tuple.__new__
+"""Makes a named tuple of all its values in half the time that calling its class takes: for those
+that are made with every event.
+
+>>> new(Emit, ("decisions", b"c1", b"body"))
+Emit(output='decisions', key=b'c1', value=b'body')
+"""
+
 
 class Message(NamedTuple):
     """One record of a stream, with where it came from.

@@ -18,7 +18,7 @@ from operators.errors import BadRecord
 from operators.expressions import Variable
 from operators.features import EntityFeatures, Formulas
 from operators.lookups import Lookups, Table
-from operators.message import NEXT, Emit, Message
+from operators.message import NEXT, Emit, Message, new
 from operators.meter import Meter
 from operators.records import (
     DEAD_LETTERS,
@@ -156,7 +156,7 @@ class Intake:
                         "validate", "implausible", f"field '{check.path}' is implausible: {found!r}"
                     )
                 implausible.append(check.path)
-        return Carry(event, implausible, [], [], message.key, value)
+        return new(Carry, (event, implausible, [], [], message.key, value, False))
 
     def _check_time(self, time: int, timestamp: int) -> None:
         """Refuse a time that would poison its entity: every later event would be late."""
@@ -476,7 +476,7 @@ class DecodeHop:
             return (self._dead(message, error, message.key, message.value),)
         if timed:
             self.meter.lap("decode")
-        return (Emit(NEXT, (carry.event.keys[0] or "").encode(), carry),)
+        return (new(Emit, (NEXT, (carry.event.keys[0] or "").encode(), carry)),)
 
 
 class EntityHop:
@@ -580,7 +580,7 @@ class EntityHop:
         if isinstance(end, BadRecord):
             return self._dead(message, end, carry.raw_key, carry.raw_value)
         assert isinstance(self._finish, Finish)
-        return Emit(self._finish.output, (carry.event.keys[0] or "").encode(), end)
+        return new(Emit, (self._finish.output, (carry.event.keys[0] or "").encode(), end))
 
     def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
         meter = self.meter
@@ -601,14 +601,14 @@ class EntityHop:
             if self._finish is not None:
                 key = (event.keys[0] or "").encode()
                 if self.defers:
-                    return (Emit(self._finish.output, key, Deferred(message, carry)),)
-                return (Emit(self._finish.output, key, self._finish(carry, meter, timed)),)
+                    return (new(Emit, (self._finish.output, key, new(Deferred, (message, carry)))),)
+                return (new(Emit, (self._finish.output, key, self._finish(carry, meter, timed))),)
         except BadRecord as error:
             return (self._dead(message, error, carry.raw_key, carry.raw_value),)
         following = event.keys[self._index + 1]
         if following is None:
-            return (Emit(NEXT, WITHOUT_KEY + event.id.encode(), carry),)
-        return (Emit(NEXT, WITH_KEY + following.encode(), carry),)
+            return (new(Emit, (NEXT, WITHOUT_KEY + event.id.encode(), carry)),)
+        return (new(Emit, (NEXT, WITH_KEY + following.encode(), carry)),)
 
     def _extend(self, carry: Carry, state: KeyedState) -> None:
         """Add the entity's features and trace to what travels."""

@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from operators.decode import Event
 from operators.labels import Label
-from operators.message import Message
+from operators.message import Message, new
 from operators.score import Carry
 from pipelines.embedded import Output
 from pipelines.errors import FileError, OperatorError, RegistryError
@@ -30,6 +30,8 @@ from state.errors import VerdictError
 
 WAITING = 3
 """Parts that wait to be taken, so that neither process waits for the other's slowest moments."""
+ROOM = 1 << 20
+"""Bytes of a pipe: a part, so that whoever sends it need not wait until it is read."""
 LENGTH = struct.Struct("<I")
 BEGIN = (
     "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
@@ -84,6 +86,7 @@ class Ahead:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
+            pipesize=ROOM,
         )
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it has ended; what it sent says why
@@ -176,7 +179,6 @@ def _columns(rows: Sequence[Any], count: int) -> list[Sequence[Any]]:
 
 def _unpacked(data: bytes) -> tuple[list[Message], list[Output], Any]:
     (keys, streams, coordinates, labels, events, others), pickled = marshal.loads(data)
-    new = tuple.__new__  # half the time that a named tuple takes to be made by its name
     made = map(new, repeat(Event), zip(*events, strict=True))
     values: list[Any] = list(map(new, repeat(Carry), zip(made, *others, strict=True)))
     for index, label in labels:

@@ -7,7 +7,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer
 from confluent_kafka import KafkaError as ClientError
 
 from operators.labels import ENTITY_LABELS, LABELS
-from operators.message import Headers, Message
+from operators.message import Headers, Message, new
 from operators.score import LATEST
 from pipelines.embedded import Output
 from pipelines.errors import KafkaError
@@ -159,15 +159,18 @@ class KafkaBroker:
 
     def _message(self, record: Any) -> Message:
         topic = record.topic()
-        return Message(
-            self._streams[topic],
-            record.key(),
-            record.value(),
-            topic,
-            record.partition(),
-            record.offset(),
-            record.timestamp()[1],
-            self._carried(record) if self._carry else (),
+        return new(
+            Message,
+            (
+                self._streams[topic],
+                record.key(),
+                record.value(),
+                topic,
+                record.partition(),
+                record.offset(),
+                record.timestamp()[1],
+                self._carried(record) if self._carry else (),
+            ),
         )
 
     def _carried(self, record: Any) -> Headers:

@@ -15,7 +15,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from operators.message import NEXT, Emit, Message
+from operators.message import NEXT, Emit, Message, new
 from operators.meter import Meter
 from operators.records import DEAD_LETTERS
 from operators.schema import Schema
@@ -160,7 +160,7 @@ class Runner:
         places = [i for i, output in enumerate(outputs) if isinstance(output.value, Deferred)]
         settled = self._settled(last, [outputs[place].value for place in places])
         for place, emit in zip(places, settled, strict=True):
-            outputs[place] = Output(*emit, outputs[place].cause)
+            outputs[place] = new(Output, (*emit, outputs[place].cause))
         last.defers = False
         return outputs
 
@@ -210,12 +210,12 @@ class Runner:
             for output, key, value in emits:
                 if output == NEXT and index != self._last:
                     stream, _, _, topic, partition, offset, timestamp, carried = message
-                    following = Message(
-                        stream, key, value, topic, partition, offset, timestamp, carried
+                    following = new(
+                        Message, (stream, key, value, topic, partition, offset, timestamp, carried)
                     )
                     self._run(index + 1, following, outputs)
                 else:
-                    outputs.append(Output(output, key, value, message))
+                    outputs.append(new(Output, (output, key, value, message)))
         except VerdictError:
             raise
         except Exception as error:

@@ -15,7 +15,7 @@ from pyflink.common import Row, Time, Types
 from pyflink.datastream.functions import KeyedProcessFunction, ProcessFunction
 from pyflink.datastream.state import MapStateDescriptor, StateTtlConfig, ValueStateDescriptor
 
-from operators.message import NEXT, Emit, Message, Operator
+from operators.message import NEXT, Emit, Message, Operator, new
 from operators.records import DEAD_LETTERS
 from pipelines import logs
 from pipelines.errors import FlinkError, RegistryError, frames, told
@@ -259,7 +259,7 @@ class _Hop:
             if self.later:
                 value = pickle.loads(value)
             self.state.key = key
-            message = Message(stream, key, value, topic, partition, offset, timestamp)
+            message = new(Message, (stream, key, value, topic, partition, offset, timestamp, ()))
             try:
                 emitted = self.operator(message, self.state)
             except RegistryError as error:
