@@ -5,6 +5,7 @@ import importlib.util
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -115,3 +116,24 @@ def test_windows_are_measured() -> None:
     assert list(found) == ["10,000", "100,000"]
     assert all(100 < each["bytes_an_idle_entity"] < 400 for each in found.values())
     assert found["100,000"]["disk_mb"] > 5 * found["10,000"]["disk_mb"]
+
+
+def test_a_commit_is_held_against_the_checkout(tmp_path: Path) -> None:
+    """In a repository of one commit: what was checked out may have none."""
+    names = ("avro", "load-tests", "operators", "pipelines", "state", "deploy")
+    for name in names:
+        left_out = shutil.ignore_patterns("__pycache__", "results")
+        shutil.copytree(BENCH.parents[1] / name, tmp_path / name, ignore=left_out, symlinks=True)
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(tmp_path)]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "one"]):
+        subprocess.run([*git, *command], check=True)
+    script = tmp_path / "load-tests" / "before_after.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "HEAD", "--rounds", "3", "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(done.stdout)
+    assert found["commit"] == "HEAD" and found["pipeline"] == "one-entity"
+    assert found["before_us"] > 0 and 0.2 < found["ratio"] < 5

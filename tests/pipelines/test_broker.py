@@ -385,11 +385,11 @@ def test_labels_come_before_the_events_that_were_there_with_them(
     on_kafka: Callable[..., Any], tmp_path: Path
 ) -> None:
     """Of labels in several partitions, one of them empty and one that ends with a marker."""
-    stage = on_kafka(tmp_path, "labelled")
-    topics = {EVENTS: stage.pipeline.topics[EVENTS], LABELS: "labelled-labels"}
+    stage = on_kafka(tmp_path, "ordered")
+    topics = {EVENTS: stage.pipeline.topics[EVENTS], LABELS: "ordered-labels"}
     create_topics(stage.clients, [topics[LABELS]], partitions=3)
     produce(stage.clients, topics[EVENTS], [(b"c", b"%d" % n) for n in range(30)])
-    producer = Producer({**stage.clients.producer, "transactional.id": "labelled"})
+    producer = Producer({**stage.clients.producer, "transactional.id": "ordered"})
     producer.init_transactions(20)
     producer.begin_transaction()
     for n in range(20):
