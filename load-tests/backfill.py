@@ -129,7 +129,10 @@ def main() -> None:
         cells = [f"{datetime.now(UTC):%Y-%m-%d}", machine(), f"{asked.events:,}"]
         cells += [str(found["seconds"]), f"{found['events_s']:,}", str(found["cpu_us"])]
         cells += [str(found["file_mb"]), str(found["peak_mb"])]
-        RESULTS.write_text(text + f"| {' | '.join(cells)} |\n", "utf-8")
+        above, title, section = text.partition("\n## Backfill\n")
+        table, following, below = section.partition("\n## ")
+        table = f"{table.rstrip()}\n| {' | '.join(cells)} |\n"
+        RESULTS.write_text(above + title + table + following + below, "utf-8")
 
 
 if __name__ == "__main__":
