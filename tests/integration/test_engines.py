@@ -337,10 +337,7 @@ def test_labels_meet_their_decisions_on_both_engines(stage: Stage) -> None:
         assert {(key, value) for _, key, value, _ in read(stage, topic)} == ours, stream
         found[stream] = len(ours)
     assert found[ENTITY_LABELS] > LABELLED_COUNT / 5
-    letter = stream_decoder(DEAD_LETTERS, stage.pipeline.spec.settings)
-    letters = [letter(value or b"") for _, _, value, _ in read(stage, written[DEAD_LETTERS])]
-    told = {(each["kind"], each["value"]) for each in letters}
-    assert len(told) == len(range(0, LABELLED_COUNT, 33)), told
+    assert found[DEAD_LETTERS] == len(range(0, LABELLED_COUNT, 33))
     decode = stream_decoder(ENTITY_LABELS, stage.pipeline.spec.settings)
     for _, key, value, _ in read(stage, written[ENTITY_LABELS]):
         label = decode(value or b"")
