@@ -38,7 +38,7 @@ lint: $(VENV)/dev.stamp  ## ruff, mypy, import-linter
 	@$(BIN)/lint-imports
 
 docs: $(VENV)/dev.stamp  ## make docs/spec.md anew from the docstrings
-	@$(BIN)/python -m pipelines.reference docs
+	@$(BIN)/python -m verdict.pipelines.reference docs
 
 setup: $(VENV)/dev.stamp  ## the virtual environment alone
 
@@ -59,7 +59,7 @@ $(VENV)/run.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
 # Halves every later start of Flink, and fetches the jars on the way.
 $(VENV)/flink.stamp: $(VENV)/run.stamp deploy/jars.txt
 	@echo "preparing Flink (about a minute, once)"
-	@$(BIN)/python -m pipelines.flink_prepare
+	@$(BIN)/python -m verdict.pipelines.flink_prepare
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/run.stamp

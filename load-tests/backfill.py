@@ -23,8 +23,8 @@ from events import EPOCH, EVENTS_A_DAY, START_MS, encoded, event_id
 from processes import cpu_s, machine, peak_mb
 from rich.console import Console
 
-from pipelines.files import AvroFile
-from pipelines.pipeline import load
+from verdict.pipelines.files import AvroFile
+from verdict.pipelines.pipeline import load
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "RESULTS.md"
@@ -92,7 +92,7 @@ def main() -> None:
         command += ["--out", str(folder / "decisions.parquet"), "--features-only", "--json"]
         began, cpu, peak = time.perf_counter(), 0.0, 0.0
         with subprocess.Popen(
-            [sys.executable, "-m", "pipelines.cli", *command], stdout=subprocess.PIPE
+            [sys.executable, "-m", "verdict", *command], stdout=subprocess.PIPE
         ) as running:
             while running.poll() is None:
                 peak = max(peak, sum(peak_mb(running.pid).values()))

@@ -34,13 +34,13 @@ def work(pipeline: Path) -> None:
     sys.path.insert(0, str(HERE / "bench"))
     from events import encoded
 
-    from operators.message import Message
-    from pipelines import jobs
-    from pipelines.embedded import Runner
-    from pipelines.garbage import spared
-    from pipelines.pipeline import load
-    from pipelines.streams import EVENTS
-    from state.rocks import RocksStore
+    from verdict.operators.message import Message
+    from verdict.pipelines import jobs
+    from verdict.pipelines.embedded import Runner
+    from verdict.pipelines.garbage import spared
+    from verdict.pipelines.pipeline import load
+    from verdict.pipelines.streams import EVENTS
+    from verdict.state.rocks import RocksStore
 
     events = enumerate(encoded(1 << 40))
     with tempfile.TemporaryDirectory(prefix="verdict-before-after-") as folder, spared():

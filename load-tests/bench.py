@@ -35,10 +35,10 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from throughput import measure
 from topics import Topics
 
-from pipelines.local import LocalKafka
-from pipelines.pipeline import load
-from pipelines.plan import plan as size
-from state.errors import VerdictError
+from verdict.pipelines.local import LocalKafka
+from verdict.pipelines.pipeline import load
+from verdict.pipelines.plan import plan as size
+from verdict.state.errors import VerdictError
 
 HERE = Path(__file__).parent
 EVENTS = "payments"

@@ -41,15 +41,15 @@ import yaml
 from rich.console import Console
 from rich.progress import Progress
 
-from operators.message import Message
-from operators.records import DEAD_LETTERS, DECISIONS, MAX_LETTER, MAX_RAW
-from operators.schema import without_logical_types
-from pipelines import jobs
-from pipelines.embedded import Output, Runner
-from pipelines.pipeline import Pipeline, load
-from pipelines.spec import Settings
-from pipelines.streams import EVENTS, stream_decoder
-from state.rocks import RocksStore
+from verdict.operators.message import Message
+from verdict.operators.records import DEAD_LETTERS, DECISIONS, MAX_LETTER, MAX_RAW
+from verdict.operators.schema import without_logical_types
+from verdict.pipelines import jobs
+from verdict.pipelines.embedded import Output, Runner
+from verdict.pipelines.pipeline import Pipeline, load
+from verdict.pipelines.spec import Settings
+from verdict.pipelines.streams import EVENTS, stream_decoder
+from verdict.state.rocks import RocksStore
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "card-fraud"

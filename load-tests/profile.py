@@ -34,15 +34,15 @@ from loop import BATCH, Store, Work
 from rich.console import Console
 from rich.table import Table
 
-from operators import bundle as bundles
-from operators.message import Message
-from pipelines import jobs
-from pipelines.embedded import run_kafka
-from pipelines.metrics import Endpoint
-from pipelines.pipeline import Pipeline, load
-from pipelines.spec import Settings
-from pipelines.streams import DECISIONS, EVENTS, definition, stream_decoder
-from state.rocks import RocksStore
+from verdict.operators import bundle as bundles
+from verdict.operators.message import Message
+from verdict.pipelines import jobs
+from verdict.pipelines.embedded import run_kafka
+from verdict.pipelines.metrics import Endpoint
+from verdict.pipelines.pipeline import Pipeline, load
+from verdict.pipelines.spec import Settings
+from verdict.pipelines.streams import DECISIONS, EVENTS, definition, stream_decoder
+from verdict.state.rocks import RocksStore
 
 HERE = Path(__file__).parent
 WARM_UP = 0.5

@@ -35,11 +35,11 @@ from rich.table import Table
 from throughput import measure
 from topics import Topics
 
-from pipelines.local import LocalKafka
-from state.aggregates import Aggregates
-from state.carried import Asked, Column
-from state.keyed import KeyedState
-from state.rocks import RocksStore
+from verdict.pipelines.local import LocalKafka
+from verdict.state.aggregates import Aggregates
+from verdict.state.carried import Asked, Column
+from verdict.state.keyed import KeyedState
+from verdict.state.rocks import RocksStore
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
 DAY_MS = 86_400_000

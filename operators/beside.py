@@ -7,14 +7,14 @@ hop does with them is said by its takers, one a stream. A pipeline with neither 
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
-from operators.errors import BadRecord
-from operators.features import EntityFeatures
-from operators.labels import Label
-from operators.message import NEXT, Emit, Message
-from operators.score import WITH_KEY, WITHOUT_KEY, DecodeHop, EntityHop
-from state.keyed import KeyedState
-from state.seen import SeenState
-from state.windows import LATE
+from verdict.operators.errors import BadRecord
+from verdict.operators.features import EntityFeatures
+from verdict.operators.labels import Label
+from verdict.operators.message import NEXT, Emit, Message
+from verdict.operators.score import WITH_KEY, WITHOUT_KEY, DecodeHop, EntityHop
+from verdict.state.keyed import KeyedState
+from verdict.state.seen import SeenState
+from verdict.state.windows import LATE
 
 
 class Take(Protocol):
@@ -75,7 +75,7 @@ def check_key(key: bytes | None, label: Label) -> None:
     >>> check_key(b"c1", label)
     >>> check_key(b"c2", label)
     Traceback (most recent call last):
-    operators.errors.BadRecord: the record's key is not its label's: mend the producer
+    verdict.operators.errors.BadRecord: the record's key is not its label's: mend the producer
     """
     first = label.keys[0]
     if first is not None and key != first.encode():

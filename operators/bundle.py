@@ -11,7 +11,7 @@ import onnxruntime
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from operators.errors import BadRecord, BundleError
+from verdict.operators.errors import BadRecord, BundleError
 
 onnxruntime.disable_telemetry_events()  # 1.31 opens a database in the user's cache folder
 onnxruntime.set_default_logger_severity(3)  # errors; a warning a session is noise

@@ -4,12 +4,12 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from operators.errors import BadRecord
-from operators.features import EntityFeatures
-from operators.message import NEXT, Emit, Message
-from operators.records import Encode
-from operators.score import WITH_KEY
-from state.keyed import KeyedState
+from verdict.operators.errors import BadRecord
+from verdict.operators.features import EntityFeatures
+from verdict.operators.message import NEXT, Emit, Message
+from verdict.operators.records import Encode
+from verdict.operators.score import WITH_KEY
+from verdict.state.keyed import KeyedState
 
 STATE_COMMANDS, STATE_ANSWERS = "state-commands", "state-answers"
 GET, FORGET = "get", "forget"

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from operators.errors import BadRecord
-from operators.expressions import MISSING_CAUSES, SCOPE, Expression, Kind, Variable
-from state.source import define
+from verdict.operators.errors import BadRecord
+from verdict.operators.expressions import MISSING_CAUSES, SCOPE, Expression, Kind, Variable
+from verdict.state.source import define
 
 SCORE = "score"
 REVIEW = "review"

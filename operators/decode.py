@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import fastavro
 
-from operators.errors import BadRecord
-from operators.expressions import Kind
-from operators.schema import MICROS, Field, Schema, mismatch, unbounded
-from state.carried import NULL
-from state.source import define
+from verdict.operators.errors import BadRecord
+from verdict.operators.expressions import Kind
+from verdict.operators.schema import MICROS, Field, Schema, mismatch, unbounded
+from verdict.state.carried import NULL
+from verdict.state.source import define
 
 CONFLUENT_MAGIC = 0
 CONFLUENT_HEADER = 5  # the magic byte, then the schema's id as a big-endian 32-bit integer
@@ -199,7 +199,7 @@ class Extract:
 
     Examples
     --------
-    >>> from operators.schema import parse
+    >>> from verdict.operators.schema import parse
     >>> schema = parse({"type": "record", "name": "T", "fields": [
     ...     {"name": "id", "type": "string"},
     ...     {"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"}},
@@ -209,7 +209,7 @@ class Extract:
     Event(id='e1', time=5, keys=('c',), fields={'amount': 1.5}, units={})
     >>> extract({"id": "e1", "at": 5, "card": None, "amount": 1.5})
     Traceback (most recent call last):
-    operators.errors.BadRecord: field 'card' is missing, the event cannot go on without it
+    verdict.operators.errors.BadRecord: field 'card' is missing, the event cannot go on without it
     """
 
     def __init__(

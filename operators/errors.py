@@ -1,6 +1,6 @@
 """What the operators refuse: a record, an expression, a schema, a model bundle."""
 
-from state.errors import VerdictError
+from verdict.state.errors import VerdictError
 
 
 class BadRecord(VerdictError):

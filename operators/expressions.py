@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from operators.errors import ExpressionError
+from verdict.operators.errors import ExpressionError
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS

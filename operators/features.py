@@ -11,17 +11,17 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from operators.decode import Event
-from operators.errors import BadRecord, FunctionError
-from operators.expressions import MISSING_CAUSES, SCOPE, Expression, Kind, Variable
-from operators.labels import Label
-from operators.schema import Schema
-from state.aggregates import Aggregates
-from state.carried import NEVER, NULL, Asked, Column, Number, Settled
-from state.keyed import KeyedState
-from state.seen import ids_of
-from state.source import define
-from state.windows import Found
+from verdict.operators.decode import Event
+from verdict.operators.errors import BadRecord, FunctionError
+from verdict.operators.expressions import MISSING_CAUSES, SCOPE, Expression, Kind, Variable
+from verdict.operators.labels import Label
+from verdict.operators.schema import Schema
+from verdict.state.aggregates import Aggregates
+from verdict.state.carried import NEVER, NULL, Asked, Column, Number, Settled
+from verdict.state.keyed import KeyedState
+from verdict.state.seen import ids_of
+from verdict.state.source import define
+from verdict.state.windows import Found
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LABEL = "label"
@@ -99,8 +99,8 @@ class EntityFeatures:
 
     Examples
     --------
-    >>> from operators.schema import parse
-    >>> from state.keyed import MemoryState
+    >>> from verdict.operators.schema import parse
+    >>> from verdict.state.keyed import MemoryState
     >>> schema = parse({"type": "record", "name": "T", "fields": [
     ...     {"name": "amount", "type": "double"}]})
     >>> spent = WindowedFeature("spent_1m", "sum", "amount", 60_000, None)
@@ -395,7 +395,7 @@ class Formulas:
 
     Examples
     --------
-    >>> from operators.schema import parse
+    >>> from verdict.operators.schema import parse
     >>> schema = parse({"type": "record", "name": "T", "fields": [
     ...     {"name": "amount", "type": "double"}]})
     >>> formulas = [Formula("ratio", -1.0, "amount / mean_7d"), Formula("high", 0.0, "ratio > 3")]

@@ -8,16 +8,16 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from operators.beside import ReadsLabel
-from operators.errors import BadRecord
-from operators.labels import ENTITY_LABELS, LABELS, Label, entity_label
-from operators.message import NEXT, Emit, Message
-from operators.meter import Meter
-from operators.records import DEAD_LETTERS, TOMBSTONE, Decode, Encode, dead_letter
-from operators.score import LATEST, SURE
-from state.carried import NEVER
-from state.errors import StateError
-from state.keyed import KeyedState
+from verdict.operators.beside import ReadsLabel
+from verdict.operators.errors import BadRecord
+from verdict.operators.labels import ENTITY_LABELS, LABELS, Label, entity_label
+from verdict.operators.message import NEXT, Emit, Message
+from verdict.operators.meter import Meter
+from verdict.operators.records import DEAD_LETTERS, TOMBSTONE, Decode, Encode, dead_letter
+from verdict.operators.score import LATEST, SURE
+from verdict.state.carried import NEVER
+from verdict.state.errors import StateError
+from verdict.state.keyed import KeyedState
 
 JOB = "labels"
 LAYOUT = b"\x01"
@@ -87,7 +87,7 @@ class Join:
 
     Examples
     --------
-    >>> from state.keyed import MemoryState
+    >>> from verdict.state.keyed import MemoryState
     >>> join = Join("shop", 60_000, lambda label: label["keys"], lambda letter: b"")
     >>> label = Label("e1", None, (), True, 7_000, "bank", 0)
     >>> at = Message(LABELS, b"e1", (label, None, b"raw"), "chargebacks", 0, 0, -1)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from operators.decode import (
+from verdict.operators.decode import (
     FIRST_TIME,
     LAST_TIME,
     Decode,
@@ -12,9 +12,9 @@ from operators.decode import (
     text_of,
     value_of,
 )
-from operators.errors import BadRecord
-from operators.records import TOMBSTONE
-from operators.schema import Schema
+from verdict.operators.errors import BadRecord
+from verdict.operators.records import TOMBSTONE
+from verdict.operators.schema import Schema
 
 LABELS, ENTITY_LABELS = "labels", "entity-labels"
 """The streams: as others send them, and with their events' times and keys."""
@@ -102,8 +102,8 @@ class ReadLabel:
 
     Examples
     --------
-    >>> from operators.decode import json_decoder
-    >>> from operators.schema import parse
+    >>> from verdict.operators.decode import json_decoder
+    >>> from verdict.operators.schema import parse
     >>> schema = parse({"type": "record", "name": "Chargeback", "fields": [
     ...     {"name": "payment", "type": "string"}, {"name": "fraud", "type": "int"},
     ...     {"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"}}]})
@@ -112,7 +112,7 @@ class ReadLabel:
     Label(event_id='p1', event_time=None, keys=(), positive=True, known_at=5, source='', rank=0)
     >>> read(b'{"payment": "p1", "fraud": 2, "at": 5}')
     Traceback (most recent call last):
-    operators.errors.BadRecord: field 'fraud' is 2: a label is true or false, 1 or 0
+    verdict.operators.errors.BadRecord: field 'fraud' is 2: a label is true or false, 1 or 0
     """
 
     def __init__(

@@ -4,11 +4,11 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from operators.compare import Comparisons
-from operators.drift import Drifts
-from operators.message import Emit, Message
-from operators.watch import BUCKETS, DRIFT
-from state.keyed import KeyedState
+from verdict.operators.compare import Comparisons
+from verdict.operators.drift import Drifts
+from verdict.operators.message import Emit, Message
+from verdict.operators.watch import BUCKETS, DRIFT
+from verdict.state.keyed import KeyedState
 
 LAYOUT = 1
 

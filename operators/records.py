@@ -9,10 +9,10 @@ from typing import Any
 
 import fastavro
 
-from operators import avro_out as out
-from operators.errors import BadRecord
-from operators.message import Message
-from state.source import define
+from verdict.operators import avro_out as out
+from verdict.operators.errors import BadRecord
+from verdict.operators.message import Message
+from verdict.state.source import define
 
 DECISIONS = "decisions"
 DEAD_LETTERS = "dead-letters"

@@ -9,8 +9,8 @@ from typing import Any
 import fastavro
 from fastavro.schema import SchemaParseException, UnknownType
 
-from operators.errors import SchemaError
-from operators.expressions import Kind
+from verdict.operators.errors import SchemaError
+from verdict.operators.expressions import Kind
 
 MAX_DECIMAL_PRECISION = 18
 """Unscaled decimals of up to 18 digits fit a signed 64-bit integer."""

@@ -10,17 +10,17 @@ from itertools import compress
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from operators import avro_out as out
-from operators.bundle import Bundle, Card, Scored
-from operators.decide import SCORE, Decide, Verdict
-from operators.decode import Decode, Event, Extract
-from operators.errors import BadRecord
-from operators.expressions import Variable
-from operators.features import EntityFeatures, Formulas
-from operators.lookups import Lookups, Table
-from operators.message import NEXT, Emit, Message, new
-from operators.meter import Meter
-from operators.records import (
+from verdict.operators import avro_out as out
+from verdict.operators.bundle import Bundle, Card, Scored
+from verdict.operators.decide import SCORE, Decide, Verdict
+from verdict.operators.decode import Decode, Event, Extract
+from verdict.operators.errors import BadRecord
+from verdict.operators.expressions import Variable
+from verdict.operators.features import EntityFeatures, Formulas
+from verdict.operators.lookups import Lookups, Table
+from verdict.operators.message import NEXT, Emit, Message, new
+from verdict.operators.meter import Meter
+from verdict.operators.records import (
     DEAD_LETTERS,
     DECISIONS,
     NO_MONEY,
@@ -32,10 +32,10 @@ from operators.records import (
     hop_encoder,
     no_hop,
 )
-from state.carried import NEVER
-from state.head import newest
-from state.keyed import KeyedState
-from state.seen import SeenState, without_ids
+from verdict.state.carried import NEVER
+from verdict.state.head import newest
+from verdict.state.keyed import KeyedState
+from verdict.state.seen import SeenState, without_ids
 
 WITH_KEY, WITHOUT_KEY = b"k", b"-"
 """First byte of a later hop's key. An event without the entity gets a key of its own that no state

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from operators.bundle import Bundle
-from operators.decide import SCORE, Decide
-from operators.errors import BadRecord
-from operators.message import Emit, Message
-from operators.meter import Meter
-from operators.records import (
+from verdict.operators.bundle import Bundle
+from verdict.operators.decide import SCORE, Decide
+from verdict.operators.errors import BadRecord
+from verdict.operators.message import Emit, Message
+from verdict.operators.meter import Meter
+from verdict.operators.records import (
     DEAD_LETTERS,
     SHADOW_SCORES,
     TOMBSTONE,
@@ -16,7 +16,7 @@ from operators.records import (
     Encode,
     dead_letter,
 )
-from state.keyed import KeyedState
+from verdict.state.keyed import KeyedState
 
 JOB = "shadow"
 

@@ -15,12 +15,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from operators.compare import add_amount
-from operators.errors import BadRecord
-from operators.histogram import bin_of
-from operators.message import NEXT, Emit, Message
-from operators.meter import Meter
-from operators.records import (
+from verdict.operators.compare import add_amount
+from verdict.operators.errors import BadRecord
+from verdict.operators.histogram import bin_of
+from verdict.operators.message import NEXT, Emit, Message
+from verdict.operators.meter import Meter
+from verdict.operators.records import (
     DEAD_LETTERS,
     DECISIONS,
     SHADOW_SCORES,
@@ -29,7 +29,7 @@ from operators.records import (
     Encode,
     dead_letter,
 )
-from state.keyed import KeyedState
+from verdict.state.keyed import KeyedState
 
 BUCKETS = 16
 JOB = "watch"

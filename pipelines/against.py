@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
-from pipelines import probe
-from pipelines.pipeline import Pipeline
-from pipelines.spec import AggregateFeature
+from verdict.pipelines import probe
+from verdict.pipelines.pipeline import Pipeline
+from verdict.pipelines.spec import AggregateFeature
 
 
 class Effect(StrEnum):

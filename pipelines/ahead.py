@@ -18,15 +18,15 @@ from dataclasses import replace
 from itertools import repeat
 from typing import IO, Any
 
-from operators.decode import Event
-from operators.labels import Label
-from operators.message import Message, new
-from operators.score import Carry
-from pipelines.embedded import Output
-from pipelines.errors import FileError, OperatorError, RegistryError
-from pipelines.garbage import spared
-from pipelines.job import Job
-from state.errors import VerdictError
+from verdict.operators.decode import Event
+from verdict.operators.labels import Label
+from verdict.operators.message import Message, new
+from verdict.operators.score import Carry
+from verdict.pipelines.embedded import Output
+from verdict.pipelines.errors import FileError, OperatorError, RegistryError
+from verdict.pipelines.garbage import spared
+from verdict.pipelines.job import Job
+from verdict.state.errors import VerdictError
 
 WAITING = 3
 """Parts that wait to be taken, so that neither process waits for the other's slowest moments."""
@@ -35,7 +35,7 @@ ROOM = 1 << 20
 LENGTH = struct.Struct("<I")
 BEGIN = (
     "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
-    "from pipelines.ahead import main; main()"
+    "from verdict.pipelines.ahead import main; main()"
 )
 PART, END, FAILED = b"p", b"e", b"f"
 """What is sent: what came of some events, the end, an error."""
@@ -50,7 +50,7 @@ Part = tuple[list[Output], list[Output], Any]
 def halves(job: Job) -> tuple[Job, Job] | None:
     """Cut a job's hops in two of about the same work; None where one alone is keyed.
 
-    >>> from pipelines.job import Hop
+    >>> from verdict.pipelines.job import Hop
     >>> hops = tuple(Hop(name, name != "decode", list) for name in ("decode", "card", "shop", "ip"))
     >>> first, second = halves(Job("score", "p", ("events",), hops, ("decisions",)))
     >>> [hop.name for hop in first.hops], [hop.name for hop in second.hops]

@@ -16,22 +16,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from operators.bundle import read_card
-from operators.features import LABEL
-from operators.message import NEXT, Message
-from operators.records import DEAD_LETTERS
-from operators.score import ROWS, Row
-from pipelines import jobs
-from pipelines.ahead import Ahead, Part, halves
-from pipelines.embedded import Output, Runner
-from pipelines.errors import FileError, Interrupted, SpecError
-from pipelines.files import AvroFile, read_events
-from pipelines.garbage import spared
-from pipelines.job import Job, Stop
-from pipelines.label_files import LabelFeed, LabelSummary, outcomes
-from pipelines.pipeline import Pipeline, load
-from pipelines.streams import EVENTS, definition
-from state.rocks import RocksStore
+from verdict.operators.bundle import read_card
+from verdict.operators.features import LABEL
+from verdict.operators.message import NEXT, Message
+from verdict.operators.records import DEAD_LETTERS
+from verdict.operators.score import ROWS, Row
+from verdict.pipelines import jobs
+from verdict.pipelines.ahead import Ahead, Part, halves
+from verdict.pipelines.embedded import Output, Runner
+from verdict.pipelines.errors import FileError, Interrupted, SpecError
+from verdict.pipelines.files import AvroFile, read_events
+from verdict.pipelines.garbage import spared
+from verdict.pipelines.job import Job, Stop
+from verdict.pipelines.label_files import LabelFeed, LabelSummary, outcomes
+from verdict.pipelines.pipeline import Pipeline, load
+from verdict.pipelines.streams import EVENTS, definition
+from verdict.state.rocks import RocksStore
 
 BATCH = 2_500
 """Events between two looks at whether to stop; of each batch, columns are made."""

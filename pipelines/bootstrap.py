@@ -14,20 +14,20 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
-from operators.message import Emit, Message, Operator
-from pipelines import jobs
-from pipelines.broker import LABEL_STREAMS, KafkaBroker, topics_of
-from pipelines.embedded import BATCH, Holding, Output, Runner, run_kafka
-from pipelines.errors import FileError, KafkaError
-from pipelines.files import read_events
-from pipelines.garbage import spared
-from pipelines.job import Job, Stop
-from pipelines.kafka import clients
-from pipelines.label_files import LabelFeed
-from pipelines.pipeline import Pipeline
-from pipelines.streams import EVENTS
-from state.keyed import KeyedState
-from state.rocks import RocksStore
+from verdict.operators.message import Emit, Message, Operator
+from verdict.pipelines import jobs
+from verdict.pipelines.broker import LABEL_STREAMS, KafkaBroker, topics_of
+from verdict.pipelines.embedded import BATCH, Holding, Output, Runner, run_kafka
+from verdict.pipelines.errors import FileError, KafkaError
+from verdict.pipelines.files import read_events
+from verdict.pipelines.garbage import spared
+from verdict.pipelines.job import Job, Stop
+from verdict.pipelines.kafka import clients
+from verdict.pipelines.label_files import LabelFeed
+from verdict.pipelines.pipeline import Pipeline
+from verdict.pipelines.streams import EVENTS
+from verdict.state.keyed import KeyedState
+from verdict.state.rocks import RocksStore
 
 FILES = "history"
 """Where the state keeps what it was made of."""

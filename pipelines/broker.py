@@ -6,14 +6,14 @@ from typing import Any
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka import KafkaError as ClientError
 
-from operators.labels import ENTITY_LABELS, LABELS
-from operators.message import Headers, Message, new
-from operators.score import LATEST
-from pipelines.embedded import Output
-from pipelines.errors import KafkaError
-from pipelines.job import MAX_CARRIED, SOURCE_HEADER
-from pipelines.kafka import Clients, require
-from pipelines.streams import EVENTS
+from verdict.operators.labels import ENTITY_LABELS, LABELS
+from verdict.operators.message import Headers, Message, new
+from verdict.operators.score import LATEST
+from verdict.pipelines.embedded import Output
+from verdict.pipelines.errors import KafkaError
+from verdict.pipelines.job import MAX_CARRIED, SOURCE_HEADER
+from verdict.pipelines.kafka import Clients, require
+from verdict.pipelines.streams import EVENTS
 
 LABEL_STREAMS = frozenset((LABELS, ENTITY_LABELS))
 FLUSH_S = 60.0

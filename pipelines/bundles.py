@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import yaml
 
-from operators import bundle as bundles
-from operators.bundle import Bundle, Card, Output, Vector
-from operators.histogram import count, quantile_edges
+from verdict.operators import bundle as bundles
+from verdict.operators.bundle import Bundle, Card, Output, Vector
+from verdict.operators.histogram import count, quantile_edges
 
 BINS = 10
 """Bins of a baseline: deciles, as PSI is usually read."""

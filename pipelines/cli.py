@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines import (
+from verdict.pipelines import (
     cli_backfill,
     cli_bootstrap,
     cli_dlq,
@@ -24,12 +24,12 @@ from pipelines import (
     jobs,
     logs,
 )
-from pipelines.against import Change, Effect, changes
-from pipelines.errors import FlinkError, KafkaError, SpecError, UntestableError
-from pipelines.job import Job
-from pipelines.pipeline import Pipeline, check_models, load
-from pipelines.terminal import AsJson, PipelineFile, err, file_of, out, stop_on_signals
-from state.errors import VerdictError
+from verdict.pipelines.against import Change, Effect, changes
+from verdict.pipelines.errors import FlinkError, KafkaError, SpecError, UntestableError
+from verdict.pipelines.job import Job
+from verdict.pipelines.pipeline import Pipeline, check_models, load
+from verdict.pipelines.terminal import AsJson, PipelineFile, err, file_of, out, stop_on_signals
+from verdict.state.errors import VerdictError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -82,7 +82,7 @@ def init(
 
     Next: `verdict check FOLDER`, then `verdict run FOLDER`.
     """
-    from pipelines import resources
+    from verdict.pipelines import resources
 
     if folder.exists():
         raise SpecError([f"{folder} exists already: name a folder that does not"])
@@ -155,7 +155,7 @@ def check(
 
 def _retention(pipeline: Pipeline) -> list[str]:
     """Compare the topic's retention with the windows, if somebody said where the broker is."""
-    from pipelines import retention
+    from verdict.pipelines import retention
 
     if not retention.named(pipeline):
         return []
@@ -241,8 +241,8 @@ def _run_files(
 ) -> None:
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    from pipelines.embedded import Output, paced, run_files
-    from pipelines.label_files import LabelFeed
+    from verdict.pipelines.embedded import Output, paced, run_files
+    from verdict.pipelines.label_files import LabelFeed
 
     label_files = loaded.label_files()
     feed = LabelFeed(loaded, label_files) if loaded.labels_input is not None else None
@@ -285,10 +285,10 @@ def _run_files(
 def _run_kafka(
     loaded: Pipeline, name: str, folder: Path, bounded: bool, as_json: bool, stop: threading.Event
 ) -> None:
-    from pipelines.broker import KafkaBroker, topics_of
-    from pipelines.embedded import run_kafka
-    from pipelines.kafka import clients
-    from pipelines.metrics import Endpoint
+    from verdict.pipelines.broker import KafkaBroker, topics_of
+    from verdict.pipelines.embedded import run_kafka
+    from verdict.pipelines.kafka import clients
+    from verdict.pipelines.metrics import Endpoint
 
     job = jobs.job(loaded.keeping(folder), name)
     settings = clients(loaded.spec.settings, loaded.path.parent)
@@ -318,11 +318,11 @@ def _run_kafka(
 def _run_flink(
     loaded: Pipeline, name: str, folder: Path, bounded: bool, cluster: str | None
 ) -> None:
-    from pipelines import flink
-    from pipelines.flink_program import program
+    from verdict.pipelines import flink
+    from verdict.pipelines.flink_program import program
 
     if cluster is not None:
-        from pipelines.flink_upgrade import submit
+        from verdict.pipelines.flink_upgrade import submit
 
         job_id = submit(loaded, name, folder, cluster, bounded=bounded)
         out.print(f"{loaded.spec.pipeline}/{name} runs on {cluster} as {job_id}")
@@ -344,7 +344,7 @@ def up(folder: Folder = BROKER_FOLDER, as_json: AsJson = False) -> None:
 
     Next: `verdict topics create PIPELINE`, then `verdict run PIPELINE`.
     """
-    from pipelines import local
+    from verdict.pipelines import local
 
     bootstrap = local.up(folder)
     if as_json:
@@ -359,7 +359,7 @@ def down(folder: Folder = BROKER_FOLDER) -> None:
 
     Next: `verdict up` starts it again.
     """
-    from pipelines import local
+    from verdict.pipelines import local
 
     stopped = local.down(folder)
     out.print("Stopped." if stopped else "No broker of this folder runs.")
@@ -375,7 +375,7 @@ def topics_create(
 
     Next: `verdict run PIPELINE`, and in another terminal `verdict tail PIPELINE decisions -f`.
     """
-    from pipelines.kafka import clients, create_topics
+    from verdict.pipelines.kafka import clients, create_topics
 
     loaded = load(file_of(pipeline))
     settings = clients(loaded.spec.settings, loaded.path.parent)

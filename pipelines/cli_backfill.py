@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from pipelines.errors import Interrupted, SpecError
-from pipelines.pipeline import check_models, load
-from pipelines.terminal import AsJson, PipelineFile, err, file_of, out, stop_on_signals
+from verdict.pipelines.errors import Interrupted, SpecError
+from verdict.pipelines.pipeline import check_models, load
+from verdict.pipelines.terminal import AsJson, PipelineFile, err, file_of, out, stop_on_signals
 
 
 def backfill(
@@ -38,7 +38,7 @@ def backfill(
     """
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-    from pipelines.backfill import write
+    from verdict.pipelines.backfill import write
 
     stop = stop_on_signals()
     loaded = load(file_of(pipeline))

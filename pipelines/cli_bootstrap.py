@@ -16,11 +16,11 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from operators.message import Message
-from pipelines.errors import Interrupted, SpecError
-from pipelines.job import Stop
-from pipelines.pipeline import Pipeline, check_models, load
-from pipelines.terminal import AsJson, PipelineFile, err, file_of, out, stop_on_signals
+from verdict.operators.message import Message
+from verdict.pipelines.errors import Interrupted, SpecError
+from verdict.pipelines.job import Stop
+from verdict.pipelines.pipeline import Pipeline, check_models, load
+from verdict.pipelines.terminal import AsJson, PipelineFile, err, file_of, out, stop_on_signals
 
 
 def bootstrap(
@@ -101,7 +101,7 @@ def _embedded(
     files_until: datetime | None,
     as_json: bool,
 ) -> None:
-    from pipelines import bootstrap as history
+    from verdict.pipelines import bootstrap as history
 
     ends = None if until is None else history.decided(loaded, until)
     quiet = as_json or not err.is_terminal
@@ -144,7 +144,7 @@ def _embedded(
 def _read_files(
     loaded: Pipeline, folder: Path, files: Sequence[Path], before: int, stop: Stop, quiet: bool
 ) -> int:
-    from pipelines.bootstrap import read_files
+    from verdict.pipelines.bootstrap import read_files
 
     columns = (TextColumn("files"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True, disable=quiet) as progress:
@@ -169,8 +169,8 @@ def _millis(time: datetime) -> int:
 def _on_cluster(
     loaded: Pipeline, folder: Path, cluster: str, timeout: float, as_json: bool
 ) -> None:
-    from pipelines.flink_bootstrap import bootstrap as on_flink
-    from pipelines.flink_upgrade import RolledBack
+    from verdict.pipelines.flink_bootstrap import bootstrap as on_flink
+    from verdict.pipelines.flink_upgrade import RolledBack
 
     check_models(loaded)
     name = f"{loaded.spec.pipeline}/score"

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.errors import SpecError
-from pipelines.pipeline import Pipeline, load
-from pipelines.terminal import AsJson, PipelineFile, Since, after, err, file_of, out
+from verdict.pipelines.errors import SpecError
+from verdict.pipelines.pipeline import Pipeline, load
+from verdict.pipelines.terminal import AsJson, PipelineFile, Since, after, err, file_of, out
 
 app = typer.Typer(no_args_is_help=True, help="List, show and replay a pipeline's dead letters.")
 
@@ -33,8 +33,8 @@ LettersFrom = Annotated[
 
 
 def _asked(stage: Stage | None, kind: str | None, since: str | None, places: list[str]) -> Any:
-    from pipelines.dlq import Asked
-    from pipelines.originals import coordinates
+    from verdict.pipelines.dlq import Asked
+    from verdict.pipelines.originals import coordinates
 
     originals = frozenset(map(coordinates, places)) if places else None
     return Asked(None if stage is None else stage.value, kind, after(since), originals)
@@ -67,7 +67,7 @@ def list_letters(
     Next: `verdict dlq show PIPELINE TOPIC/PARTITION/OFFSET`; when the cause is mended,
     `verdict dlq replay PIPELINE`.
     """
-    from pipelines import dlq_read, dlq_show
+    from verdict.pipelines import dlq_read, dlq_show
 
     loaded = load(file_of(pipeline))
     asked = _asked(stage, kind, since, [])
@@ -106,7 +106,7 @@ def show_letters(
 
     Next: mend the cause, then `verdict dlq replay PIPELINE TOPIC/PARTITION/OFFSET`.
     """
-    from pipelines import dlq, dlq_read, dlq_show
+    from verdict.pipelines import dlq, dlq_read, dlq_show
 
     loaded = load(file_of(pipeline))
     folder = _letters_folder(loaded, source)
@@ -148,7 +148,7 @@ def replay_letters(
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from pipelines import dlq_read, dlq_replay
+    from verdict.pipelines import dlq_read, dlq_replay
 
     loaded = load(file_of(pipeline))
     asked = _asked(stage, kind, since, places or [])

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from pipelines import jobs
-from pipelines.errors import SpecError
-from pipelines.pipeline import Pipeline, check_models, load
-from pipelines.terminal import AsJson, PipelineFile, err, file_of, out
+from verdict.pipelines import jobs
+from verdict.pipelines.errors import SpecError
+from verdict.pipelines.pipeline import Pipeline, check_models, load
+from verdict.pipelines.terminal import AsJson, PipelineFile, err, file_of, out
 
 
 def upgrade(
@@ -33,8 +33,8 @@ def upgrade(
     Next: `verdict tail PIPELINE decisions -f`. If the new job does not run and complete a
     checkpoint in time, the old one goes on from the savepoint, and this command fails.
     """
-    from pipelines.flink_upgrade import RolledBack
-    from pipelines.flink_upgrade import upgrade as change
+    from verdict.pipelines.flink_upgrade import RolledBack
+    from verdict.pipelines.flink_upgrade import upgrade as change
 
     loaded = load(file_of(pipeline))
     check_models(loaded)
@@ -83,7 +83,7 @@ def plan(
     Next: write the memory into the cluster's configuration, as `deploy/flink/config.yaml` does, and
     the parallelism into `settings.parallelism`.
     """
-    from pipelines.plan import plan as size
+    from verdict.pipelines.plan import plan as size
 
     loaded = load(file_of(pipeline))
     found = size(loaded, rate, _keys(loaded, entities), events_per_entity)

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from pipelines.errors import Interrupted, SpecError, UntestableError
-from pipelines.pipeline import check_models, load
-from pipelines.terminal import AsJson, PipelineFile, err, file_of, out, stop_on_signals
-from state.errors import VerdictError
+from verdict.pipelines.errors import Interrupted, SpecError, UntestableError
+from verdict.pipelines.pipeline import check_models, load
+from verdict.pipelines.terminal import AsJson, PipelineFile, err, file_of, out, stop_on_signals
+from verdict.state.errors import VerdictError
 
 
 def parity(
@@ -62,8 +62,8 @@ def _run(
 ) -> bool:
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    from pipelines.parity import check
-    from pipelines.parity_show import told
+    from verdict.pipelines.parity import check
+    from verdict.pipelines.parity_show import told
 
     stop = stop_on_signals()
     loaded = load(file_of(pipeline))

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.errors import SpecError
-from pipelines.pipeline import load
-from pipelines.terminal import (
+from verdict.pipelines.errors import SpecError
+from verdict.pipelines.pipeline import load
+from verdict.pipelines.terminal import (
     AsJson,
     PipelineFile,
     Since,
@@ -49,7 +49,7 @@ def tail(
 
     Next: name another stream, add `-f` to wait for more, or `--json` for the whole records.
     """
-    from pipelines.tail import newest
+    from verdict.pipelines.tail import newest
 
     loaded = load(file_of(pipeline))
     if source is None and loaded.spec.events.files is not None:
@@ -114,8 +114,8 @@ def repeats(
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from pipelines.metrics import Endpoint
-    from pipelines.repeats import Differing, Reading, Repeats, line, read, serve, told
+    from verdict.pipelines.metrics import Endpoint
+    from verdict.pipelines.repeats import Differing, Reading, Repeats, line, read, serve, told
 
     stop = stop_on_signals() if follow else threading.Event()
     loaded = load(file_of(pipeline))

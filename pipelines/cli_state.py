@@ -6,9 +6,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from operators.commands import FORGET, GET
-from pipelines.pipeline import load
-from pipelines.terminal import AsJson, PipelineFile, err, file_of, out
+from verdict.operators.commands import FORGET, GET
+from verdict.pipelines.pipeline import load
+from verdict.pipelines.terminal import AsJson, PipelineFile, err, file_of, out
 
 SHOWN = 20
 """Events of a log that are shown; all of them as JSON."""
@@ -28,7 +28,7 @@ def get(
     as_json: AsJson = False,
 ) -> None:
     """Show what is remembered of an entity's key: its features now, and the events behind them."""
-    from pipelines.state_client import ask
+    from verdict.pipelines.state_client import ask
 
     answer = ask(load(file_of(pipeline)), GET, entity, key, seconds=timeout)
     if as_json:
@@ -75,7 +75,7 @@ def forget(
 
     docs/operations.md says what topics, savepoints and backups still hold.
     """
-    from pipelines.state_client import ask
+    from verdict.pipelines.state_client import ask
 
     loaded = load(file_of(pipeline))
     if not yes:

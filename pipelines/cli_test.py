@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from pipelines.errors import SpecError, UntestableError
-from pipelines.pipeline import load
-from pipelines.terminal import AsJson, file_of, out
-from state.errors import VerdictError
+from verdict.pipelines.errors import SpecError, UntestableError
+from verdict.pipelines.pipeline import load
+from verdict.pipelines.terminal import AsJson, file_of, out
+from verdict.state.errors import VerdictError
 
 
 def run(
@@ -48,9 +48,9 @@ def run(
 
 
 def _run(pipeline: Path | None, file: Path | None, name: str | None, as_json: bool) -> bool:
-    from pipelines.tests_file import FILE, read
-    from pipelines.tests_run import Harness
-    from pipelines.tests_show import failures, line
+    from verdict.pipelines.tests_file import FILE, read
+    from verdict.pipelines.tests_run import Harness
+    from verdict.pipelines.tests_show import failures, line
 
     named = None if pipeline is None else file_of(pipeline)
     path = file or (Path(FILE) if named is None else named.parent / FILE)

@@ -11,10 +11,10 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from operators.records import MAX_RAW
-from pipelines.kafka import clients
-from pipelines.originals import Coordinates, Original, Originals
-from pipelines.pipeline import Pipeline
+from verdict.operators.records import MAX_RAW
+from verdict.pipelines.kafka import clients
+from verdict.pipelines.originals import Coordinates, Original, Originals
+from verdict.pipelines.pipeline import Pipeline
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,15 @@ from typing import Any
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 from confluent_kafka import KafkaError as Code
 
-from operators.errors import BadRecord
-from operators.records import DEAD_LETTERS
-from pipelines.dlq import Asked, Letter, moment
-from pipelines.errors import FileError, KafkaError
-from pipelines.files import NO_TIMESTAMP, read_records
-from pipelines.kafka import clients, require
-from pipelines.originals import POLL_S, SILENT_S, Coordinates, watermarks
-from pipelines.pipeline import Pipeline
-from pipelines.streams import stream_decoder
+from verdict.operators.errors import BadRecord
+from verdict.operators.records import DEAD_LETTERS
+from verdict.pipelines.dlq import Asked, Letter, moment
+from verdict.pipelines.errors import FileError, KafkaError
+from verdict.pipelines.files import NO_TIMESTAMP, read_records
+from verdict.pipelines.kafka import clients, require
+from verdict.pipelines.originals import POLL_S, SILENT_S, Coordinates, watermarks
+from verdict.pipelines.pipeline import Pipeline
+from verdict.pipelines.streams import stream_decoder
 
 FETCH_MOST = 500
 

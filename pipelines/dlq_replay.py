@@ -13,15 +13,15 @@ from typing import Any, Self
 from confluent_kafka import KafkaError as Code
 from confluent_kafka import KafkaException, Producer
 
-from operators.commands import STATE_COMMANDS
-from operators.labels import ENTITY_LABELS, LABELS
-from pipelines.dlq import Found, Letter, compared
-from pipelines.errors import KafkaError
-from pipelines.jobs import SCORE_JOB
-from pipelines.kafka import clients, require
-from pipelines.originals import Coordinates, Headers, Original, Originals, coordinates
-from pipelines.pipeline import Pipeline
-from pipelines.streams import EVENTS
+from verdict.operators.commands import STATE_COMMANDS
+from verdict.operators.labels import ENTITY_LABELS, LABELS
+from verdict.pipelines.dlq import Found, Letter, compared
+from verdict.pipelines.errors import KafkaError
+from verdict.pipelines.jobs import SCORE_JOB
+from verdict.pipelines.kafka import clients, require
+from verdict.pipelines.originals import Coordinates, Headers, Original, Originals, coordinates
+from verdict.pipelines.pipeline import Pipeline
+from verdict.pipelines.streams import EVENTS
 
 REPLAYED_HEADER = "replayed-from"
 """Header of a replayed event: ``topic/partition/offset`` of the event that failed first."""

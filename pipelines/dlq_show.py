@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from operators.records import MAX_RAW
-from pipelines.dlq import Found, Letter, moment, printable
-from pipelines.dlq_read import Tally
+from verdict.operators.records import MAX_RAW
+from verdict.pipelines.dlq import Found, Letter, moment, printable
+from verdict.pipelines.dlq_read import Tally
 
 SHOWN_BYTES, SHOWN_CHARACTERS = 512, 4_096
 """What `body` shows of a value at most, in hex and as text."""

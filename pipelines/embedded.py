@@ -15,19 +15,19 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from operators.message import NEXT, Emit, Message, new
-from operators.meter import Meter
-from operators.records import DEAD_LETTERS
-from operators.schema import Schema
-from operators.score import Deferred
-from pipelines.errors import OperatorError, RegistryError, told
-from pipelines.files import AvroFile, read_events
-from pipelines.garbage import spared
-from pipelines.job import Job, Stop
-from pipelines.metrics import Endpoint, HopMeter, RunMeter, hop_labels, serve
-from pipelines.streams import EVENTS, definition
-from state.errors import VerdictError
-from state.rocks import RocksStore
+from verdict.operators.message import NEXT, Emit, Message, new
+from verdict.operators.meter import Meter
+from verdict.operators.records import DEAD_LETTERS
+from verdict.operators.schema import Schema
+from verdict.operators.score import Deferred
+from verdict.pipelines.errors import OperatorError, RegistryError, told
+from verdict.pipelines.files import AvroFile, read_events
+from verdict.pipelines.garbage import spared
+from verdict.pipelines.job import Job, Stop
+from verdict.pipelines.metrics import Endpoint, HopMeter, RunMeter, hop_labels, serve
+from verdict.pipelines.streams import EVENTS, definition
+from verdict.state.errors import VerdictError
+from verdict.state.rocks import RocksStore
 
 BATCH = 500
 """Most records of files between two commits."""

@@ -4,7 +4,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from state.errors import VerdictError
+from verdict.state.errors import VerdictError
 
 
 class SpecError(VerdictError):

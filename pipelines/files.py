@@ -10,10 +10,10 @@ from typing import Any, BinaryIO
 import fastavro
 from fastavro.write import Writer
 
-from operators.decode import Decoded
-from operators.message import Message
-from operators.schema import Schema, mismatch, without_logical_types
-from pipelines.errors import FileError
+from verdict.operators.decode import Decoded
+from verdict.operators.message import Message
+from verdict.operators.schema import Schema, mismatch, without_logical_types
+from verdict.pipelines.errors import FileError
 
 NO_TIMESTAMP = -1
 """Kafka's own value for a record without one."""
@@ -64,7 +64,7 @@ def _values(file: Path, schema: Schema, progress: Callable[[int], None]) -> Iter
     if file.suffix == ".avro":
         return _avro_values(file, schema, progress)
     if file.suffix == ".parquet":
-        from pipelines.parquet import values
+        from verdict.pipelines.parquet import values
 
         return values(file, schema, progress)
     return _lines(file, progress)

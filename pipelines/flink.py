@@ -18,12 +18,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import FlinkError
-from pipelines.flink_jvm import Jvm, beam_blocked, free_port
-from pipelines.flink_rest import ENDED, Rest, cause_of
-from pipelines.job import Job, Stop
-from pipelines.local import java_home
-from pipelines.silence import SILENT, Silent, written
+from verdict.pipelines.errors import FlinkError
+from verdict.pipelines.flink_jvm import Jvm, beam_blocked, free_port
+from verdict.pipelines.flink_rest import ENDED, Rest, cause_of
+from verdict.pipelines.job import Job, Stop
+from verdict.pipelines.local import java_home
+from verdict.pipelines.silence import SILENT, Silent, written
 
 os.environ.setdefault("JAVA_HOME", str(java_home()))
 
@@ -202,7 +202,7 @@ def build(
         what ``flink run`` was told, else a mini cluster.
     """
     with beam_blocked():
-        from pipelines.flink_graph import Graph
+        from verdict.pipelines.flink_graph import Graph
 
         return Graph(job, topics, settings, cluster).env
 

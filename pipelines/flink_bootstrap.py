@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipelines import jobs
-from pipelines.broker import LABEL_STREAMS
-from pipelines.errors import FlinkError, Interrupted
-from pipelines.flink import SAVEPOINTS, submitting
-from pipelines.flink_offsets import Committed, behind, of_topics, read_up_to
-from pipelines.flink_program import (
+from verdict.pipelines import jobs
+from verdict.pipelines.broker import LABEL_STREAMS
+from verdict.pipelines.errors import FlinkError, Interrupted
+from verdict.pipelines.flink import SAVEPOINTS, submitting
+from verdict.pipelines.flink_offsets import Committed, behind, of_topics, read_up_to
+from verdict.pipelines.flink_program import (
     Program,
     Submitted,
     decided_before,
@@ -28,8 +28,8 @@ from pipelines.flink_program import (
     try_writing,
     write_decided,
 )
-from pipelines.flink_rest import ENDED, LOOK_S, Rest, cause_of
-from pipelines.flink_upgrade import (
+from verdict.pipelines.flink_rest import ENDED, LOOK_S, Rest, cause_of
+from verdict.pipelines.flink_upgrade import (
     COME_UP_S,
     FAILURES,
     STOP_S,
@@ -41,10 +41,10 @@ from pipelines.flink_upgrade import (
     noted,
     start_or_go_back,
 )
-from pipelines.job import Stop
-from pipelines.kafka import Clients, clients, require
-from pipelines.package import pack, unpack
-from pipelines.pipeline import Pipeline, load
+from verdict.pipelines.job import Stop
+from verdict.pipelines.kafka import Clients, clients, require
+from verdict.pipelines.package import pack, unpack
+from verdict.pipelines.pipeline import Pipeline, load
 
 CAUGHT_UP_S = 10.0
 """It has caught up when it reads up to an end of the topics within so many seconds, and two
@@ -215,8 +215,8 @@ def beside(new: Program) -> Program:
 
     Examples
     --------
-    >>> from pipelines.flink import FlinkSettings
-    >>> from pipelines.job import Job
+    >>> from verdict.pipelines.flink import FlinkSettings
+    >>> from verdict.pipelines.job import Job
     >>> settings = FlinkSettings("localhost:9092", Path("/f"), Path("/f/checkpoints"))
     >>> made = beside(Program(Job("score", "p", (), (), ()), {}, settings))
     >>> made.name, made.settings.group, made.settings.checkpoint_folder.name

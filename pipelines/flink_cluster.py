@@ -18,10 +18,10 @@ from typing import Any, Self
 
 import yaml
 
-from pipelines import resources
-from pipelines.errors import FlinkError
-from pipelines.flink_jvm import environment, flink_home, free_port, java
-from pipelines.flink_rest import Rest
+from verdict.pipelines import resources
+from verdict.pipelines.errors import FlinkError
+from verdict.pipelines.flink_jvm import environment, flink_home, free_port, java
+from verdict.pipelines.flink_rest import Rest
 
 JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
 APPLICATION = "org.apache.flink.container.entrypoint.StandaloneApplicationClusterEntryPoint"

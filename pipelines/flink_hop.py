@@ -15,16 +15,16 @@ from pyflink.common import Row, Time, Types
 from pyflink.datastream.functions import KeyedProcessFunction, ProcessFunction
 from pyflink.datastream.state import MapStateDescriptor, StateTtlConfig, ValueStateDescriptor
 
-from operators.message import NEXT, Emit, Message, Operator, new
-from operators.records import DEAD_LETTERS
-from pipelines import logs
-from pipelines.errors import FlinkError, RegistryError, frames, told
-from pipelines.garbage import spare
-from pipelines.job import Job
-from pipelines.metrics import Endpoint, HopMeter, Served, hop_labels, serve
-from pipelines.silence import SILENT, is_silent
-from state.cache import PAGES, HeadCache
-from state.errors import StateError
+from verdict.operators.message import NEXT, Emit, Message, Operator, new
+from verdict.operators.records import DEAD_LETTERS
+from verdict.pipelines import logs
+from verdict.pipelines.errors import FlinkError, RegistryError, frames, told
+from verdict.pipelines.garbage import spare
+from verdict.pipelines.job import Job
+from verdict.pipelines.metrics import Endpoint, HopMeter, Served, hop_labels, serve
+from verdict.pipelines.silence import SILENT, is_silent
+from verdict.state.cache import PAGES, HeadCache
+from verdict.state.errors import StateError
 
 SWITCH_S = 1e-4
 """How long a hop may keep Python's lock while another of the same JVM waits for it. On a mini

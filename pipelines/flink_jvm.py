@@ -22,9 +22,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
-from pipelines import resources
-from pipelines.errors import FlinkError
-from pipelines.local import cache_folder, java_home
+from verdict.pipelines import resources
+from verdict.pipelines.errors import FlinkError
+from verdict.pipelines.local import cache_folder, java_home
 
 GATEWAY = "org.apache.flink.client.python.PythonGatewayServer"
 PORT = "PYFLINK_GATEWAY_PORT"

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pipelines.flink import FlinkSettings, build, latest_checkpoint
-from pipelines.job import Job
+from verdict.pipelines.flink import FlinkSettings, build, latest_checkpoint
+from verdict.pipelines.job import Job
 
 
 def job_of(reference: str) -> Job:
@@ -23,7 +23,7 @@ def job_of(reference: str) -> Job:
 
     Examples
     --------
-    >>> job_of("pipelines.flink_prepare:training").name
+    >>> job_of("verdict.pipelines.flink_prepare:training").name
     'training'
     """
     module, _, function = reference.partition(":")
@@ -44,9 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         settings = FlinkSettings.from_json(asked.settings.read_text())
         job, topics = job_of(asked.job), asked.topics
     else:
-        from pipelines.flink_program import program
-        from pipelines.package import pack
-        from pipelines.pipeline import check_models, load
+        from verdict.pipelines.flink_program import program
+        from verdict.pipelines.package import pack
+        from verdict.pipelines.pipeline import check_models, load
 
         folder = asked.pipeline
         loaded = load(folder / "pipeline.yaml" if folder.is_dir() else folder)

@@ -12,8 +12,8 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka import KafkaError as ClientError
 
-from pipelines.errors import FlinkError, KafkaError
-from pipelines.kafka import Clients
+from verdict.pipelines.errors import FlinkError, KafkaError
+from verdict.pipelines.kafka import Clients
 
 READERS = "SourceReaderState"
 """Name of a source operator's state: a list of what its readers go on from."""

@@ -1,4 +1,6 @@
-"""Makes Flink start in half the time, once for a machine: ``python -m pipelines.flink_prepare``.
+"""Makes Flink start in half the time, once for a machine.
+
+    python -m verdict.pipelines.flink_prepare
 
 Most of a start is Java, reading and linking 20,000 classes and interpreting them until they are
 compiled. Java 25 can keep them ready for use in a file of 170 MB, made from what the run of a small
@@ -13,10 +15,10 @@ import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from operators.message import NEXT, Emit, Message
-from pipelines.errors import FlinkError
-from pipelines.flink import FlinkSettings, run
-from pipelines.flink_jvm import (
+from verdict.operators.message import NEXT, Emit, Message
+from verdict.pipelines.errors import FlinkError
+from verdict.pipelines.flink import FlinkSettings, run
+from verdict.pipelines.flink_jvm import (
     AOT_CACHE,
     OPENS,
     PLANNER,
@@ -24,9 +26,9 @@ from pipelines.flink_jvm import (
     flink_home,
     prepared_folder,
 )
-from pipelines.job import Hop, Job
-from pipelines.local import LocalKafka, flink_jars, java_home
-from state.keyed import KeyedState
+from verdict.pipelines.job import Hop, Job
+from verdict.pipelines.local import LocalKafka, flink_jars, java_home
+from verdict.state.keyed import KeyedState
 
 FIRST_JAVA = 25
 """Older ones have no such cache."""
@@ -101,7 +103,7 @@ def prepare(jars: Sequence[Path]) -> None:
 
 
 def _make_cache(jars: Sequence[Path], work: Path) -> None:
-    training = [sys.executable, "-m", "pipelines.flink_prepare", str(work), *map(str, jars)]
+    training = [sys.executable, "-m", "verdict.pipelines.flink_prepare", str(work), *map(str, jars)]
     _do(training, work)
     command = [str(java_home() / "bin" / "java"), *OPENS, "-cp", classpath(jars)]
     recorded, cache = work / "java.aotconf", work / AOT_CACHE
@@ -143,8 +145,8 @@ def train(work: Path, jars: Sequence[Path]) -> None:
     """Run the training, with Java taking notes."""
     from confluent_kafka import Producer
 
-    from pipelines.kafka import clients, create_topics
-    from pipelines.spec import Settings
+    from verdict.pipelines.kafka import clients, create_topics
+    from verdict.pipelines.spec import Settings
 
     job = training()
     topics = {stream: f"training-{stream}" for stream in (*job.inputs, *job.outputs)}

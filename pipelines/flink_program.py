@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from pipelines import jobs, transactions
-from pipelines.broker import topics_of
-from pipelines.errors import FlinkError
-from pipelines.flink import EXACTLY_ONCE, MAX_PARALLELISM, FlinkSettings, title
-from pipelines.flink_uids import stateful
-from pipelines.job import Job
-from pipelines.kafka import clients, require
-from pipelines.local import flink_jars
-from pipelines.package import Package, carried, read, save
-from pipelines.pipeline import Pipeline
+from verdict.pipelines import jobs, transactions
+from verdict.pipelines.broker import topics_of
+from verdict.pipelines.errors import FlinkError
+from verdict.pipelines.flink import EXACTLY_ONCE, MAX_PARALLELISM, FlinkSettings, title
+from verdict.pipelines.flink_uids import stateful
+from verdict.pipelines.job import Job
+from verdict.pipelines.kafka import clients, require
+from verdict.pipelines.local import flink_jars
+from verdict.pipelines.package import Package, carried, read, save
+from verdict.pipelines.pipeline import Pipeline
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from pipelines.errors import FlinkError
+from verdict.pipelines.errors import FlinkError
 
 TIMEOUT_S = 5.0
 LOOK_S = 0.1

@@ -9,8 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines.errors import FlinkError
-from pipelines.job import Job
+from verdict.pipelines.errors import FlinkError
+from verdict.pipelines.job import Job
 
 SOURCE_TABLE = re.compile(r"\binput_(\d+)\b")
 SINK_TABLE = re.compile(r"\bhop_(\d+)_output_(\d+)\b")
@@ -143,7 +143,7 @@ def stateful(job: Job) -> list[str]:
 
     Examples
     --------
-    >>> from pipelines.job import Hop
+    >>> from verdict.pipelines.job import Hop
     >>> hops = (Hop("decode", False, lambda: None), Hop("card", True, lambda: None))
     >>> stateful(Job("score", "p", ("events",), hops, ("decisions",)))[:2]
     ['p/score/source/events', 'p/score/card']

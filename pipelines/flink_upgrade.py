@@ -7,16 +7,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines import jobs
-from pipelines.against import Effect, changes
-from pipelines.errors import FlinkError
-from pipelines.flink import MAX_PARALLELISM, SAVEPOINTS, Submitter, latest_checkpoint, submitting
-from pipelines.flink_program import Program, Submitted, home_of, program, submitted
-from pipelines.flink_rest import ENDED, LOOK_S, Rest, cause_of
-from pipelines.flink_uids import stateful
-from pipelines.package import Package, pack, unpack
-from pipelines.pipeline import Pipeline, load
-from state.errors import VerdictError
+from verdict.pipelines import jobs
+from verdict.pipelines.against import Effect, changes
+from verdict.pipelines.errors import FlinkError
+from verdict.pipelines.flink import (
+    MAX_PARALLELISM,
+    SAVEPOINTS,
+    Submitter,
+    latest_checkpoint,
+    submitting,
+)
+from verdict.pipelines.flink_program import Program, Submitted, home_of, program, submitted
+from verdict.pipelines.flink_rest import ENDED, LOOK_S, Rest, cause_of
+from verdict.pipelines.flink_uids import stateful
+from verdict.pipelines.package import Package, pack, unpack
+from verdict.pipelines.pipeline import Pipeline, load
+from verdict.state.errors import VerdictError
 
 COME_UP_S = 120.0
 """How long a job may take to run and to complete a checkpoint, unless told otherwise."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from operators.message import Operator
+from verdict.operators.message import Operator
 
 SOURCE_HEADER = "source"
 """Header of every output record: ``topic/partition/offset`` of the input record behind it."""

@@ -8,12 +8,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from operators import bundle as bundles
-from operators.beside import DecodeHopBeside, EntityHopBeside, ReadsLabel, TakeLabels, Takers
-from operators.commands import STATE_ANSWERS, STATE_COMMANDS, Obey
-from operators.compare import Comparisons
-from operators.decide import Decide, Policy, Rule
-from operators.decode import (
+from verdict.operators import bundle as bundles
+from verdict.operators.beside import (
+    DecodeHopBeside,
+    EntityHopBeside,
+    ReadsLabel,
+    TakeLabels,
+    Takers,
+)
+from verdict.operators.commands import STATE_ANSWERS, STATE_COMMANDS, Obey
+from verdict.operators.compare import Comparisons
+from verdict.operators.decide import Decide, Policy, Rule
+from verdict.operators.decode import (
     Decode,
     Event,
     Extract,
@@ -23,16 +29,16 @@ from operators.decode import (
     json_decoder,
     text_of,
 )
-from operators.drift import Drifts
-from operators.errors import BadRecord
-from operators.expressions import Expression
-from operators.features import EntityFeatures, Formulas, reads, variables
-from operators.label_join import Join, Route
-from operators.labels import ENTITY_LABELS, LABELS, Precedence, ReadEntityLabel, ReadLabel
-from operators.lookups import Lookups
-from operators.merge import Merge
-from operators.message import Message, Operator
-from operators.records import (
+from verdict.operators.drift import Drifts
+from verdict.operators.errors import BadRecord
+from verdict.operators.expressions import Expression
+from verdict.operators.features import EntityFeatures, Formulas, reads, variables
+from verdict.operators.label_join import Join, Route
+from verdict.operators.labels import ENTITY_LABELS, LABELS, Precedence, ReadEntityLabel, ReadLabel
+from verdict.operators.lookups import Lookups
+from verdict.operators.merge import Merge
+from verdict.operators.message import Message, Operator
+from verdict.operators.records import (
     COMPARISON,
     DEAD_LETTERS,
     DECISIONS,
@@ -41,8 +47,8 @@ from operators.records import (
     Encode,
     decision_encoder,
 )
-from operators.schema import Schema
-from operators.score import (
+from verdict.operators.schema import Schema
+from verdict.operators.score import (
     ROWS,
     DecodeHop,
     EntityHop,
@@ -54,17 +60,17 @@ from operators.score import (
     ScoredRows,
     scored_row,
 )
-from operators.shadow import Shadow
-from operators.watch import SCORE, Bucket, Split, Watched
-from pipelines.errors import SpecError
-from pipelines.job import Hop, Job
-from pipelines.pipeline import DECODE_HOP, Pipeline, load
-from pipelines.spec import AggregateFeature
-from pipelines.streams import EVENTS, stream_decoder, stream_encoder, stream_prefix
-from state.seen import SeenState
+from verdict.operators.shadow import Shadow
+from verdict.operators.watch import SCORE, Bucket, Split, Watched
+from verdict.pipelines.errors import SpecError
+from verdict.pipelines.job import Hop, Job
+from verdict.pipelines.pipeline import DECODE_HOP, Pipeline, load
+from verdict.pipelines.spec import AggregateFeature
+from verdict.pipelines.streams import EVENTS, stream_decoder, stream_encoder, stream_prefix
+from verdict.state.seen import SeenState
 
 if TYPE_CHECKING:
-    from pipelines.lookups import Place
+    from verdict.pipelines.lookups import Place
 
 SCORE_JOB, SHADOW_JOB, WATCH_JOB, LABELS_JOB = "score", "shadow", "watch", "labels"
 BACKFILL_JOB = "backfill"
@@ -250,7 +256,7 @@ def _decode_hop(path: Path, from_files: bool, labels: str | None = None) -> Oper
 
 
 def _place(pipeline: Pipeline) -> "Place | None":
-    from pipelines.lookups import place
+    from verdict.pipelines.lookups import place
 
     return place(pipeline)
 
@@ -259,7 +265,7 @@ def _opened(pipeline: Pipeline, tables: "Place | Lookups | None") -> Lookups | N
     """Open the tables and fill them: the last that is done before the first event."""
     if tables is None or isinstance(tables, Lookups):
         return tables
-    from pipelines.lookups import lookups
+    from verdict.pipelines.lookups import lookups
 
     return lookups(pipeline, tables)
 
@@ -568,7 +574,7 @@ def _record_decoder(pipeline: Pipeline, format_: str, schema: Schema, from_files
         return json_decoder()
     schemas = pipeline.spec.settings.schemas
     if format_ == "confluent" and schemas is not None and not from_files:
-        from pipelines.schema_registry import SchemaSource
+        from verdict.pipelines.schema_registry import SchemaSource
 
         return confluent_decoder(schema, SchemaSource(schemas, pipeline.path.parent).writer_schema)
     return avro_decoder(schema)
@@ -616,7 +622,7 @@ def _kept(pipeline: Pipeline) -> list[str]:
     """List the features of state and tables, in the order in which they become known."""
     found = [each.name for entity in pipeline.entities for each in pipeline.windowed(entity)]
     if pipeline.spec.lookups:
-        from pipelines.lookups import names
+        from verdict.pipelines.lookups import names
 
         found += names(pipeline)
     return found

@@ -20,10 +20,10 @@ from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka import KafkaError as Code
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from operators.records import MAX_LETTER
-from pipelines.errors import KafkaError
-from pipelines.kafka_settings import ALIASES, CONSUMER, JAVA, OURS, PRODUCER, SETTINGS
-from pipelines.spec import FromEnvironment, FromFile, Settings
+from verdict.operators.records import MAX_LETTER
+from verdict.pipelines.errors import KafkaError
+from verdict.pipelines.kafka_settings import ALIASES, CONSUMER, JAVA, OURS, PRODUCER, SETTINGS
+from verdict.pipelines.spec import FromEnvironment, FromFile, Settings
 
 LOGGER = logging.getLogger(__name__)
 """Gets what librdkafka would print to stderr."""

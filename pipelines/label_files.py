@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from operators.errors import BadRecord
-from operators.labels import LABELS, Label, best
-from operators.message import Message
-from pipelines import jobs
-from pipelines.files import NO_TIMESTAMP, read_events
-from pipelines.pipeline import Pipeline
+from verdict.operators.errors import BadRecord
+from verdict.operators.labels import LABELS, Label, best
+from verdict.operators.message import Message
+from verdict.pipelines import jobs
+from verdict.pipelines.files import NO_TIMESTAMP, read_events
+from verdict.pipelines.pipeline import Pipeline
 
 
 @dataclass

@@ -27,8 +27,8 @@ from shutil import copyfile, rmtree
 from string import Template
 from typing import Any, NamedTuple, Self
 
-from pipelines import resources
-from pipelines.errors import LocalError
+from verdict.pipelines import resources
+from verdict.pipelines.errors import LocalError
 
 HOST = "127.0.0.1"
 

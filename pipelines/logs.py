@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TextIO
 
-from pipelines.errors import frames, told
-from state.errors import VerdictError
+from verdict.pipelines.errors import frames, told
+from verdict.state.errors import VerdictError
 
 LOGGER = logging.getLogger(__name__)
 
-LIBRDKAFKA = "pipelines.kafka"
+LIBRDKAFKA = "verdict.pipelines.kafka"
 """Logger of librdkafka. It warns of what it tries again by itself, as when a broker has just
 started: only its errors are logged."""
 
@@ -33,10 +33,10 @@ class JsonLines(logging.Formatter):
 
     Examples
     --------
-    >>> record = logging.LogRecord("pipelines.x", logging.WARNING, "", 0, "so %s", ("be it",), None)
+    >>> record = logging.LogRecord("verdict.x", logging.WARNING, "", 0, "so %s", ("be it",), None)
     >>> record.created = 0.5
     >>> print(JsonLines(job="score").format(record))  # doctest: +NORMALIZE_WHITESPACE
-    {"time": "1970-01-01T00:00:00.500Z", "level": "WARNING", "logger": "pipelines.x",
+    {"time": "1970-01-01T00:00:00.500Z", "level": "WARNING", "logger": "verdict.x",
      "message": "so be it", "job": "score"}
     """
 

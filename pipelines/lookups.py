@@ -21,17 +21,17 @@ from typing import Any
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 from confluent_kafka import KafkaError as ClientError
 
-from operators.decode import Decode, avro_decoder, confluent_decoder, json_decoder
-from operators.errors import BadRecord
-from operators.lookups import Asked, Lookup, Lookups, Rows
-from pipelines.errors import KafkaError, RegistryError
-from pipelines.files import read_events
-from pipelines.kafka import Clients, clients, require
-from pipelines.local import cache_folder
-from pipelines.pipeline import Pipeline
-from pipelines.spec import LookupFeature, Settings
-from state.errors import StateError, VerdictError
-from state.table import Table, TableInUse
+from verdict.operators.decode import Decode, avro_decoder, confluent_decoder, json_decoder
+from verdict.operators.errors import BadRecord
+from verdict.operators.lookups import Asked, Lookup, Lookups, Rows
+from verdict.pipelines.errors import KafkaError, RegistryError
+from verdict.pipelines.files import read_events
+from verdict.pipelines.kafka import Clients, clients, require
+from verdict.pipelines.local import cache_folder
+from verdict.pipelines.pipeline import Pipeline
+from verdict.pipelines.spec import LookupFeature, Settings
+from verdict.state.errors import StateError, VerdictError
+from verdict.state.table import Table, TableInUse
 
 LOGGER = logging.getLogger(__name__)
 LOGGER.addHandler(logging.NullHandler())
@@ -191,7 +191,7 @@ def _decoder(pipeline: Pipeline, name: str, from_files: bool) -> Decode:
         return json_decoder()
     schemas = pipeline.spec.settings.schemas
     if spec.format == "confluent" and schemas is not None and not from_files:
-        from pipelines.schema_registry import SchemaSource
+        from verdict.pipelines.schema_registry import SchemaSource
 
         return confluent_decoder(schema, SchemaSource(schemas, pipeline.path.parent).writer_schema)
     return avro_decoder(schema)

@@ -17,12 +17,12 @@ from socketserver import ThreadingMixIn
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from operators.lookups import Table
-from operators.message import Message
-from operators.meter import BOUNDS_NS, SAMPLE, Histogram, Meter
-from operators.records import DEAD_LETTERS
-from pipelines.job import Job
-from state.cache import HeadCache
+from verdict.operators.lookups import Table
+from verdict.operators.message import Message
+from verdict.operators.meter import BOUNDS_NS, SAMPLE, Histogram, Meter
+from verdict.operators.records import DEAD_LETTERS
+from verdict.pipelines.job import Job
+from verdict.state.cache import HeadCache
 
 LOGGER = logging.getLogger(__name__)
 

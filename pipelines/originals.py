@@ -6,9 +6,9 @@ from typing import Any, NamedTuple, Self
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka import KafkaError as Code
 
-from pipelines.errors import KafkaError
-from pipelines.files import NO_TIMESTAMP
-from pipelines.kafka import ANSWER_S, Clients, connect
+from verdict.pipelines.errors import KafkaError
+from verdict.pipelines.files import NO_TIMESTAMP
+from verdict.pipelines.kafka import ANSWER_S, Clients, connect
 
 POLL_S = 0.5
 SILENT_S = 30.0

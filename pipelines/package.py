@@ -20,12 +20,12 @@ from typing import Any
 
 import yaml
 
-from operators.message import Operator
-from pipelines.errors import SpecError
-from pipelines.job import Job
-from pipelines.local import cache_folder
-from pipelines.pipeline import Pipeline
-from pipelines.spec import PythonFeature
+from verdict.operators.message import Operator
+from verdict.pipelines.errors import SpecError
+from verdict.pipelines.job import Job
+from verdict.pipelines.local import cache_folder
+from verdict.pipelines.pipeline import Pipeline
+from verdict.pipelines.spec import PythonFeature
 
 FILE = "pipeline.yaml"
 OUTSIDE = "outside"

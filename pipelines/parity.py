@@ -18,32 +18,32 @@ from typing import Any
 
 from confluent_kafka import Consumer
 
-from operators import avro_out as out
-from operators.beside import check_key
-from operators.decode import Event
-from operators.errors import BadRecord
-from operators.labels import LABELS, Label
-from operators.lookups import Lookups
-from operators.message import NEXT, Emit, Message
-from operators.records import DEAD_LETTERS, DECISIONS, PRESENT
-from operators.score import WITH_KEY, WITHOUT_KEY, Carry, Deferred, EntityHop, Intake
-from pipelines import jobs
-from pipelines.errors import FileError, Interrupted, OperatorError, told
-from pipelines.files import read_bodies, read_events
-from pipelines.garbage import spared
-from pipelines.job import SOURCE_HEADER, Stop
-from pipelines.kafka import clients, require
-from pipelines.label_files import LabelFeed
-from pipelines.originals import coordinates
-from pipelines.parity_compare import Compare, Difference, Gap
-from pipelines.parity_lost import Decided, Letters, Settled, settled, sources
-from pipelines.parity_order import NONE, PASS, Places, Ready, Sequencer, order
-from pipelines.pipeline import Pipeline
-from pipelines.repeats import Reading, records
-from pipelines.streams import EVENTS, definition, stream_decoder
-from state.errors import VerdictError
-from state.rocks import RocksStore
-from state.seen import SeenState
+from verdict.operators import avro_out as out
+from verdict.operators.beside import check_key
+from verdict.operators.decode import Event
+from verdict.operators.errors import BadRecord
+from verdict.operators.labels import LABELS, Label
+from verdict.operators.lookups import Lookups
+from verdict.operators.message import NEXT, Emit, Message
+from verdict.operators.records import DEAD_LETTERS, DECISIONS, PRESENT
+from verdict.operators.score import WITH_KEY, WITHOUT_KEY, Carry, Deferred, EntityHop, Intake
+from verdict.pipelines import jobs
+from verdict.pipelines.errors import FileError, Interrupted, OperatorError, told
+from verdict.pipelines.files import read_bodies, read_events
+from verdict.pipelines.garbage import spared
+from verdict.pipelines.job import SOURCE_HEADER, Stop
+from verdict.pipelines.kafka import clients, require
+from verdict.pipelines.label_files import LabelFeed
+from verdict.pipelines.originals import coordinates
+from verdict.pipelines.parity_compare import Compare, Difference, Gap
+from verdict.pipelines.parity_lost import Decided, Letters, Settled, settled, sources
+from verdict.pipelines.parity_order import NONE, PASS, Places, Ready, Sequencer, order
+from verdict.pipelines.pipeline import Pipeline
+from verdict.pipelines.repeats import Reading, records
+from verdict.pipelines.streams import EVENTS, definition, stream_decoder
+from verdict.state.errors import VerdictError
+from verdict.state.rocks import RocksStore
+from verdict.state.seen import SeenState
 
 BATCH = 256
 """Events scored at once."""
@@ -579,7 +579,7 @@ class Replay:
 def _seq(trace: bytes, entity: str, key: str) -> int:
     """Read the number of an event out of what a hop says of itself in a decision.
 
-    >>> from operators.records import hop_encoder
+    >>> from verdict.operators.records import hop_encoder
     >>> _seq(hop_encoder("card", [])("c1", 300, False, ()), "card", "c1")
     300
     """
@@ -607,7 +607,7 @@ def _source(message: Message) -> str:
 def _recorded(pipeline: Pipeline) -> Recorded | None:
     if not pipeline.spec.lookups:
         return None
-    from pipelines.lookups import names
+    from verdict.pipelines.lookups import names
 
     found = names(pipeline)
     defaults = [getattr(pipeline.spec.features[name], "default", None) for name in found]

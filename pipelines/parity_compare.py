@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from operators.expressions import Expression, Kind
-from operators.features import WindowedFeature
-from pipelines import jobs
-from pipelines.pipeline import Pipeline
+from verdict.operators.expressions import Expression, Kind
+from verdict.operators.features import WindowedFeature
+from verdict.pipelines import jobs
+from verdict.pipelines.pipeline import Pipeline
 
 SAME, DIFFERS = "same", "differs"
 COLD, HISTORY, LOOKUP, ABSENT, MODEL = "cold", "history", "lookup", "absent", "model"

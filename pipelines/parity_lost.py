@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from operators.records import DEAD_LETTERS
-from pipelines.dlq import Asked
-from pipelines.dlq_read import letters
-from pipelines.job import Stop
-from pipelines.jobs import SCORE_JOB
-from pipelines.pipeline import Pipeline
-from state.rocks import RocksStore
+from verdict.operators.records import DEAD_LETTERS
+from verdict.pipelines.dlq import Asked
+from verdict.pipelines.dlq_read import letters
+from verdict.pipelines.job import Stop
+from verdict.pipelines.jobs import SCORE_JOB
+from verdict.pipelines.pipeline import Pipeline
+from verdict.state.rocks import RocksStore
 
 SETTLED = 60_000
 """Milliseconds, beside a checkpoint, after which a decision can be read in any partition."""

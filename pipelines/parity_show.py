@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pipelines.dlq import printable
-from pipelines.parity import Summary
-from pipelines.parity_compare import DIFFERS, LETTER, REASONS, SAME, Difference
+from verdict.pipelines.dlq import printable
+from verdict.pipelines.parity import Summary
+from verdict.pipelines.parity_compare import DIFFERS, LETTER, REASONS, SAME, Difference
 
 COLUMNS = ("event", "feature", "decided", "replayed", "why it may be")
 

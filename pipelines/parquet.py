@@ -11,9 +11,9 @@ import fastavro
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from operators.decode import Decoded
-from operators.schema import Schema
-from pipelines.errors import FileError
+from verdict.operators.decode import Decoded
+from verdict.operators.schema import Schema
+from verdict.pipelines.errors import FileError
 
 ROWS = 5_000
 """Rows that are read at a time."""

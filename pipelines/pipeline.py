@@ -6,19 +6,26 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from operators import bundle as bundles
-from operators import schema as schemas
-from operators.commands import STATE_COMMANDS
-from operators.decide import SCORE
-from operators.errors import BundleError, ExpressionError, FunctionError, SchemaError
-from operators.expressions import Expression, Kind
-from operators.features import LABEL, Formula, WindowedFeature, in_order, kinds, load_function
-from operators.labels import ENTITY_LABELS, LABELS
-from operators.records import AMOUNT_SCALE
-from operators.schema import Field, Schema
-from pipelines import yaml_file
-from pipelines.errors import SpecError
-from pipelines.spec import (
+from verdict.operators import bundle as bundles
+from verdict.operators import schema as schemas
+from verdict.operators.commands import STATE_COMMANDS
+from verdict.operators.decide import SCORE
+from verdict.operators.errors import BundleError, ExpressionError, FunctionError, SchemaError
+from verdict.operators.expressions import Expression, Kind
+from verdict.operators.features import (
+    LABEL,
+    Formula,
+    WindowedFeature,
+    in_order,
+    kinds,
+    load_function,
+)
+from verdict.operators.labels import ENTITY_LABELS, LABELS
+from verdict.operators.records import AMOUNT_SCALE
+from verdict.operators.schema import Field, Schema
+from verdict.pipelines import yaml_file
+from verdict.pipelines.errors import SpecError
+from verdict.pipelines.spec import (
     AggregateFeature,
     ExpressionFeature,
     FieldCheck,
@@ -26,9 +33,9 @@ from pipelines.spec import (
     PythonFeature,
     Spec,
 )
-from pipelines.streams import EVENTS, output_topics
-from pipelines.yaml_file import Source
-from state.carried import LABELLED
+from verdict.pipelines.streams import EVENTS, output_topics
+from verdict.pipelines.yaml_file import Source
+from verdict.state.carried import LABELLED
 
 DECODE_HOP = "decode"
 """Of a stream that does not come keyed."""

@@ -13,13 +13,13 @@ from typing import Any
 
 import fastavro
 
-from operators.records import DECISIONS
-from operators.schema import without_logical_types
-from pipelines import jobs
-from pipelines.pipeline import Pipeline
-from pipelines.probe import longest, written
-from pipelines.streams import definition
-from state.cache import CAPACITY, PAGES
+from verdict.operators.records import DECISIONS
+from verdict.operators.schema import without_logical_types
+from verdict.pipelines import jobs
+from verdict.pipelines.pipeline import Pipeline
+from verdict.pipelines.probe import longest, written
+from verdict.pipelines.streams import definition
+from verdict.state.cache import CAPACITY, PAGES
 
 MB = 2**20
 HOUR_MS = 3_600_000

@@ -3,10 +3,10 @@
 from collections import defaultdict
 from typing import Any
 
-from operators.decode import Event
-from operators.features import EntityFeatures
-from pipelines.pipeline import Pipeline
-from state.keyed import MemoryState
+from verdict.operators.decode import Event
+from verdict.operators.features import EntityFeatures
+from verdict.pipelines.pipeline import Pipeline
+from verdict.state.keyed import MemoryState
 
 
 def windows(pipeline: Pipeline, entity: str) -> EntityFeatures:

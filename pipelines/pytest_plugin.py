@@ -16,9 +16,9 @@ import pytest
 if TYPE_CHECKING:
     from _pytest._code.code import TerminalRepr
 
-    from pipelines.pipeline import Pipeline
-    from pipelines.tests_file import Case
-    from pipelines.tests_run import Harness, Outcome
+    from verdict.pipelines.pipeline import Pipeline
+    from verdict.pipelines.tests_file import Case
+    from verdict.pipelines.tests_run import Harness, Outcome
 
 NAME = "pipeline_test.yaml"
 
@@ -46,14 +46,14 @@ class YamlFile(pytest.File):
     @cached_property
     def harness(self) -> Harness:
         """The pipeline, its models loaded: made by the first test that is run."""
-        from pipelines.tests_run import Harness
+        from verdict.pipelines.tests_run import Harness
 
         return Harness(self.pipeline)
 
     def collect(self) -> Iterator[pytest.Item]:
         """Read the file, and yield its tests."""
-        from pipelines.pipeline import load
-        from pipelines.tests_file import read
+        from verdict.pipelines.pipeline import load
+        from verdict.pipelines.tests_file import read
 
         tests = read(self.path)
         self.pipeline = load(tests.pipeline)
@@ -64,7 +64,7 @@ class YamlFile(pytest.File):
         self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None
     ) -> str | TerminalRepr:
         """Say what is wrong with a file, and leave out where verdict found that."""
-        from state.errors import VerdictError
+        from verdict.state.errors import VerdictError
 
         if isinstance(excinfo.value, VerdictError):
             return str(excinfo.value)
@@ -88,8 +88,8 @@ class OneTest(pytest.Item):
         self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None
     ) -> str | TerminalRepr:
         """Show what differs, or what kept the test from being run."""
-        from pipelines.tests_show import failures
-        from state.errors import VerdictError
+        from verdict.pipelines.tests_show import failures
+        from verdict.state.errors import VerdictError
 
         if isinstance(excinfo.value, DiffersError):
             return "\n".join(failures(excinfo.value.outcome, self.path))

@@ -1,4 +1,4 @@
-"""Makes docs/spec.md from the docstrings: ``python -m pipelines.reference docs``."""
+"""Makes docs/spec.md from the docstrings: ``python -m verdict.pipelines.reference docs``."""
 
 import inspect
 import re
@@ -11,11 +11,11 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import AwareDatetime, BaseModel
 from pydantic.fields import FieldInfo
 
-from operators.bundle import Card
-from operators.expressions import FUNCTIONS
-from pipelines import kafka_settings, spec
-from pipelines.spec import Spec
-from pipelines.tests_file import PipelineTests
+from verdict.operators.bundle import Card
+from verdict.operators.expressions import FUNCTIONS
+from verdict.pipelines import kafka_settings, spec
+from verdict.pipelines.spec import Spec
+from verdict.pipelines.tests_file import PipelineTests
 
 NAMES = {
     AwareDatetime: "time",

@@ -16,16 +16,16 @@ from typing import Any
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, TopicPartition
 from confluent_kafka import KafkaError as Code
 
-from operators.errors import BadRecord
-from operators.records import DECISIONS
-from pipelines.dlq import printable
-from pipelines.errors import KafkaError
-from pipelines.job import SOURCE_HEADER, Stop
-from pipelines.kafka import clients, require
-from pipelines.metrics import PREFIX, Endpoint
-from pipelines.originals import Coordinates, Originals, watermarks
-from pipelines.pipeline import Pipeline
-from pipelines.streams import stream_decoder
+from verdict.operators.errors import BadRecord
+from verdict.operators.records import DECISIONS
+from verdict.pipelines.dlq import printable
+from verdict.pipelines.errors import KafkaError
+from verdict.pipelines.job import SOURCE_HEADER, Stop
+from verdict.pipelines.kafka import clients, require
+from verdict.pipelines.metrics import PREFIX, Endpoint
+from verdict.pipelines.originals import Coordinates, Originals, watermarks
+from verdict.pipelines.pipeline import Pipeline
+from verdict.pipelines.streams import stream_decoder
 
 PAGE = 4_096
 """Input offsets of which are remembered together: those between two decisions cost their share,

@@ -6,8 +6,8 @@ from typing import Any
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import ConfigResource
 
-from pipelines.kafka import ANSWER_S, clients, connect
-from pipelines.pipeline import Pipeline
+from verdict.pipelines.kafka import ANSWER_S, clients, connect
+from verdict.pipelines.pipeline import Pipeline
 
 DAY_MS = 86_400_000
 

@@ -14,10 +14,10 @@ from urllib.parse import unquote, urlsplit
 import fastavro
 from fastavro.schema import SchemaParseException, UnknownType
 
-from operators.errors import SchemaError
-from operators.schema import without_logical_types
-from pipelines.errors import RegistryError
-from pipelines.spec import Schemas
+from verdict.operators.errors import SchemaError
+from verdict.operators.schema import without_logical_types
+from verdict.pipelines.errors import RegistryError
+from verdict.pipelines.spec import Schemas
 
 TIMEOUT_S = 5
 """How long a registry may take to answer one request."""

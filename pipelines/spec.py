@@ -19,8 +19,8 @@ from pydantic import (
     model_validator,
 )
 
-from pipelines.yaml_file import Fault, Model
-from state.carried import DECAYED, DELAYED, OPS
+from verdict.pipelines.yaml_file import Fault, Model
+from verdict.state.carried import DECAYED, DELAYED, OPS
 
 UNITS_MS: Mapping[str, int] = {
     "ms": 1,

@@ -8,11 +8,11 @@ from typing import Any
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from operators.commands import STATE_ANSWERS, STATE_COMMANDS, Command
-from pipelines.errors import KafkaError, SpecError
-from pipelines.kafka import clients, require
-from pipelines.pipeline import Pipeline
-from pipelines.streams import stream_decoder
+from verdict.operators.commands import STATE_ANSWERS, STATE_COMMANDS, Command
+from verdict.pipelines.errors import KafkaError, SpecError
+from verdict.pipelines.kafka import clients, require
+from verdict.pipelines.pipeline import Pipeline
+from verdict.pipelines.streams import stream_decoder
 
 POLL_S = 0.2
 

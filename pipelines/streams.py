@@ -6,10 +6,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from operators.commands import STATE_ANSWERS
-from operators.decode import CONFLUENT_HEADER, CONFLUENT_MAGIC
-from operators.labels import ENTITY_LABELS
-from operators.records import (
+from verdict.operators.commands import STATE_ANSWERS
+from verdict.operators.decode import CONFLUENT_HEADER, CONFLUENT_MAGIC
+from verdict.operators.labels import ENTITY_LABELS
+from verdict.operators.records import (
     COMPARISON,
     DEAD_LETTERS,
     DECISIONS,
@@ -20,9 +20,9 @@ from operators.records import (
     decoder,
     encoder,
 )
-from operators.schema import without_logical_types
-from pipelines import resources
-from pipelines.spec import Settings, Topics
+from verdict.operators.schema import without_logical_types
+from verdict.pipelines import resources
+from verdict.pipelines.spec import Settings, Topics
 
 EVENTS = "events"
 
@@ -66,7 +66,7 @@ def stream_prefix(stream: str, settings: Settings, topic: str, folder: Path) -> 
         The registry that the header's schema id comes from does not answer.
     """
     if settings.output_format == "confluent" and settings.schemas is not None:
-        from pipelines.schema_registry import SchemaSource
+        from verdict.pipelines.schema_registry import SchemaSource
 
         schema_id = SchemaSource(settings.schemas, folder).register(
             f"{topic}-value", definition(stream)

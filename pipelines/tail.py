@@ -7,10 +7,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import FileError
-from pipelines.files import read_records
-from pipelines.pipeline import Pipeline
-from pipelines.streams import stream_decoder
+from verdict.pipelines.errors import FileError
+from verdict.pipelines.files import read_records
+from verdict.pipelines.pipeline import Pipeline
+from verdict.pipelines.streams import stream_decoder
 
 POLL_S = 0.2
 MARKERS = 100
@@ -58,7 +58,7 @@ def _from_topic(
 ) -> Iterator[dict[str, Any]]:
     from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-    from pipelines.kafka import clients, require
+    from verdict.pipelines.kafka import clients, require
 
     settings = clients(pipeline.spec.settings, pipeline.path.parent)
     topic = pipeline.topics[stream]

@@ -13,8 +13,8 @@ from typing import Any
 import fastavro
 import yaml
 
-from operators.schema import MICROS, MILLIS, WAS, Schema
-from pipelines.yaml_file import Fault, Place
+from verdict.operators.schema import MICROS, MILLIS, WAS, Schema
+from verdict.pipelines.yaml_file import Fault, Place
 
 NUMBER = r"-?(?:0|[1-9][0-9]*)"
 LIMITS = {"int": 31, "long": 63}
@@ -114,7 +114,7 @@ class EventEncoder:
 
     Examples
     --------
-    >>> from operators.schema import parse
+    >>> from verdict.operators.schema import parse
     >>> schema = parse({"type": "record", "name": "T", "fields": [
     ...     {"name": "id", "type": "string"},
     ...     {"name": "amount", "type": {"type": "bytes", "logicalType": "decimal",
@@ -125,7 +125,7 @@ class EventEncoder:
     b'\\x04t1\\x04\\x00\\xc8'
     >>> EventEncoder(schema, "avro")({"id": "t1", "amount": 0.005})
     Traceback (most recent call last):
-    pipelines.yaml_file.Fault: 'amount' has 2 decimal places by the schema, 0.005 has more
+    verdict.pipelines.yaml_file.Fault: 'amount' has 2 decimal places by the schema, 0.005 has more
     """
 
     def __init__(self, schema: Schema, format_: str) -> None:

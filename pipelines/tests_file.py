@@ -9,12 +9,12 @@ from typing import Annotated, Any
 
 from pydantic import AwareDatetime, BeforeValidator, Field, model_validator
 
-from pipelines import yaml_file
-from pipelines.errors import SpecError
-from pipelines.pipeline import Pipeline
-from pipelines.spec import Default
-from pipelines.tests_events import EventEncoder, JsonLoader, merged, plain
-from pipelines.yaml_file import Fault, Model, Place, Source
+from verdict.pipelines import yaml_file
+from verdict.pipelines.errors import SpecError
+from verdict.pipelines.pipeline import Pipeline
+from verdict.pipelines.spec import Default
+from verdict.pipelines.tests_events import EventEncoder, JsonLoader, merged, plain
+from verdict.pipelines.yaml_file import Fault, Model, Place, Source
 
 FILE = "pipeline_test.yaml"
 """Its name; ``fast_pipeline_test.yaml`` is one too."""
@@ -228,7 +228,7 @@ def read(path: Path) -> FileOfTests:
 
     Examples
     --------
-    >>> from pipelines import resources
+    >>> from verdict.pipelines import resources
     >>> tests = read(resources.path("init/pipeline_test.yaml"))
     >>> tests.pipeline.name, tests.spec.tests[0].expect[0].event
     ('pipeline.yaml', 'p1')

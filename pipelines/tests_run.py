@@ -10,16 +10,16 @@ from typing import Any, TypeVar
 
 import yaml
 
-from operators.labels import LABELS, Label, Precedence
-from operators.message import Message, Operator
-from operators.records import DEAD_LETTERS, DECISIONS
-from pipelines import jobs
-from pipelines.embedded import Runner
-from pipelines.files import NO_TIMESTAMP
-from pipelines.job import Hop
-from pipelines.pipeline import FILE_SUFFIX, Pipeline, check_models, load
-from pipelines.streams import EVENTS, stream_decoder
-from pipelines.tests_file import (
+from verdict.operators.labels import LABELS, Label, Precedence
+from verdict.operators.message import Message, Operator
+from verdict.operators.records import DEAD_LETTERS, DECISIONS
+from verdict.pipelines import jobs
+from verdict.pipelines.embedded import Runner
+from verdict.pipelines.files import NO_TIMESTAMP
+from verdict.pipelines.job import Hop
+from verdict.pipelines.pipeline import FILE_SUFFIX, Pipeline, check_models, load
+from verdict.pipelines.streams import EVENTS, stream_decoder
+from verdict.pipelines.tests_file import (
     FEATURE_TOLERANCE,
     FILE,
     SCORE_TOLERANCE,
@@ -27,7 +27,7 @@ from pipelines.tests_file import (
     Expectation,
     Sent,
 )
-from state.rocks import RocksStore
+from verdict.state.rocks import RocksStore
 
 T = TypeVar("T")
 DECISION, DEAD_LETTER = "decision", "dead letter"
@@ -163,8 +163,8 @@ class Harness:
 
     Examples
     --------
-    >>> from pipelines import resources
-    >>> from pipelines.tests_file import read
+    >>> from verdict.pipelines import resources
+    >>> from verdict.pipelines.tests_file import read
     >>> tests = read(resources.path("init/pipeline_test.yaml"))
     >>> pipeline = load(tests.pipeline)
     >>> harness = Harness(pipeline)
@@ -241,7 +241,7 @@ def _same(operator: Operator) -> Operator:
 
 def _without_registry(pipeline: Pipeline, folder: Path) -> Pipeline:
     """Copy a pipeline whose outputs bear the ids of a schema registry: a test asks none."""
-    from pipelines.package import pack, unpack
+    from verdict.pipelines.package import pack, unpack
 
     path = unpack(pack(pipeline), folder)
     data = yaml.safe_load(path.read_text("utf-8"))

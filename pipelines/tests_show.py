@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.dlq import printable
-from pipelines.tests_run import UNASKED, Outcome, Result, Row
+from verdict.pipelines.dlq import printable
+from verdict.pipelines.tests_run import UNASKED, Outcome, Result, Row
 
 DIFFERS = "≠"
 HEADS = ("", "expected", "found")

@@ -5,8 +5,8 @@ from typing import Any
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import ConfigResource
 
-from pipelines.errors import KafkaError
-from pipelines.kafka import ANSWER_S, Clients, connect
+from verdict.pipelines.errors import KafkaError
+from verdict.pipelines.kafka import ANSWER_S, Clients, connect
 
 TIMEOUT = "transaction.timeout.ms"
 LIMIT = "transaction.max.timeout.ms"

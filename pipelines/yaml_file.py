@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ConfigDict, Tag, ValidationError
 
-from pipelines.errors import SpecError
+from verdict.pipelines.errors import SpecError
 
 
 class Model(BaseModel):

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from state.carried import Asked, Column, Number, Plan
-from state.keyed import KeyedState
-from state.rows import Row
-from state.running import Update, quick
-from state.windows import Found, Windows
+from verdict.state.carried import Asked, Column, Number, Plan
+from verdict.state.keyed import KeyedState
+from verdict.state.rows import Row
+from verdict.state.running import Update, quick
+from verdict.state.windows import Found, Windows
 
 
 class Aggregates:
@@ -24,7 +24,7 @@ class Aggregates:
 
     Examples
     --------
-    >>> from state.keyed import MemoryState
+    >>> from verdict.state.keyed import MemoryState
     >>> asked = [Asked("sum", 60_000, 0), Asked("count", 10)]
     >>> aggregates, state = Aggregates(asked, [Column("q", scale=2)], 60_000), MemoryState()
     >>> aggregates.update(state, 0, [150])

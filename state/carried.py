@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, Literal, NamedTuple
 from zlib import crc32
 
-from state.errors import StateError
-from state.exact import SCALE_BITS, exact, rounded
+from verdict.state.errors import StateError
+from verdict.state.exact import SCALE_BITS, exact, rounded
 
 Number = int | float
 Code = Literal["q", "d", "?"]

@@ -8,9 +8,9 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from state.carried import NEVER, NULL, SCOPE, Number, fading
-from state.exact import exact, pack_integer, unpack_integer
-from state.head import (
+from verdict.state.carried import NEVER, NULL, SCOPE, Number, fading
+from verdict.state.exact import exact, pack_integer, unpack_integer
+from verdict.state.head import (
     COLD,
     FADE,
     LABELLED,
@@ -20,10 +20,10 @@ from state.head import (
     integer_bytes,
     seen_in_pages,
 )
-from state.keyed import KeyedState
-from state.rows import END, LINKS, OPEN_MAX, read_page
-from state.source import define
-from state.windows import Found, Windows
+from verdict.state.keyed import KeyedState
+from verdict.state.rows import END, LINKS, OPEN_MAX, read_page
+from verdict.state.source import define
+from verdict.state.windows import Found, Windows
 
 Update = Callable[[KeyedState, bytes | None, int, Sequence[Number]], Found | None]
 
@@ -35,8 +35,8 @@ def quick(windows: Windows) -> Update:
 
     Examples
     --------
-    >>> from state.carried import Asked, Column, Plan
-    >>> from state.keyed import MemoryState
+    >>> from verdict.state.carried import Asked, Column, Plan
+    >>> from verdict.state.keyed import MemoryState
     >>> plan = Plan([Asked("sum", 10, 0)], [Column("q", nullable=False)], retention=10)
     >>> update, state = quick(Windows(plan)), MemoryState()
     >>> update(state, None, 5, [7])

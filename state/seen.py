@@ -3,7 +3,7 @@
 import struct
 from hashlib import blake2b
 
-from state.keyed import KeyedState
+from verdict.state.keyed import KeyedState
 
 IDS = 0xD1
 """First byte of a head that begins with ids; no layout of `state.windows` has this number."""
@@ -23,7 +23,7 @@ class SeenState:
 
     Examples
     --------
-    >>> from state.keyed import MemoryState
+    >>> from verdict.state.keyed import MemoryState
     >>> seen, key = SeenState(1_000), MemoryState()
     >>> seen.open(key, "e1", b"body") is None
     True

@@ -16,7 +16,7 @@ from rocksdict import (
     WriteBatch,
 )
 
-from state.errors import StateError
+from verdict.state.errors import StateError
 
 ROW, META = b"k", b"m"
 """First byte of every stored key."""

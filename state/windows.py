@@ -12,7 +12,7 @@ quicker one (`state.running`), to the same bits.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from state.carried import (
+from verdict.state.carried import (
     FADED,
     NEVER,
     SCOPE,
@@ -23,8 +23,8 @@ from state.carried import (
     fading,
     squared,
 )
-from state.errors import StateError
-from state.head import (
+from verdict.state.errors import StateError
+from verdict.state.head import (
     COLD,
     COLUMN,
     DECAY,
@@ -41,11 +41,11 @@ from state.head import (
     seen_number,
     since_of,
 )
-from state.keyed import KeyedState
-from state.old import OLD, old_rows
-from state.rows import END, Place, Row, Rows
-from state.seen import without_ids
-from state.source import define
+from verdict.state.keyed import KeyedState
+from verdict.state.old import OLD, old_rows
+from verdict.state.rows import END, Place, Row, Rows
+from verdict.state.seen import without_ids
+from verdict.state.source import define
 
 TAKEN, REPEATED, LATE, UNKNOWN_IN_TIME = "taken", "repeated", "late", "unknown-in-time"
 OUTCOMES = (TAKEN, REPEATED, LATE, UNKNOWN_IN_TIME)
@@ -85,8 +85,8 @@ class Windows:
 
     Examples
     --------
-    >>> from state.carried import Column
-    >>> from state.keyed import MemoryState
+    >>> from verdict.state.carried import Column
+    >>> from verdict.state.keyed import MemoryState
     >>> asked = [Asked("sum", 60_000, 0), Asked("count", 10)]
     >>> windows = Windows(Plan(asked, [Column("q", scale=2)], retention=60_000))
     >>> state = MemoryState()

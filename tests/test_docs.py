@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import pytest
 
-from pipelines import local
+from verdict.pipelines import local
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

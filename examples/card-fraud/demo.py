@@ -29,10 +29,10 @@ import screen
 from rich.console import Console
 from rich.live import Live
 
-from pipelines.errors import LocalError
-from pipelines.files import AvroFile
-from pipelines.local import LocalKafka, flink_jars, kafka_classpath
-from state.errors import VerdictError
+from verdict.pipelines.errors import LocalError
+from verdict.pipelines.files import AvroFile
+from verdict.pipelines.local import LocalKafka, flink_jars, kafka_classpath
+from verdict.state.errors import VerdictError
 
 HERE = Path(__file__).parent
 PIPELINE = HERE / "pipeline.yaml"
@@ -41,7 +41,7 @@ START_S = 90.0
 DRAIN_S = 15.0
 STOP_S = 20.0
 PYTHON = [sys.executable]
-VERDICT = [*PYTHON, "-m", "pipelines.cli"]
+VERDICT = [*PYTHON, "-m", "verdict"]
 PLAIN_EVERY_S = 5.0
 LOG_LINES = 6
 

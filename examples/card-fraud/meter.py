@@ -16,12 +16,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from pipelines import jobs
-from pipelines.embedded import Output, paced, run_files
-from pipelines.pipeline import load
-from pipelines.spec import Settings
-from pipelines.streams import stream_decoder
-from pipelines.tail import plain
+from verdict.pipelines import jobs
+from verdict.pipelines.embedded import Output, paced, run_files
+from verdict.pipelines.pipeline import load
+from verdict.pipelines.spec import Settings
+from verdict.pipelines.streams import stream_decoder
+from verdict.pipelines.tail import plain
 
 HERE = Path(__file__).parent
 REPORT_S = 0.25

@@ -24,11 +24,11 @@ from skl2onnx import to_onnx
 from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from operators.bundle import Bundle, Output
-from pipelines import bundles
-from pipelines.backfill import batches
-from pipelines.files import AvroFile
-from pipelines.pipeline import load
+from verdict.operators.bundle import Bundle, Output
+from verdict.pipelines import bundles
+from verdict.pipelines.backfill import batches
+from verdict.pipelines.files import AvroFile
+from verdict.pipelines.pipeline import load
 
 HERE = Path(__file__).parent
 DAY_MS = 86_400_000

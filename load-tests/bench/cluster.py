@@ -8,8 +8,8 @@ import sys
 import threading
 from pathlib import Path
 
-from pipelines.flink_cluster import FlinkCluster
-from pipelines.local import flink_jars
+from verdict.pipelines.flink_cluster import FlinkCluster
+from verdict.pipelines.local import flink_jars
 
 
 def main() -> None:

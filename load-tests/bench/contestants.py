@@ -13,9 +13,9 @@ import decisions
 import yaml
 from processes import Failed, Process, cpu_s, peak_mb
 
-from pipelines.flink_rest import Rest, cause_of
-from pipelines.local import cache_folder
-from state.errors import VerdictError
+from verdict.pipelines.flink_rest import Rest, cause_of
+from verdict.pipelines.local import cache_folder
+from verdict.state.errors import VerdictError
 
 HERE = Path(__file__).parent
 STARTING_S = 180.0

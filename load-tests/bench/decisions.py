@@ -13,7 +13,7 @@ import yaml
 from events import event_number
 from handmade import FEATURES, schema
 
-from pipelines import resources
+from verdict.pipelines import resources
 
 HERE = Path(__file__).parent
 

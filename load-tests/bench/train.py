@@ -18,11 +18,11 @@ from onnxmltools.convert.common.data_types import FloatTensorType
 from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
-from operators.bundle import Output
-from pipelines import bundles
-from pipelines.backfill import batches
-from pipelines.files import AvroFile
-from pipelines.pipeline import load
+from verdict.operators.bundle import Output
+from verdict.pipelines import bundles
+from verdict.pipelines.backfill import batches
+from verdict.pipelines.files import AvroFile
+from verdict.pipelines.pipeline import load
 
 HERE = Path(__file__).parent
 EVENTS = 120_000

@@ -11,13 +11,13 @@ import numpy as np
 from confluent_kafka import Consumer, TopicPartition
 from events import encoded, event_number
 
-from operators.message import Message
-from operators.records import DECISIONS
-from pipelines import jobs
-from pipelines.embedded import Runner
-from pipelines.pipeline import Pipeline
-from pipelines.streams import EVENTS
-from state.rocks import RocksStore
+from verdict.operators.message import Message
+from verdict.operators.records import DECISIONS
+from verdict.pipelines import jobs
+from verdict.pipelines.embedded import Runner
+from verdict.pipelines.pipeline import Pipeline
+from verdict.pipelines.streams import EVENTS
+from verdict.state.rocks import RocksStore
 
 ID_LENGTH = 12
 COMMIT = 2_000

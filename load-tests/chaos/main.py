@@ -32,10 +32,10 @@ from rich.progress import Progress  # noqa: E402
 from rich.table import Table  # noqa: E402
 from targets import Embedded, Flink, Target  # noqa: E402
 
-from pipelines.kafka import clients, create_topics  # noqa: E402
-from pipelines.local import LocalKafka  # noqa: E402
-from pipelines.pipeline import Pipeline, load  # noqa: E402
-from pipelines.spec import Settings  # noqa: E402
+from verdict.pipelines.kafka import clients, create_topics  # noqa: E402
+from verdict.pipelines.local import LocalKafka  # noqa: E402
+from verdict.pipelines.pipeline import Pipeline, load  # noqa: E402
+from verdict.pipelines.spec import Settings  # noqa: E402
 
 BENCH = HERE.parent / "bench"
 SETTLE_S = 240.0

@@ -8,8 +8,8 @@ from typing import Protocol
 
 from processes import Process
 
-from pipelines.flink_cluster import JOB_MANAGER_NAME, FlinkCluster
-from pipelines.local import LocalKafka, flink_jars
+from verdict.pipelines.flink_cluster import JOB_MANAGER_NAME, FlinkCluster
+from verdict.pipelines.local import LocalKafka, flink_jars
 
 BROKER = "broker"
 

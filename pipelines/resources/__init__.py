@@ -3,7 +3,7 @@
 from pathlib import Path
 
 HERE = Path(__file__).parent
-CHECKOUT = HERE.parents[1]
+VERDICT = HERE.parents[1]
 
 
 def path(relative: str) -> Path:
@@ -14,5 +14,5 @@ def path(relative: str) -> Path:
     >>> path("deploy/jars.txt").name
     'jars.txt'
     """
-    installed = HERE / relative
-    return installed if installed.exists() else CHECKOUT / relative
+    here = HERE / relative
+    return here if here.exists() else VERDICT / relative

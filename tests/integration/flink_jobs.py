@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from typing import ClassVar
 
-from operators.message import NEXT, Emit, Message
-from pipelines.job import Hop, Job
-from state.keyed import KeyedState
+from verdict.operators.message import NEXT, Emit, Message
+from verdict.pipelines.job import Hop, Job
+from verdict.state.keyed import KeyedState
 
 CHUNK = 3
 """Events in a chunk of `History`, so that a few events already make and drop some."""

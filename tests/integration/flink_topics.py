@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
-from operators.message import Message
-from pipelines.job import Job
-from pipelines.kafka import clients, create_topics
-from pipelines.local import LocalKafka
-from pipelines.spec import Settings
+from verdict.operators.message import Message
+from verdict.pipelines.job import Job
+from verdict.pipelines.kafka import clients, create_topics
+from verdict.pipelines.local import LocalKafka
+from verdict.pipelines.spec import Settings
 
 DEADLINE_S = 90.0
 """Several times what a start takes on a busy machine."""

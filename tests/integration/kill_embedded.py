@@ -18,12 +18,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines import jobs
-from pipelines.broker import KafkaBroker, topics_of
-from pipelines.embedded import run_kafka
-from pipelines.kafka import clients
-from pipelines.pipeline import load
-from pipelines.spec import Settings
+from verdict.pipelines import jobs
+from verdict.pipelines.broker import KafkaBroker, topics_of
+from verdict.pipelines.embedded import run_kafka
+from verdict.pipelines.kafka import clients
+from verdict.pipelines.pipeline import load
+from verdict.pipelines.spec import Settings
 
 
 def run(asked: dict[str, Any], stop: threading.Event, begun: int) -> None:

@@ -4,9 +4,9 @@ import json
 import sys
 from pathlib import Path
 
-from pipelines import flink, jobs
-from pipelines.local import flink_jars
-from pipelines.pipeline import load
+from verdict.pipelines import flink, jobs
+from verdict.pipelines.local import flink_jars
+from verdict.pipelines.pipeline import load
 
 
 def main() -> None:

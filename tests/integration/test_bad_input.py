@@ -25,16 +25,16 @@ import pytest
 import yaml
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
-from operators import schema as schemas
-from operators.records import DEAD_LETTERS, DECISIONS, MAX_LETTER, MAX_RAW
-from pipelines import jobs, resources
-from pipelines.broker import KafkaBroker, topics_of
-from pipelines.embedded import run_kafka
-from pipelines.kafka import Clients, clients, create_topics
-from pipelines.local import LocalKafka
-from pipelines.pipeline import Pipeline, load
-from pipelines.spec import Settings
-from pipelines.streams import EVENTS, stream_decoder
+from verdict.operators import schema as schemas
+from verdict.operators.records import DEAD_LETTERS, DECISIONS, MAX_LETTER, MAX_RAW
+from verdict.pipelines import jobs, resources
+from verdict.pipelines.broker import KafkaBroker, topics_of
+from verdict.pipelines.embedded import run_kafka
+from verdict.pipelines.kafka import Clients, clients, create_topics
+from verdict.pipelines.local import LocalKafka
+from verdict.pipelines.pipeline import Pipeline, load
+from verdict.pipelines.spec import Settings
+from verdict.pipelines.streams import EVENTS, stream_decoder
 
 RUN_FLINK = Path(__file__).with_name("run_flink.py")
 DEADLINE_S = 120
@@ -597,7 +597,7 @@ def test_a_registry_that_is_away_holds_the_embedded_engine_back(
     written = stage.to("embedded")
 
     def said() -> list[str]:
-        return [r.getMessage() for r in caplog.records if r.name == "pipelines.embedded"]
+        return [r.getMessage() for r in caplog.records if r.name == "verdict.pipelines.embedded"]
 
     with Running(stage, written) as running:
         send(stage, numbered([1, 1, 1]))

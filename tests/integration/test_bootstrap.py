@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from operators.message import Message
-from pipelines import bootstrap, jobs
-from pipelines.broker import KafkaBroker, topics_of
-from pipelines.embedded import Runner, run_kafka
-from pipelines.errors import FileError, KafkaError
-from pipelines.kafka import clients, create_topics
-from pipelines.local import LocalKafka
-from pipelines.pipeline import Pipeline, load
-from pipelines.streams import EVENTS, stream_decoder
-from state.errors import StateError
-from state.rocks import RocksStore
+from verdict.operators.message import Message
+from verdict.pipelines import bootstrap, jobs
+from verdict.pipelines.broker import KafkaBroker, topics_of
+from verdict.pipelines.embedded import Runner, run_kafka
+from verdict.pipelines.errors import FileError, KafkaError
+from verdict.pipelines.kafka import clients, create_topics
+from verdict.pipelines.local import LocalKafka
+from verdict.pipelines.pipeline import Pipeline, load
+from verdict.pipelines.streams import EVENTS, stream_decoder
+from verdict.state.errors import StateError
+from verdict.state.rocks import RocksStore
 
 sys.path.insert(0, str(Path(__file__).parent))
 from flink_topics import Reader

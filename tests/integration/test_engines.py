@@ -15,18 +15,18 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
-from operators.labels import ENTITY_LABELS, LABELS
-from operators.records import DEAD_LETTERS, DECISIONS
-from pipelines import backfill, jobs
-from pipelines.broker import KafkaBroker, topics_of
-from pipelines.embedded import run_kafka
-from pipelines.files import AvroFile
-from pipelines.job import Job
-from pipelines.kafka import Clients, clients, create_topics
-from pipelines.local import LocalKafka
-from pipelines.pipeline import Pipeline, load
-from pipelines.spec import Settings
-from pipelines.streams import EVENTS, stream_decoder
+from verdict.operators.labels import ENTITY_LABELS, LABELS
+from verdict.operators.records import DEAD_LETTERS, DECISIONS
+from verdict.pipelines import backfill, jobs
+from verdict.pipelines.broker import KafkaBroker, topics_of
+from verdict.pipelines.embedded import run_kafka
+from verdict.pipelines.files import AvroFile
+from verdict.pipelines.job import Job
+from verdict.pipelines.kafka import Clients, clients, create_topics
+from verdict.pipelines.local import LocalKafka
+from verdict.pipelines.pipeline import Pipeline, load
+from verdict.pipelines.spec import Settings
+from verdict.pipelines.streams import EVENTS, stream_decoder
 
 ROOT = Path(__file__).parents[2]
 RUN_FLINK = Path(__file__).with_name("run_flink.py")

@@ -14,10 +14,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from operators.message import NEXT, Message
-from pipelines import flink_main
-from pipelines.errors import FlinkError
-from pipelines.flink import (
+from verdict.operators.message import NEXT, Message
+from verdict.pipelines import flink_main
+from verdict.pipelines.errors import FlinkError
+from verdict.pipelines.flink import (
     SHORT_LIVED_JAVA,
     FlinkSettings,
     latest_checkpoint,
@@ -25,15 +25,15 @@ from pipelines.flink import (
     submit,
     wait,
 )
-from pipelines.flink_cluster import FlinkCluster
-from pipelines.flink_hop import NoState, PlainHop
-from pipelines.flink_jvm import Jvm, environment, free_port, java
-from pipelines.flink_prepare import is_prepared, prepare
-from pipelines.flink_uids import name_all, stateful
-from pipelines.job import Job
-from pipelines.local import LocalKafka, flink_jars
-from state.errors import StateError
-from state.keyed import MemoryState
+from verdict.pipelines.flink_cluster import FlinkCluster
+from verdict.pipelines.flink_hop import NoState, PlainHop
+from verdict.pipelines.flink_jvm import Jvm, environment, free_port, java
+from verdict.pipelines.flink_prepare import is_prepared, prepare
+from verdict.pipelines.flink_uids import name_all, stateful
+from verdict.pipelines.job import Job
+from verdict.pipelines.local import LocalKafka, flink_jars
+from verdict.state.errors import StateError
+from verdict.state.keyed import MemoryState
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -202,7 +202,7 @@ def test_uids_come_from_the_job_and_stay_when_it_grows(settings: FlinkSettings) 
     )
     with Jvm(settings.folder, settings.jars, options=SHORT_LIVED_JAVA) as jvm:
         jvm.connect()
-        from pipelines.flink_graph import Graph
+        from verdict.pipelines.flink_graph import Graph
 
         def uids(job: Job) -> set[str]:
             names = {stream: stream for stream in (*job.inputs, *job.outputs)}
@@ -303,8 +303,8 @@ def test_hop_without_a_key_has_no_state() -> None:
 
 RUN = """
 import json, sys
-from pipelines.flink import FlinkSettings, run
-from pipelines.flink_main import job_of
+from verdict.pipelines.flink import FlinkSettings, run
+from verdict.pipelines.flink_main import job_of
 run(job_of(sys.argv[1]), json.loads(sys.argv[2]), FlinkSettings.from_json(sys.argv[3]))
 """
 

@@ -15,22 +15,28 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from pipelines import flink_upgrade
-from pipelines.backfill import batches
-from pipelines.errors import FlinkError
-from pipelines.flink import SAVEPOINTS, SHORT_LIVED_JAVA, FlinkSettings, Submitter, submitting
-from pipelines.flink_bootstrap import bootstrap
-from pipelines.flink_cluster import JOB_MANAGER_NAME, FlinkCluster
-from pipelines.flink_offsets import read_up_to
-from pipelines.flink_prepare import prepare
-from pipelines.flink_program import Program, Submitted, home_of, program
-from pipelines.flink_rest import ENDED, Rest
-from pipelines.flink_upgrade import STOP_S, come_up, exchange
-from pipelines.kafka import clients, create_topics
-from pipelines.local import LocalKafka, flink_jars
-from pipelines.pipeline import Pipeline, load
-from pipelines.resources import path as resource
-from pipelines.streams import stream_decoder
+from verdict.pipelines import flink_upgrade
+from verdict.pipelines.backfill import batches
+from verdict.pipelines.errors import FlinkError
+from verdict.pipelines.flink import (
+    SAVEPOINTS,
+    SHORT_LIVED_JAVA,
+    FlinkSettings,
+    Submitter,
+    submitting,
+)
+from verdict.pipelines.flink_bootstrap import bootstrap
+from verdict.pipelines.flink_cluster import JOB_MANAGER_NAME, FlinkCluster
+from verdict.pipelines.flink_offsets import read_up_to
+from verdict.pipelines.flink_prepare import prepare
+from verdict.pipelines.flink_program import Program, Submitted, home_of, program
+from verdict.pipelines.flink_rest import ENDED, Rest
+from verdict.pipelines.flink_upgrade import STOP_S, come_up, exchange
+from verdict.pipelines.kafka import clients, create_topics
+from verdict.pipelines.local import LocalKafka, flink_jars
+from verdict.pipelines.pipeline import Pipeline, load
+from verdict.pipelines.resources import path as resource
+from verdict.pipelines.streams import stream_decoder
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -438,7 +444,7 @@ def test_bootstrap_that_is_broken_off_or_refused_leaves_the_job_as_it_was(
     running = rest.jobs("cards/score")
     command = ["bootstrap", str(cards.folder), "--cluster", cluster.address]
     with subprocess.Popen(
-        [sys.executable, "-m", "pipelines.cli", *command, "--state", str(cards.state)],
+        [sys.executable, "-m", "verdict", *command, "--state", str(cards.state)],
         stderr=subprocess.PIPE,
         text=True,
     ) as asked:
@@ -486,7 +492,7 @@ def test_command_goes_back_to_a_job_that_comes_up(cards: Cards, cluster: FlinkCl
     cards.write("model: model", '  mine: {python: "mine.py:one", reads: [amount]}\nmodel: model')
     command = ["upgrade", str(cards.folder), "--cluster", cluster.address, "--json"]
     done = subprocess.run(
-        [sys.executable, "-m", "pipelines.cli", *command, "--state", str(cards.state)],
+        [sys.executable, "-m", "verdict", *command, "--state", str(cards.state)],
         capture_output=True,
         text=True,
         check=False,

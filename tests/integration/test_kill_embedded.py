@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import pytest
 from confluent_kafka import Producer
 
-from operators.records import DEAD_LETTERS, DECISIONS
-from pipelines.kafka import clients, create_topics
-from pipelines.local import LocalKafka
-from pipelines.spec import Settings
-from pipelines.streams import EVENTS
+from verdict.operators.records import DEAD_LETTERS, DECISIONS
+from verdict.pipelines.kafka import clients, create_topics
+from verdict.pipelines.local import LocalKafka
+from verdict.pipelines.spec import Settings
+from verdict.pipelines.streams import EVENTS
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))

@@ -19,20 +19,20 @@ import pytest
 import yaml
 from confluent_kafka import Producer
 
-from operators.records import decoder, encoder
-from operators.schema import without_logical_types
-from pipelines.flink import SHORT_LIVED_JAVA
-from pipelines.flink_cluster import FlinkCluster
-from pipelines.flink_prepare import prepare
-from pipelines.flink_rest import Rest
-from pipelines.flink_upgrade import submit
-from pipelines.kafka import clients, create_topics
-from pipelines.local import LocalKafka, flink_jars
-from pipelines.parity import check
-from pipelines.pipeline import Pipeline, load
-from pipelines.repeats import SHOWN, Reading, Repeats, read
-from pipelines.resources import path as resource
-from pipelines.streams import definition
+from verdict.operators.records import decoder, encoder
+from verdict.operators.schema import without_logical_types
+from verdict.pipelines.flink import SHORT_LIVED_JAVA
+from verdict.pipelines.flink_cluster import FlinkCluster
+from verdict.pipelines.flink_prepare import prepare
+from verdict.pipelines.flink_rest import Rest
+from verdict.pipelines.flink_upgrade import submit
+from verdict.pipelines.kafka import clients, create_topics
+from verdict.pipelines.local import LocalKafka, flink_jars
+from verdict.pipelines.parity import check
+from verdict.pipelines.pipeline import Pipeline, load
+from verdict.pipelines.repeats import SHOWN, Reading, Repeats, read
+from verdict.pipelines.resources import path as resource
+from verdict.pipelines.streams import definition
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -344,7 +344,7 @@ def test_features_are_what_the_recorded_order_says(begin: Begin, cluster: FlinkC
     differ = [sum(each != first for each in again) for first, *again in copies.values()]
     command = ["repeats", str(stage.folder), "--json"]
     done = subprocess.run(
-        [sys.executable, "-m", "pipelines.cli", *command],
+        [sys.executable, "-m", "verdict", *command],
         capture_output=True,
         text=True,
         check=False,

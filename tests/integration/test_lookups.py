@@ -14,13 +14,13 @@ import pytest
 import yaml
 from confluent_kafka import Producer
 
-from operators.records import DEAD_LETTERS, DECISIONS
-from pipelines import resources
-from pipelines.flink_jvm import free_port
-from pipelines.kafka import clients, create_topics
-from pipelines.local import LocalKafka
-from pipelines.pipeline import load
-from pipelines.streams import EVENTS, stream_decoder
+from verdict.operators.records import DEAD_LETTERS, DECISIONS
+from verdict.pipelines import resources
+from verdict.pipelines.flink_jvm import free_port
+from verdict.pipelines.kafka import clients, create_topics
+from verdict.pipelines.local import LocalKafka
+from verdict.pipelines.pipeline import load
+from verdict.pipelines.streams import EVENTS, stream_decoder
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -72,7 +72,15 @@ class Running:
         self.err = folder / "stderr"
         with self.err.open("wb") as err:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "pipelines.cli", "run", str(self.file), "--engine", engine],
+                [
+                    sys.executable,
+                    "-m",
+                    "verdict.pipelines.cli",
+                    "run",
+                    str(self.file),
+                    "--engine",
+                    engine,
+                ],
                 stdout=subprocess.DEVNULL,
                 stderr=err,
                 env={**os.environ, "PYTHONPATH": str(HERE.parents[1])},

@@ -18,16 +18,16 @@ import yaml
 from confluent_kafka import Producer
 from prometheus_client.parser import text_string_to_metric_families
 
-from operators.records import DEAD_LETTERS, DECISIONS
-from pipelines.flink import SHORT_LIVED_JAVA, FlinkSettings, run
-from pipelines.flink_cluster import FlinkCluster
-from pipelines.flink_jvm import free_port
-from pipelines.flink_prepare import prepare
-from pipelines.kafka import clients, create_topics
-from pipelines.local import LocalKafka, flink_jars
-from pipelines.metrics import Endpoint
-from pipelines.pipeline import Pipeline, load
-from pipelines.streams import EVENTS, stream_decoder
+from verdict.operators.records import DEAD_LETTERS, DECISIONS
+from verdict.pipelines.flink import SHORT_LIVED_JAVA, FlinkSettings, run
+from verdict.pipelines.flink_cluster import FlinkCluster
+from verdict.pipelines.flink_jvm import free_port
+from verdict.pipelines.flink_prepare import prepare
+from verdict.pipelines.kafka import clients, create_topics
+from verdict.pipelines.local import LocalKafka, flink_jars
+from verdict.pipelines.metrics import Endpoint
+from verdict.pipelines.pipeline import Pipeline, load
+from verdict.pipelines.streams import EVENTS, stream_decoder
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -78,7 +78,14 @@ class Running:
         self.err = folder / "stderr"
         with self.err.open("wb") as err:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "pipelines.cli", "run", str(self.pipeline.path), *more],
+                [
+                    sys.executable,
+                    "-m",
+                    "verdict.pipelines.cli",
+                    "run",
+                    str(self.pipeline.path),
+                    *more,
+                ],
                 stdout=subprocess.DEVNULL,
                 stderr=err,
                 env={**os.environ, "PYTHONPATH": str(HERE.parents[1])},

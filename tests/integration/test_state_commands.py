@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from pipelines.errors import KafkaError, SpecError
-from pipelines.kafka import clients, create_topics
-from pipelines.local import LocalKafka
-from pipelines.pipeline import Pipeline, load
-from pipelines.state_client import ask
-from pipelines.streams import stream_decoder
+from verdict.pipelines.errors import KafkaError, SpecError
+from verdict.pipelines.kafka import clients, create_topics
+from verdict.pipelines.local import LocalKafka
+from verdict.pipelines.pipeline import Pipeline, load
+from verdict.pipelines.state_client import ask
+from verdict.pipelines.streams import stream_decoder
 
 sys.path.insert(0, str(Path(__file__).parent))
 from flink_topics import Reader, until
@@ -65,7 +65,7 @@ class Job:
 
     def verdict(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "pipelines.cli", "state", *arguments],
+            [sys.executable, "-m", "verdict", "state", *arguments],
             capture_output=True,
             text=True,
             check=False,
@@ -110,7 +110,7 @@ def job(
     assert producer.flush(10) == 0
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "pipelines.cli", "run", str(tmp_path)),
+            *(sys.executable, "-m", "verdict", "run", str(tmp_path)),
             *("--engine", request.param, "--state", str(tmp_path / "state")),
         ],
         env=os.environ,

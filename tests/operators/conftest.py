@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from operators.message import NEXT, Emit, Message, Operator
-from operators.records import Decode, Encode, decoder, encoder
-from operators.schema import without_logical_types
-from state.keyed import MemoryState
+from verdict.operators.message import NEXT, Emit, Message, Operator
+from verdict.operators.records import Decode, Encode, decoder, encoder
+from verdict.operators.schema import without_logical_types
+from verdict.state.keyed import MemoryState
 
 AVRO = Path(__file__).parents[2] / "avro"
 

@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators import avro_out
-from operators.records import (
+from verdict.operators import avro_out
+from verdict.operators.records import (
     PRESENT,
     Encode,
     decision_encoder,

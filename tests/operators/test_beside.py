@@ -5,16 +5,16 @@ from typing import Any
 
 import pytest
 
-from operators.beside import DecodeHopBeside, EntityHopBeside, TakeLabels
-from operators.decode import Extract, json_decoder
-from operators.features import EntityFeatures, Formulas, WindowedFeature
-from operators.labels import ENTITY_LABELS, Label, Precedence, ReadEntityLabel, entity_label
-from operators.message import NEXT, Emit, Message, Operator
-from operators.records import DEAD_LETTERS, Encode
-from operators.schema import parse
-from operators.score import ROWS, FeatureRows, Intake
-from state.keyed import MemoryState
-from state.seen import SeenState
+from verdict.operators.beside import DecodeHopBeside, EntityHopBeside, TakeLabels
+from verdict.operators.decode import Extract, json_decoder
+from verdict.operators.features import EntityFeatures, Formulas, WindowedFeature
+from verdict.operators.labels import ENTITY_LABELS, Label, Precedence, ReadEntityLabel, entity_label
+from verdict.operators.message import NEXT, Emit, Message, Operator
+from verdict.operators.records import DEAD_LETTERS, Encode
+from verdict.operators.schema import parse
+from verdict.operators.score import ROWS, FeatureRows, Intake
+from verdict.state.keyed import MemoryState
+from verdict.state.seen import SeenState
 
 HOUR = 3_600_000
 TIME = {"type": "long", "logicalType": "timestamp-millis"}

@@ -15,8 +15,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from operators.bundle import Baseline, load, read_card
-from operators.errors import BadRecord, BundleError
+from verdict.operators.bundle import Baseline, load, read_card
+from verdict.operators.errors import BadRecord, BundleError
 
 FIXTURES = Path(__file__).parent / "fixtures"
 WEIGHTS, BIAS = (0.75, -0.5), 0.25

@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
-from operators.commands import FORGET, GET, STATE_ANSWERS, STATE_COMMANDS, Command, Obey
-from operators.decode import Event
-from operators.errors import BadRecord
-from operators.features import EntityFeatures, WindowedFeature
-from operators.message import NEXT, Message
-from operators.schema import parse
-from state import rows
-from state.keyed import MemoryState
-from state.seen import SeenState
+from verdict.operators.commands import FORGET, GET, STATE_ANSWERS, STATE_COMMANDS, Command, Obey
+from verdict.operators.decode import Event
+from verdict.operators.errors import BadRecord
+from verdict.operators.features import EntityFeatures, WindowedFeature
+from verdict.operators.message import NEXT, Message
+from verdict.operators.schema import parse
+from verdict.state import rows
+from verdict.state.keyed import MemoryState
+from verdict.state.seen import SeenState
 
 DECIMAL = {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}
 SCHEMA = parse(

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from operators.compare import MAX_CODE, MAX_CURRENCIES, Comparisons
-from operators.records import COMPARISON, Decode, Encode
+from verdict.operators.compare import MAX_CODE, MAX_CURRENCIES, Comparisons
+from verdict.operators.records import COMPARISON, Decode, Encode
 
 Add = Callable[..., dict[str, Any]]
 

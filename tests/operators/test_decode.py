@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.decode import (
+from verdict.operators.decode import (
     FIRST_TIME,
     LAST_TIME,
     Decode,
@@ -22,8 +22,8 @@ from operators.decode import (
     confluent_decoder,
     json_decoder,
 )
-from operators.errors import BadRecord
-from operators.schema import parse
+from verdict.operators.errors import BadRecord
+from verdict.operators.schema import parse
 
 MILLIS = {"type": "long", "logicalType": "timestamp-millis"}
 MICROS = {"type": "long", "logicalType": "timestamp-micros"}

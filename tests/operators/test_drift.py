@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from operators.drift import MEMORY, Drifts
-from operators.histogram import psi
-from operators.records import DRIFT, Decode, Encode
-from operators.watch import Watched
+from verdict.operators.drift import MEMORY, Drifts
+from verdict.operators.histogram import psi
+from verdict.operators.records import DRIFT, Decode, Encode
+from verdict.operators.watch import Watched
 
 WINDOW = 60
 AMOUNT = Watched("amount", (10.0, 20.0), (300, 400, 300, 0), 15.0, 8.0, 0)
@@ -172,7 +172,7 @@ def test_extreme_means_are_judged(judge: Judge, mean: float) -> None:
 def test_of_river_no_more_than_adwin_is_imported_and_all_of_it_can_be() -> None:
     program = """
 import sys
-from operators.drift import load_adwin
+from verdict.operators.drift import load_adwin
 adwin = load_adwin()
 assert load_adwin() is adwin
 assert not {"pandas", "scipy", "river.datasets", "river.drift"} & set(sys.modules)

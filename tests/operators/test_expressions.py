@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from operators.errors import ExpressionError
-from operators.expressions import FUNCTIONS, MISSING_CAUSES, Expression, Kind, hour, weekday
+from verdict.operators.errors import ExpressionError
+from verdict.operators.expressions import FUNCTIONS, MISSING_CAUSES, Expression, Kind, hour, weekday
 
 pytestmark = pytest.mark.filterwarnings("ignore::SyntaxWarning")  # Python's, of '1 is None'
 

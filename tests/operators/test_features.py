@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.decode import Event
-from operators.errors import BadRecord, ExpressionError, FunctionError
-from operators.expressions import Kind
-from operators.features import (
+from verdict.operators.decode import Event
+from verdict.operators.errors import BadRecord, ExpressionError, FunctionError
+from verdict.operators.expressions import Kind
+from verdict.operators.features import (
     EntityFeatures,
     Formula,
     Formulas,
@@ -23,9 +23,9 @@ from operators.features import (
     load_function,
     reads,
 )
-from operators.labels import Label
-from operators.schema import parse
-from state.keyed import MemoryState
+from verdict.operators.labels import Label
+from verdict.operators.schema import parse
+from verdict.state.keyed import MemoryState
 
 DECIMAL = {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}
 SCHEMA = parse(

@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.decode import json_decoder
-from operators.errors import BadRecord
-from operators.label_join import MOST, Join, Route
-from operators.labels import LABELS, Label, Precedence, ReadEntityLabel, ReadLabel, best
-from operators.message import Emit, Message
-from operators.records import DEAD_LETTERS, DECISIONS
-from operators.schema import parse
-from state.errors import StateError
-from state.keyed import MemoryState
+from verdict.operators.decode import json_decoder
+from verdict.operators.errors import BadRecord
+from verdict.operators.label_join import MOST, Join, Route
+from verdict.operators.labels import LABELS, Label, Precedence, ReadEntityLabel, ReadLabel, best
+from verdict.operators.message import Emit, Message
+from verdict.operators.records import DEAD_LETTERS, DECISIONS
+from verdict.operators.schema import parse
+from verdict.state.errors import StateError
+from verdict.state.keyed import MemoryState
 
 DAY = 86_400_000
 TIME = {"type": "long", "logicalType": "timestamp-millis"}

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from operators.decode import Event, json_decoder
-from operators.errors import BadRecord
-from operators.lookups import Asked, Lookup, Lookups, Rows
-from operators.schema import parse
+from verdict.operators.decode import Event, json_decoder
+from verdict.operators.errors import BadRecord
+from verdict.operators.lookups import Asked, Lookup, Lookups, Rows
+from verdict.operators.schema import parse
 
 SCHEMA = parse(
     {

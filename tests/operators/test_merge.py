@@ -8,10 +8,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.merge import Merge, whole
-from operators.message import Emit, Message
-from operators.watch import BUCKETS
-from state.keyed import MemoryState
+from verdict.operators.merge import Merge, whole
+from verdict.operators.message import Emit, Message
+from verdict.operators.watch import BUCKETS
+from verdict.state.keyed import MemoryState
 
 
 class Recorder:

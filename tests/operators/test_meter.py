@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.meter import BOUNDS_NS, SAMPLE, Histogram, Meter
+from verdict.operators.meter import BOUNDS_NS, SAMPLE, Histogram, Meter
 
 
 @given(st.lists(st.integers(0, 10**11)))

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.errors import BadRecord
-from operators.message import Message
-from operators.records import (
+from verdict.operators.errors import BadRecord
+from verdict.operators.message import Message
+from verdict.operators.records import (
     AMOUNT_SCALE,
     MAX_LETTER,
     MAX_RAW,

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.errors import SchemaError
-from operators.expressions import Kind
-from operators.schema import WAS, Field, load, mismatch, parse, without_logical_types
+from verdict.operators.errors import SchemaError
+from verdict.operators.expressions import Kind
+from verdict.operators.schema import WAS, Field, load, mismatch, parse, without_logical_types
 
 
 def record(*fields: dict[str, Any], name: str = "T") -> dict[str, Any]:

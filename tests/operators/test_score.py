@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.bundle import load
-from operators.decide import Decide, Policy, Rule
-from operators.decode import Extract, json_decoder
-from operators.expressions import Kind
-from operators.features import (
+from verdict.operators.bundle import load
+from verdict.operators.decide import Decide, Policy, Rule
+from verdict.operators.decode import Extract, json_decoder
+from verdict.operators.expressions import Kind
+from verdict.operators.features import (
     EntityFeatures,
     Formula,
     Formulas,
@@ -25,8 +25,8 @@ from operators.features import (
     kinds,
     variables,
 )
-from operators.message import NEXT, Emit, Message, Operator
-from operators.records import (
+from verdict.operators.message import NEXT, Emit, Message, Operator
+from verdict.operators.records import (
     DEAD_LETTERS,
     DECISIONS,
     MAX_RAW,
@@ -35,8 +35,8 @@ from operators.records import (
     decision_encoder,
     decision_id,
 )
-from operators.schema import parse
-from operators.score import (
+from verdict.operators.schema import parse
+from verdict.operators.score import (
     MAX_NAME,
     MAX_TEXT,
     ROWS,
@@ -52,8 +52,8 @@ from operators.score import (
     Plausible,
     Row,
 )
-from state.keyed import MemoryState
-from state.seen import SeenState
+from verdict.state.keyed import MemoryState
+from verdict.state.seen import SeenState
 
 FIXTURES = Path(__file__).parent / "fixtures"
 MINUTE = 60_000

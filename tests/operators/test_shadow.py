@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.bundle import load
-from operators.decide import Decide, Policy, Rule
-from operators.expressions import Kind
-from operators.message import Emit, Message
-from operators.records import DEAD_LETTERS, SHADOW_SCORES, Decode, Encode
-from operators.shadow import Shadow
-from state.keyed import MemoryState
+from verdict.operators.bundle import load
+from verdict.operators.decide import Decide, Policy, Rule
+from verdict.operators.expressions import Kind
+from verdict.operators.message import Emit, Message
+from verdict.operators.records import DEAD_LETTERS, SHADOW_SCORES, Decode, Encode
+from verdict.operators.shadow import Shadow
+from verdict.state.keyed import MemoryState
 
 FIXTURES = Path(__file__).parent / "fixtures"
 NAMES = {

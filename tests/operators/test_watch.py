@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.compare import Comparisons
-from operators.drift import Drifts
-from operators.histogram import count
-from operators.merge import Merge
-from operators.message import NEXT, Emit, Message, Operator
-from operators.records import (
+from verdict.operators.compare import Comparisons
+from verdict.operators.drift import Drifts
+from verdict.operators.histogram import count
+from verdict.operators.merge import Merge
+from verdict.operators.message import NEXT, Emit, Message, Operator
+from verdict.operators.records import (
     COMPARISON,
     DEAD_LETTERS,
     DECISIONS,
@@ -25,8 +25,8 @@ from operators.records import (
     Decode,
     Encode,
 )
-from operators.watch import BUCKETS, SCORE, Bucket, Split, Watched, bucket
-from state.keyed import MemoryState
+from verdict.operators.watch import BUCKETS, SCORE, Bucket, Split, Watched, bucket
+from verdict.state.keyed import MemoryState
 
 WINDOW = 100
 WATCHED = [

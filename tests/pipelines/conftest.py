@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines import cli, resources
-from pipelines.files import AvroFile
-from pipelines.kafka import Clients, clients, create_topics
-from pipelines.local import LocalKafka
-from pipelines.pipeline import Pipeline, load
+from verdict.pipelines import cli, resources
+from verdict.pipelines.files import AvroFile
+from verdict.pipelines.kafka import Clients, clients, create_topics
+from verdict.pipelines.local import LocalKafka
+from verdict.pipelines.pipeline import Pipeline, load
 
 CARD_FRAUD = Path(__file__).parents[2] / "examples" / "card-fraud"
 UNREADABLE = ("truncated", "garbage")

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.against import Effect, changes
-from pipelines.pipeline import Pipeline, load
+from verdict.pipelines.against import Effect, changes
+from verdict.pipelines.pipeline import Pipeline, load
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "card-fraud"
 Verdict = Callable[..., Any]

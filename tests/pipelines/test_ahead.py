@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from operators.decode import Decoded, Event
-from operators.labels import LABELS, Label
-from operators.message import NEXT, Message
-from operators.score import Carry
-from pipelines import ahead, backfill
-from pipelines.ahead import Ahead, Part
-from pipelines.embedded import Output
-from pipelines.errors import FileError, OperatorError
-from pipelines.pipeline import load
+from verdict.operators.decode import Decoded, Event
+from verdict.operators.labels import LABELS, Label
+from verdict.operators.message import NEXT, Message
+from verdict.operators.score import Carry
+from verdict.pipelines import ahead, backfill
+from verdict.pipelines.ahead import Ahead, Part
+from verdict.pipelines.embedded import Output
+from verdict.pipelines.errors import FileError, OperatorError
+from verdict.pipelines.pipeline import load
 
 AT = ("payments", 0, 7, -1)
 CARRY = Carry(

@@ -16,11 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import backfill, jobs
-from pipelines.embedded import run_files
-from pipelines.errors import FileError, Interrupted, SpecError
-from pipelines.files import read_records
-from pipelines.pipeline import Pipeline, load
+from verdict.pipelines import backfill, jobs
+from verdict.pipelines.embedded import run_files
+from verdict.pipelines.errors import FileError, Interrupted, SpecError
+from verdict.pipelines.files import read_records
+from verdict.pipelines.pipeline import Pipeline, load
 
 
 def rows(pipeline: Pipeline, files: list[Path], features_only: bool = True) -> list[dict[str, Any]]:
@@ -145,7 +145,7 @@ def test_ctrl_c_leaves_nothing_and_says_nothing(tiny: Path, tmp_path: Path) -> N
     out = tmp_path / "out" / "rows.parquet"
     command = ["backfill", str(tiny), "--events", str(events), "--out", str(out)]
     with subprocess.Popen(
-        [sys.executable, "-m", "pipelines.cli", *command],
+        [sys.executable, "-m", "verdict", *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as running:
@@ -161,7 +161,7 @@ def test_the_command_says_what_it_wrote(example: Any, tmp_path: Path) -> None:
     out = tmp_path / "rows.parquet"
     command = ["backfill", str(example.pipeline.path), "--events", str(example.events), "--json"]
     done = subprocess.run(
-        [sys.executable, "-m", "pipelines.cli", *command, "--out", str(out)],
+        [sys.executable, "-m", "verdict", *command, "--out", str(out)],
         capture_output=True,
         text=True,
         check=True,

@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from operators.labels import LABELS
-from operators.message import Message
-from operators.records import DEAD_LETTERS, DECISIONS
-from pipelines import jobs
-from pipelines.broker import KafkaBroker, topics_of
-from pipelines.embedded import Output, run_kafka
-from pipelines.errors import KafkaError
-from pipelines.kafka import Clients, create_topics
-from pipelines.local import LocalKafka
-from pipelines.streams import EVENTS, stream_decoder
+from verdict.operators.labels import LABELS
+from verdict.operators.message import Message
+from verdict.operators.records import DEAD_LETTERS, DECISIONS
+from verdict.pipelines import jobs
+from verdict.pipelines.broker import KafkaBroker, topics_of
+from verdict.pipelines.embedded import Output, run_kafka
+from verdict.pipelines.errors import KafkaError
+from verdict.pipelines.kafka import Clients, create_topics
+from verdict.pipelines.local import LocalKafka
+from verdict.pipelines.streams import EVENTS, stream_decoder
 
 DEADLINE_S = 60
 
@@ -178,7 +178,7 @@ def test_after_kill_9_every_event_is_decided_and_repeats_are_the_same_bytes(
     )
     create_topics(clients, list(topics.values()))
     consumer = Consumer({**clients.consumer, "group.id": "look"})
-    process = subprocess.Popen([sys.executable, "-m", "pipelines.cli", "run", str(file)])
+    process = subprocess.Popen([sys.executable, "-m", "verdict", "run", str(file)])
     try:
         deadline = time.monotonic() + DEADLINE_S
         while high(consumer, topics[DECISIONS]) < 700 and time.monotonic() < deadline:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.bundle import Bundle, Output, load
-from operators.errors import BundleError
-from operators.histogram import psi
-from pipelines import bundles, resources
+from verdict.operators.bundle import Bundle, Output, load
+from verdict.operators.errors import BundleError
+from verdict.operators.histogram import psi
+from verdict.pipelines import bundles, resources
 
 ONNX = (resources.path("init/model") / "model.onnx").read_bytes()
 NAMES = ["amount", "card_count_1h"]

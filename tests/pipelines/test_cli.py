@@ -17,9 +17,9 @@ import pytest
 import yaml
 from confluent_kafka import Producer
 
-from pipelines import cli, local
-from pipelines.errors import FlinkError
-from pipelines.files import read_records
+from verdict.pipelines import cli, local
+from verdict.pipelines.errors import FlinkError
+from verdict.pipelines.files import read_records
 
 STREAMS = ("decisions", "dead-letters", "shadow-scores", "drift", "comparison")
 COMMANDS = ("init", "check", "test", "run", "up", "down", "topics create", "tail")
@@ -423,7 +423,7 @@ def test_tail_shows_the_drift_of_the_whole_record(verdict: Verdict, live: Any) -
 @contextmanager
 def started(*arguments: str | Path) -> Iterator["subprocess.Popen[str]"]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.cli", *map(str, arguments)],
+        [sys.executable, "-m", "verdict", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

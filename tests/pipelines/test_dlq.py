@@ -14,19 +14,19 @@ from confluent_kafka.admin import AdminClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.errors import BadRecord
-from operators.message import Message
-from operators.records import DEAD_LETTERS, MAX_RAW, dead_letter
-from pipelines.dlq import Asked, Found, Letter, compared
-from pipelines.dlq_read import letters, newest, summary
-from pipelines.dlq_replay import WINDOW, Replay
-from pipelines.dlq_show import body, table
-from pipelines.errors import FileError, KafkaError
-from pipelines.kafka import Clients, clients, create_topics
-from pipelines.local import LocalKafka
-from pipelines.originals import Coordinates, Original, Originals, coordinates
-from pipelines.pipeline import Pipeline, load
-from pipelines.streams import EVENTS, stream_encoder
+from verdict.operators.errors import BadRecord
+from verdict.operators.message import Message
+from verdict.operators.records import DEAD_LETTERS, MAX_RAW, dead_letter
+from verdict.pipelines.dlq import Asked, Found, Letter, compared
+from verdict.pipelines.dlq_read import letters, newest, summary
+from verdict.pipelines.dlq_replay import WINDOW, Replay
+from verdict.pipelines.dlq_show import body, table
+from verdict.pipelines.errors import FileError, KafkaError
+from verdict.pipelines.kafka import Clients, clients, create_topics
+from verdict.pipelines.local import LocalKafka
+from verdict.pipelines.originals import Coordinates, Original, Originals, coordinates
+from verdict.pipelines.pipeline import Pipeline, load
+from verdict.pipelines.streams import EVENTS, stream_encoder
 
 Verdict = Callable[..., Any]
 STREAMS = ("decisions", "dead-letters", "shadow-scores", "drift", "comparison")

@@ -11,18 +11,18 @@ from typing import Any
 import fastavro
 import pytest
 
-from operators.message import NEXT, Emit, Message
-from operators.records import DECISIONS
-from pipelines import embedded, jobs
-from pipelines.embedded import BATCH, Output, Runner, paced, run_files, run_kafka
-from pipelines.errors import FileError, KafkaError
-from pipelines.files import AvroFile
-from pipelines.job import Hop, Job
-from pipelines.pipeline import Pipeline, load
-from pipelines.streams import EVENTS, definition
-from state.errors import StateError
-from state.keyed import KeyedState
-from state.rocks import RocksStore
+from verdict.operators.message import NEXT, Emit, Message
+from verdict.operators.records import DECISIONS
+from verdict.pipelines import embedded, jobs
+from verdict.pipelines.embedded import BATCH, Output, Runner, paced, run_files, run_kafka
+from verdict.pipelines.errors import FileError, KafkaError
+from verdict.pipelines.files import AvroFile
+from verdict.pipelines.job import Hop, Job
+from verdict.pipelines.pipeline import Pipeline, load
+from verdict.pipelines.streams import EVENTS, definition
+from verdict.state.errors import StateError
+from verdict.state.keyed import KeyedState
+from verdict.state.rocks import RocksStore
 
 STREAMS = ("decisions", "dead-letters", "shadow-scores", "drift", "comparison")
 
@@ -199,7 +199,7 @@ def test_a_damaged_file_stops_the_run_and_keeps_what_was_committed(
 HOLD = """
 import sys
 from pathlib import Path
-from state.rocks import RocksStore
+from verdict.state.rocks import RocksStore
 store = RocksStore(Path(sys.argv[1]))
 print("held", flush=True)
 sys.stdin.read()

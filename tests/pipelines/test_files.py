@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.schema import Schema, parse
-from pipelines import files
-from pipelines.errors import FileError
-from pipelines.files import AvroFile, read_events, read_records
+from verdict.operators.schema import Schema, parse
+from verdict.pipelines import files
+from verdict.pipelines.errors import FileError
+from verdict.pipelines.files import AvroFile, read_events, read_records
 
 DECIMAL = {"type": "bytes", "logicalType": "decimal", "precision": 12, "scale": 2}
 NULLABLE = [

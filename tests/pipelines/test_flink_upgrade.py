@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import jobs
-from pipelines.errors import FlinkError, SpecError
-from pipelines.flink import FlinkSettings
-from pipelines.flink_bootstrap import _room, beside
-from pipelines.flink_program import (
+from verdict.pipelines import jobs
+from verdict.pipelines.errors import FlinkError, SpecError
+from verdict.pipelines.flink import FlinkSettings
+from verdict.pipelines.flink_bootstrap import _room, beside
+from verdict.pipelines.flink_program import (
     PACKAGES,
     Program,
     Submitted,
@@ -18,10 +18,10 @@ from pipelines.flink_program import (
     try_writing,
     write_decided,
 )
-from pipelines.flink_rest import Rest
-from pipelines.flink_upgrade import RolledBack, Standing, conflicts, noted, start_or_go_back
-from pipelines.package import pack
-from pipelines.pipeline import Pipeline, load
+from verdict.pipelines.flink_rest import Rest
+from verdict.pipelines.flink_upgrade import RolledBack, Standing, conflicts, noted, start_or_go_back
+from verdict.pipelines.package import pack
+from verdict.pipelines.pipeline import Pipeline, load
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "card-fraud"
 

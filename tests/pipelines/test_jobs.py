@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from operators.beside import EntityHopBeside
-from operators.message import Message
-from operators.records import DEAD_LETTERS, DECISIONS
-from operators.score import ROWS, DecodeHop, EntityHop
-from pipelines import jobs
-from pipelines.embedded import Output, Runner
-from pipelines.errors import SpecError
-from pipelines.job import Job
-from pipelines.pipeline import Pipeline, load
-from pipelines.streams import EVENTS, stream_decoder
-from state.rocks import RocksStore
+from verdict.operators.beside import EntityHopBeside
+from verdict.operators.message import Message
+from verdict.operators.records import DEAD_LETTERS, DECISIONS
+from verdict.operators.score import ROWS, DecodeHop, EntityHop
+from verdict.pipelines import jobs
+from verdict.pipelines.embedded import Output, Runner
+from verdict.pipelines.errors import SpecError
+from verdict.pipelines.job import Job
+from verdict.pipelines.pipeline import Pipeline, load
+from verdict.pipelines.streams import EVENTS, stream_decoder
+from verdict.state.rocks import RocksStore
 
 NOW = 1_790_000_000_000
 """After all events of the example."""

@@ -23,12 +23,20 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import NameOID
 from py4j.java_gateway import GatewayParameters, JavaGateway
 
-from pipelines import kafka as module
-from pipelines.errors import KafkaError
-from pipelines.kafka import LOCAL_BROKER, Clients, Secret, clients, connect, create_topics, require
-from pipelines.kafka_settings import ALIASES, JAVA, OURS, SETTINGS, reference
-from pipelines.local import LocalKafka, flink_jars, java_home
-from pipelines.spec import Settings
+from verdict.pipelines import kafka as module
+from verdict.pipelines.errors import KafkaError
+from verdict.pipelines.kafka import (
+    LOCAL_BROKER,
+    Clients,
+    Secret,
+    clients,
+    connect,
+    create_topics,
+    require,
+)
+from verdict.pipelines.kafka_settings import ALIASES, JAVA, OURS, SETTINGS, reference
+from verdict.pipelines.local import LocalKafka, flink_jars, java_home
+from verdict.pipelines.spec import Settings
 
 PASSWORD = r"""p"w\d;='{ ü$"""
 SASL = {

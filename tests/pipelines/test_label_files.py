@@ -14,15 +14,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from operators.message import NEXT, Message
-from pipelines import backfill, bootstrap, jobs, parity, parity_compare, resources
-from pipelines.embedded import run_files
-from pipelines.errors import SpecError
-from pipelines.files import AvroFile, read_records
-from pipelines.label_files import LabelFeed, LabelSummary
-from pipelines.pipeline import Pipeline, load
-from state.keyed import MemoryState
-from state.rocks import RocksStore
+from verdict.operators.message import NEXT, Message
+from verdict.pipelines import backfill, bootstrap, jobs, parity, parity_compare, resources
+from verdict.pipelines.embedded import run_files
+from verdict.pipelines.errors import SpecError
+from verdict.pipelines.files import AvroFile, read_records
+from verdict.pipelines.label_files import LabelFeed, LabelSummary
+from verdict.pipelines.pipeline import Pipeline, load
+from verdict.state.keyed import MemoryState
+from verdict.state.rocks import RocksStore
 
 HOUR = 3_600_000
 DELAY, OVER, MATURITY = 5, 10, 30
@@ -313,7 +313,7 @@ def test_avro_and_parquet_hold_the_same_labels(
 
 
 def _encoded(pipeline: Pipeline, record: dict[str, Any]) -> bytes:
-    from operators.records import encoder
+    from verdict.operators.records import encoder
 
     assert pipeline.label_schema is not None
     return encoder(pipeline.label_schema.raw)(record)

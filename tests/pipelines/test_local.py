@@ -15,9 +15,9 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from pipelines import local, resources
-from pipelines.errors import LocalError
-from pipelines.local import LocalKafka
+from verdict.pipelines import local, resources
+from verdict.pipelines.errors import LocalError
+from verdict.pipelines.local import LocalKafka
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -89,7 +89,9 @@ def test_a_record_outlives_a_crash(tmp_path: Path) -> None:
 
 def test_the_broker_dies_with_its_parent_and_needs_no_java_of_the_machine(tmp_path: Path) -> None:
     script = (
-        "import os, signal, sys; from pathlib import Path; from pipelines.local import LocalKafka\n"
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from verdict.pipelines.local import LocalKafka\n"
         "print(LocalKafka(Path(sys.argv[1])).start().pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
@@ -156,7 +158,7 @@ def test_jars_at_hand_cost_no_time_and_no_jgo() -> None:
     local.flink_jars()
     local.kafka_classpath()
     script = (
-        "import sys, time; from pipelines import local\n"
+        "import sys, time; from verdict.pipelines import local\n"
         "start = time.perf_counter(); local.flink_jars(); local.kafka_classpath()\n"
         "print(time.perf_counter() - start, *(m for m in ('jgo', 'rich', 'requests') "
         "if m in sys.modules))"

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from operators.score import EntityHop
-from pipelines import cli, logs
-from pipelines.errors import KafkaError
-from pipelines.streams import EVENTS
+from verdict.operators.score import EntityHop
+from verdict.pipelines import cli, logs
+from verdict.pipelines.errors import KafkaError
+from verdict.pipelines.streams import EVENTS
 
-LOGGER = logging.getLogger("pipelines.test")
+LOGGER = logging.getLogger("verdict.pipelines.test")
 KEYS = {"time", "level", "logger", "message", "pipeline", "job"}
 
 
@@ -30,13 +30,13 @@ def handlers() -> list[logging.Handler]:
 def test_a_warning_is_a_line_of_json(capsys: pytest.CaptureFixture[str]) -> None:
     with logs.to_stderr("card-fraud", "score"):
         LOGGER.info("unimportant")
-        logging.getLogger("pipelines.kafka").warning("retrying")
+        logging.getLogger("verdict.pipelines.kafka").warning("retrying")
         LOGGER.warning("%d records\nin two lines", 3, extra={"fields": {"partition": 7}})
         logging.getLogger("somebody.else").error("ü")
     first, second = lines(capsys.readouterr().err)
     assert first.keys() == KEYS | {"partition"}
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", first["time"])
-    assert (first["level"], first["logger"]) == ("WARNING", "pipelines.test")
+    assert (first["level"], first["logger"]) == ("WARNING", "verdict.pipelines.test")
     assert (first["message"], first["partition"]) == ("3 records\nin two lines", 7)
     assert (first["pipeline"], first["job"]) == ("card-fraud", "score")
     assert (second["level"], second["message"]) == ("ERROR", "ü")
@@ -72,7 +72,7 @@ def test_a_person_at_a_terminal_gets_text(
     with pytest.raises(KafkaError), logs.to_stderr("p", "score"):
         LOGGER.warning("careful")
         raise KafkaError("gone")
-    assert re.fullmatch(r"\S+Z WARNING pipelines.test: careful\n", capsys.readouterr().err)
+    assert re.fullmatch(r"\S+Z WARNING verdict.pipelines.test: careful\n", capsys.readouterr().err)
 
 
 def test_the_error_that_ends_a_run_is_a_line_too(capsys: pytest.CaptureFixture[str]) -> None:

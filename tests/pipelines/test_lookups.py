@@ -13,14 +13,14 @@ import yaml
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
-from pipelines import backfill, lookups
-from pipelines.errors import KafkaError, SpecError
-from pipelines.files import read_records
-from pipelines.kafka import clients, create_topics
-from pipelines.local import LocalKafka
-from pipelines.package import pack, unpack
-from pipelines.pipeline import Pipeline, load
-from pipelines.streams import EVENTS
+from verdict.pipelines import backfill, lookups
+from verdict.pipelines.errors import KafkaError, SpecError
+from verdict.pipelines.files import read_records
+from verdict.pipelines.kafka import clients, create_topics
+from verdict.pipelines.local import LocalKafka
+from verdict.pipelines.package import pack, unpack
+from verdict.pipelines.pipeline import Pipeline, load
+from verdict.pipelines.streams import EVENTS
 
 DEADLINE_S = 30.0
 Ran = Any

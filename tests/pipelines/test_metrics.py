@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from operators.message import NEXT, Emit, Message
-from operators.meter import BOUNDS_NS, Meter
-from pipelines import metrics
-from pipelines.embedded import Output, run_kafka
-from pipelines.errors import OperatorError
-from pipelines.job import Hop, Job
-from pipelines.metrics import AGE_BOUNDS_MS, Endpoint, HopMeter, RunMeter, hop_labels, serve
-from state.cache import HeadCache
-from state.keyed import KeyedState
+from verdict.operators.message import NEXT, Emit, Message
+from verdict.operators.meter import BOUNDS_NS, Meter
+from verdict.pipelines import metrics
+from verdict.pipelines.embedded import Output, run_kafka
+from verdict.pipelines.errors import OperatorError
+from verdict.pipelines.job import Hop, Job
+from verdict.pipelines.metrics import AGE_BOUNDS_MS, Endpoint, HopMeter, RunMeter, hop_labels, serve
+from verdict.state.cache import HeadCache
+from verdict.state.keyed import KeyedState
 
 DOCS = Path(__file__).parents[2] / "docs" / "operations.md"
 ANY = Endpoint("127.0.0.1", 0, 0)
@@ -130,7 +130,7 @@ def test_a_run_shows_what_it_counted(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ports.append(served.port)
         return served
 
-    monkeypatch.setattr("pipelines.embedded.serve", serve_here)
+    monkeypatch.setattr("verdict.pipelines.embedded.serve", serve_here)
     now = int(time.time() * 1000)
     topic = Topic(messages(10, now - 1_500), lambda: pages.append(scrape(ports[0])))
     run_kafka(
@@ -250,7 +250,7 @@ def test_where_no_port_is_to_be_had_it_goes_on_and_says_so(
 
 def test_the_oldest_undecided_record(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1_000.0
-    monkeypatch.setattr("pipelines.metrics.time.time", lambda: now)
+    monkeypatch.setattr("verdict.pipelines.metrics.time.time", lambda: now)
     offsets: dict[str, int] = {}
     topic = Topic([])
     run = RunMeter(JOB, [meter()], offsets, topic)

@@ -16,20 +16,20 @@ from confluent_kafka import Consumer, Producer
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from operators.message import NEXT, Message
-from operators.records import DEAD_LETTERS, DECISIONS
-from pipelines import jobs, parity, parity_compare, resources
-from pipelines.broker import KafkaBroker, topics_of
-from pipelines.embedded import run_files, run_kafka
-from pipelines.files import AvroFile, read_bodies
-from pipelines.kafka import clients, create_topics
-from pipelines.local import LocalKafka
-from pipelines.parity import Summary
-from pipelines.parity_lost import Settled
-from pipelines.parity_show import told as told_of
-from pipelines.pipeline import Pipeline, load
-from pipelines.streams import EVENTS, definition, stream_decoder, stream_encoder
-from state.keyed import MemoryState
+from verdict.operators.message import NEXT, Message
+from verdict.operators.records import DEAD_LETTERS, DECISIONS
+from verdict.pipelines import jobs, parity, parity_compare, resources
+from verdict.pipelines.broker import KafkaBroker, topics_of
+from verdict.pipelines.embedded import run_files, run_kafka
+from verdict.pipelines.files import AvroFile, read_bodies
+from verdict.pipelines.kafka import clients, create_topics
+from verdict.pipelines.local import LocalKafka
+from verdict.pipelines.parity import Summary
+from verdict.pipelines.parity_lost import Settled
+from verdict.pipelines.parity_show import told as told_of
+from verdict.pipelines.pipeline import Pipeline, load
+from verdict.pipelines.streams import EVENTS, definition, stream_decoder, stream_encoder
+from verdict.state.keyed import MemoryState
 
 DAY_MS = 86_400_000
 BEGIN = 1_700_000_000_000

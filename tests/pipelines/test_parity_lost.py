@@ -4,11 +4,11 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from operators.records import DEAD_LETTERS
-from pipelines.files import AvroFile
-from pipelines.parity_lost import Decided, Settled, settled, sources
-from pipelines.pipeline import load
-from pipelines.streams import definition, stream_encoder
+from verdict.operators.records import DEAD_LETTERS
+from verdict.pipelines.files import AvroFile
+from verdict.pipelines.parity_lost import Decided, Settled, settled, sources
+from verdict.pipelines.pipeline import load
+from verdict.pipelines.streams import definition, stream_encoder
 
 LETTER: dict[str, Any] = {"stage": "score", "kind": "k", "reason": "r", "topic": "events.avro"}
 LETTER |= {"partition": 0, "timestamp": 0, "key": None, "value": None}

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines import resources
-from pipelines.errors import SpecError
-from pipelines.pipeline import Pipeline, check_models, load
+from verdict.pipelines import resources
+from verdict.pipelines.errors import SpecError
+from verdict.pipelines.pipeline import Pipeline, check_models, load
 
 PIPELINE = """\
 pipeline: shop

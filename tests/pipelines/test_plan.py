@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from pipelines.cli import app
-from pipelines.errors import SpecError
-from pipelines.pipeline import load
-from pipelines.plan import SLOT_EVENTS_S, decision_bytes, event_bytes, plan, state_bytes
+from verdict.pipelines.cli import app
+from verdict.pipelines.errors import SpecError
+from verdict.pipelines.pipeline import load
+from verdict.pipelines.plan import SLOT_EVENTS_S, decision_bytes, event_bytes, plan, state_bytes
 
 ROOT = Path(__file__).parents[2]
 CARD_FRAUD = ROOT / "examples" / "card-fraud"

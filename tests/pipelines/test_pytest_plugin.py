@@ -128,7 +128,11 @@ def test_a_project_without_such_a_file_pays_nothing(installed: pytest.Pytester) 
     ran = installed.runpytest_subprocess("-s")
     ran.assert_outcomes(passed=1)
     found = [text for text in ran.outlines if text.startswith("imported ")]
-    assert found == ["imported pipelines", "imported pipelines.pytest_plugin"]
+    assert found == [
+        "imported verdict",
+        "imported verdict.pipelines",
+        "imported verdict.pipelines.pytest_plugin",
+    ]
     off = installed.runpytest_subprocess("-s", "-p", "no:verdict")
     off.assert_outcomes(passed=1)
     assert not [text for text in off.outlines if text.startswith("imported ")]

@@ -9,10 +9,10 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from operators.bundle import Card
-from pipelines import reference
-from pipelines.spec import Spec
-from pipelines.tests_file import PipelineTests
+from verdict.operators.bundle import Card
+from verdict.pipelines import reference
+from verdict.pipelines.spec import Spec
+from verdict.pipelines.tests_file import PipelineTests
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -22,11 +22,11 @@ from confluent_kafka.admin import AdminClient
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.flink_jvm import free_port
-from pipelines.kafka import create_topics
-from pipelines.metrics import Endpoint
-from pipelines.repeats import PAGE, Differing, Reading, Repeats, read, serve
-from pipelines.streams import stream_encoder
+from verdict.pipelines.flink_jvm import free_port
+from verdict.pipelines.kafka import create_topics
+from verdict.pipelines.metrics import Endpoint
+from verdict.pipelines.repeats import PAGE, Differing, Reading, Repeats, read, serve
+from verdict.pipelines.streams import stream_encoder
 
 Verdict = Callable[..., Any]
 NOW = 1_790_000_000_000
@@ -301,7 +301,14 @@ def test_command_follows_until_it_is_told_to_stop(topic: Callable[[str], Topic])
     text["settings"]["metrics"] = {"ports": str(port)}
     decisions.file.write_text(yaml.safe_dump(text))
     decisions.write([(0, decision(0)), (0, decision(0, 0.5))])
-    command = [sys.executable, "-m", "pipelines.cli", "repeats", str(decisions.file), "--follow"]
+    command = [
+        sys.executable,
+        "-m",
+        "verdict.pipelines.cli",
+        "repeats",
+        str(decisions.file),
+        "--follow",
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

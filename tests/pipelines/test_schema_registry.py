@@ -17,12 +17,12 @@ from urllib.parse import unquote, urlsplit
 import fastavro
 import pytest
 
-from operators import schema as schemas
-from operators.decode import confluent_decoder
-from operators.errors import BadRecord, SchemaError
-from pipelines.errors import RegistryError
-from pipelines.schema_registry import SchemaSource
-from pipelines.spec import Schemas
+from verdict.operators import schema as schemas
+from verdict.operators.decode import confluent_decoder
+from verdict.operators.errors import BadRecord, SchemaError
+from verdict.pipelines.errors import RegistryError
+from verdict.pipelines.schema_registry import SchemaSource
+from verdict.pipelines.spec import Schemas
 
 PAYMENT = {
     "type": "record",

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.message import NEXT, Emit, Message
-from pipelines.flink_hop import NoState, PlainHop
-from pipelines.job import Hop, Job
-from pipelines.silence import is_silent, written
-from state.keyed import KeyedState
+from verdict.operators.message import NEXT, Emit, Message
+from verdict.pipelines.flink_hop import NoState, PlainHop
+from verdict.pipelines.job import Hop, Job
+from verdict.pipelines.silence import is_silent, written
+from verdict.state.keyed import KeyedState
 
 
 class Both:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pipelines.spec import (
+from verdict.pipelines.spec import (
     DURATION,
     OPS,
     UNITS_MS,

@@ -10,10 +10,10 @@ from typing import Any
 import fastavro
 import pytest
 
-from operators.errors import BadRecord
-from operators.records import amount_bytes
-from pipelines.spec import Settings, Topics
-from pipelines.streams import (
+from verdict.operators.errors import BadRecord
+from verdict.operators.records import amount_bytes
+from verdict.pipelines.spec import Settings, Topics
+from verdict.pipelines.streams import (
     SCHEMA_FILES,
     definition,
     output_topics,

@@ -13,14 +13,14 @@ from confluent_kafka import Producer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.errors import BadRecord
-from pipelines import jobs
-from pipelines.embedded import run_files
-from pipelines.errors import FileError
-from pipelines.kafka import create_topics
-from pipelines.pipeline import Pipeline, load
-from pipelines.streams import stream_encoder
-from pipelines.tail import newest, plain
+from verdict.operators.errors import BadRecord
+from verdict.pipelines import jobs
+from verdict.pipelines.embedded import run_files
+from verdict.pipelines.errors import FileError
+from verdict.pipelines.kafka import create_topics
+from verdict.pipelines.pipeline import Pipeline, load
+from verdict.pipelines.streams import stream_encoder
+from verdict.pipelines.tail import newest, plain
 
 LETTERS = "dead-letters"
 

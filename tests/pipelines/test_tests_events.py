@@ -12,10 +12,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.decode import avro_decoder
-from operators.schema import Schema, parse
-from pipelines.tests_events import EventEncoder, JsonLoader, merged
-from pipelines.yaml_file import Fault
+from verdict.operators.decode import avro_decoder
+from verdict.operators.schema import Schema, parse
+from verdict.pipelines.tests_events import EventEncoder, JsonLoader, merged
+from verdict.pipelines.yaml_file import Fault
 
 SHOP = {
     "type": "record",

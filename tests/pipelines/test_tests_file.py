@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import SpecError
-from pipelines.pipeline import load
-from pipelines.tests_file import read
+from verdict.pipelines.errors import SpecError
+from verdict.pipelines.pipeline import load
+from verdict.pipelines.tests_file import read
 
 CARD_FRAUD = Path(__file__).parents[2] / "examples" / "card-fraud"
 GOOD = """\

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from pipelines import jobs, resources
-from pipelines.embedded import run_files
-from pipelines.errors import SpecError
-from pipelines.files import read_records
-from pipelines.pipeline import load
-from pipelines.tests_file import read
-from pipelines.tests_run import UNASKED, Harness, Outcome, Row
+from verdict.pipelines import jobs, resources
+from verdict.pipelines.embedded import run_files
+from verdict.pipelines.errors import SpecError
+from verdict.pipelines.files import read_records
+from verdict.pipelines.pipeline import load
+from verdict.pipelines.tests_file import read
+from verdict.pipelines.tests_run import UNASKED, Harness, Outcome, Row
 
 CARD_FRAUD = Path(__file__).parents[2] / "examples" / "card-fraud"
 PAYMENTS = """\

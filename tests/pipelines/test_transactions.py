@@ -2,11 +2,11 @@
 
 import pytest
 
-from pipelines import transactions
-from pipelines.errors import KafkaError
-from pipelines.kafka import Clients, clients
-from pipelines.local import LocalKafka
-from pipelines.spec import Settings
+from verdict.pipelines import transactions
+from verdict.pipelines.errors import KafkaError
+from verdict.pipelines.kafka import Clients, clients
+from verdict.pipelines.local import LocalKafka
+from verdict.pipelines.spec import Settings
 
 
 def made(kafka: LocalKafka, **settings: int) -> Clients:

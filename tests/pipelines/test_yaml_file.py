@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from pipelines.errors import SpecError
-from pipelines.yaml_file import Fault, Model, Source, parse, read
+from verdict.pipelines.errors import SpecError
+from verdict.pipelines.yaml_file import Fault, Model, Source, parse, read
 
 
 class Circle(Model):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from state.carried import (
+from verdict.state.carried import (
     DECAYED,
     FADE_BITS,
     LABELLED,
@@ -26,7 +26,7 @@ from state.carried import (
     quotient,
     squared,
 )
-from state.exact import SCALE_BITS, exact
+from verdict.state.exact import SCALE_BITS, exact
 
 DAY = 86_400_000
 CENTS, KM, ID = Column("q", 2, meaning="cents"), Column("d", meaning="km"), Column("q")

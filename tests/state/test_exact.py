@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from state.exact import SCALE_BITS, exact, exact_sum, pack_integer, rounded, unpack_integer
+from verdict.state.exact import SCALE_BITS, exact, exact_sum, pack_integer, rounded, unpack_integer
 
 SMALLEST, LARGEST = math.ulp(0.0), sys.float_info.max
 FINITE = st.floats(allow_nan=False, allow_infinity=False)

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from state import rows, running
-from state.aggregates import Aggregates
-from state.carried import NEVER, NULL, Asked, Column, Plan, Settled
-from state.head import newest
-from state.keyed import MemoryState
-from state.windows import LATE, REPEATED, TAKEN, UNKNOWN_IN_TIME, Windows
+from verdict.state import rows, running
+from verdict.state.aggregates import Aggregates
+from verdict.state.carried import NEVER, NULL, Asked, Column, Plan, Settled
+from verdict.state.head import newest
+from verdict.state.keyed import MemoryState
+from verdict.state.windows import LATE, REPEATED, TAKEN, UNKNOWN_IN_TIME, Windows
 
 IDS, CENTS, ONLINE, SOON, LATER, ONLINE_LATER, SILENT = range(7)
 COLUMNS = [

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from state.errors import StateError
-from state.rocks import RocksStore
+from verdict.state.errors import StateError
+from verdict.state.rocks import RocksStore
 
 
 def test_a_commit_keeps_state_and_meta_together(tmp_path: Path) -> None:

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from state import rows
-from state.errors import StateError
-from state.keyed import MemoryState
-from state.rows import END, KIND_BITS, LAST, SPACING, Row, Rows
+from verdict.state import rows
+from verdict.state.errors import StateError
+from verdict.state.keyed import MemoryState
+from verdict.state.rows import END, KIND_BITS, LAST, SPACING, Row, Rows
 
 LAYOUT = struct.Struct("<qq")
 OFFSETS = (3, 20, 60)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from state.table import Table, TableInUse
+from verdict.state.table import Table, TableInUse
 
 KEYS = st.binary(min_size=1, max_size=3)
 CHANGES = st.dictionaries(KEYS, st.none() | st.binary(max_size=4), max_size=6)
@@ -72,7 +72,7 @@ def test_a_folder_has_one_owner(tmp_path: Path) -> None:
 APPLYING = """
 import sys
 from pathlib import Path
-from state.table import Table
+from verdict.state.table import Table
 table = Table(Path(sys.argv[1]), "a")
 number = table.offsets.get("t/0", 0)
 while True:

@@ -14,13 +14,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from state import rows, running
-from state.aggregates import Aggregates
-from state.carried import NULL, Asked, Code, Column, Number, Plan
-from state.errors import StateError
-from state.keyed import MemoryState
-from state.rocks import RocksStore
-from state.windows import Windows
+from verdict.state import rows, running
+from verdict.state.aggregates import Aggregates
+from verdict.state.carried import NULL, Asked, Code, Column, Number, Plan
+from verdict.state.errors import StateError
+from verdict.state.keyed import MemoryState
+from verdict.state.rocks import RocksStore
+from verdict.state.windows import Windows
 
 LAYOUT_1 = Path(__file__).parent / "fixtures" / "windows_layout_1.bin"
 LAYOUT_2 = Path(__file__).parent / "fixtures" / "windows_layout_2.bin"
@@ -879,7 +879,7 @@ def test_an_old_layout_of_other_columns_is_refused() -> None:
 
 def test_ids_before_the_head_do_not_matter() -> None:
     """Of a job that remembered ids and does not any more; see `state.seen`."""
-    from state.seen import SeenState
+    from verdict.state.seen import SeenState
 
     state, seen = MemoryState(), SeenState(1_000)
     counts = windows(Asked("count", 100))

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from onnx import TensorProto, helper
 
-from operators.bundle import Output
-from pipelines import bundles
+from verdict.operators.bundle import Output
+from verdict.pipelines import bundles
 
 FEATURES = ["amount", "card_count_1h"]
 WEIGHTS, BIAS = [0.01, 1.0], -4.0

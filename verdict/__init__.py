@@ -1,0 +1,70 @@
+"""verdict: a decision for every event. What this module names is the public API.
+
+Everything else below `verdict` is the house's own and may move without notice; what is named here
+is kept for one release with a warning before it goes. A name is imported when it is first asked
+for, so that a worker, or pytest with our plugin, pays for no more than it uses.
+
+Examples
+--------
+>>> import verdict
+>>> verdict.load  # doctest: +ELLIPSIS
+<function load at ...>
+>>> sorted(set(dir(verdict)) & {"load", "run_files", "write_bundle"})
+['load', 'run_files', 'write_bundle']
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from verdict.operators.bundle import Output
+    from verdict.pipelines.backfill import batches
+    from verdict.pipelines.backfill import write as write_backfill
+    from verdict.pipelines.bundles import write as write_bundle
+    from verdict.pipelines.embedded import run_files
+    from verdict.pipelines.files import AvroFile, read_records
+    from verdict.pipelines.kafka import default_bootstrap
+    from verdict.pipelines.pipeline import Pipeline, load
+    from verdict.state.errors import VerdictError
+
+__all__ = [
+    "AvroFile",
+    "Output",
+    "Pipeline",
+    "VerdictError",
+    "batches",
+    "default_bootstrap",
+    "load",
+    "read_records",
+    "run_files",
+    "write_backfill",
+    "write_bundle",
+]
+
+_FROM = {
+    "AvroFile": ("verdict.pipelines.files", "AvroFile"),
+    "Output": ("verdict.operators.bundle", "Output"),
+    "Pipeline": ("verdict.pipelines.pipeline", "Pipeline"),
+    "VerdictError": ("verdict.state.errors", "VerdictError"),
+    "batches": ("verdict.pipelines.backfill", "batches"),
+    "default_bootstrap": ("verdict.pipelines.kafka", "default_bootstrap"),
+    "load": ("verdict.pipelines.pipeline", "load"),
+    "read_records": ("verdict.pipelines.files", "read_records"),
+    "run_files": ("verdict.pipelines.embedded", "run_files"),
+    "write_backfill": ("verdict.pipelines.backfill", "write"),
+    "write_bundle": ("verdict.pipelines.bundles", "write"),
+}
+"""Public name -> the module that has it, and its name there."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FROM:
+        raise AttributeError(f"module 'verdict' has no attribute '{name}'")
+    module, attribute = _FROM[name]
+    value = getattr(importlib.import_module(module), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

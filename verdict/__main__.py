@@ -1,0 +1,6 @@
+"""``python -m verdict …`` is ``verdict …``."""
+
+from verdict.pipelines.cli import main
+
+if __name__ == "__main__":
+    main()
