@@ -17,7 +17,7 @@ SHOW_IMPORTS = """
 import sys
 
 def pytest_unconfigure(config):
-    packages = ("pipelines", "operators", "state", "pyflink", "onnxruntime", "pydantic", "yaml")
+    packages = ("verdict", "pyflink", "onnxruntime", "pydantic", "yaml")
     for name in sorted(sys.modules):
         if name.split(".")[0] in packages:
             print("imported", name)
