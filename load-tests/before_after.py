@@ -40,7 +40,7 @@ def work(pipeline: Path) -> None:
     from verdict.pipelines.garbage import spared
     from verdict.pipelines.pipeline import load
     from verdict.pipelines.streams import EVENTS
-    from verdict.state.rocks import RocksStore
+    from verdict.state.store.rocks import RocksStore
 
     events = enumerate(encoded(1 << 40))
     with tempfile.TemporaryDirectory(prefix="verdict-before-after-") as folder, spared():

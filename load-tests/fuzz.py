@@ -49,7 +49,7 @@ from verdict.pipelines.embedded import Output, Runner
 from verdict.pipelines.pipeline import Pipeline, load
 from verdict.pipelines.spec import Settings
 from verdict.pipelines.streams import EVENTS, stream_decoder
-from verdict.state.rocks import RocksStore
+from verdict.state.store.rocks import RocksStore
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "card-fraud"

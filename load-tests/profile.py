@@ -42,7 +42,7 @@ from verdict.pipelines.metrics import Endpoint
 from verdict.pipelines.pipeline import Pipeline, load
 from verdict.pipelines.spec import Settings
 from verdict.pipelines.streams import DECISIONS, EVENTS, definition, stream_decoder
-from verdict.state.rocks import RocksStore
+from verdict.state.store.rocks import RocksStore
 
 HERE = Path(__file__).parent
 WARM_UP = 0.5

@@ -36,10 +36,10 @@ from throughput import measure
 from topics import Topics
 
 from verdict.pipelines.local import LocalKafka
-from verdict.state.aggregates import Aggregates
-from verdict.state.carried import Asked, Column
-from verdict.state.keyed import KeyedState
-from verdict.state.rocks import RocksStore
+from verdict.state.store.keyed import KeyedState
+from verdict.state.store.rocks import RocksStore
+from verdict.state.windows.aggregates import Aggregates
+from verdict.state.windows.plan import Asked, Column
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
 DAY_MS = 86_400_000

@@ -12,9 +12,9 @@ from verdict.operators.features import EntityFeatures
 from verdict.operators.labels import Label
 from verdict.operators.message import NEXT, Emit, Message
 from verdict.operators.score import WITH_KEY, WITHOUT_KEY, DecodeHop, EntityHop
-from verdict.state.keyed import KeyedState
-from verdict.state.seen import SeenState
-from verdict.state.windows import LATE
+from verdict.state.store.dedupe import SeenState
+from verdict.state.store.keyed import KeyedState
+from verdict.state.windows.general import LATE
 
 
 class Take(Protocol):

@@ -9,7 +9,7 @@ from verdict.operators.features import EntityFeatures
 from verdict.operators.message import NEXT, Emit, Message
 from verdict.operators.records import Encode
 from verdict.operators.score import WITH_KEY
-from verdict.state.keyed import KeyedState
+from verdict.state.store.keyed import KeyedState
 
 STATE_COMMANDS, STATE_ANSWERS = "state-commands", "state-answers"
 GET, FORGET = "get", "forget"

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from verdict.operators.errors import BadRecord
 from verdict.operators.expressions import MISSING_CAUSES, SCOPE, Expression, Kind, Variable
-from verdict.state.source import define
+from verdict.state.codegen import define
 
 SCORE = "score"
 REVIEW = "review"

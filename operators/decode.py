@@ -16,8 +16,8 @@ import fastavro
 from verdict.operators.errors import BadRecord
 from verdict.operators.expressions import Kind
 from verdict.operators.schema import MICROS, Field, Schema, mismatch, unbounded
-from verdict.state.carried import NULL
-from verdict.state.source import define
+from verdict.state.codegen import define
+from verdict.state.windows.plan import NULL
 
 CONFLUENT_MAGIC = 0
 CONFLUENT_HEADER = 5  # the magic byte, then the schema's id as a big-endian 32-bit integer

@@ -16,12 +16,12 @@ from verdict.operators.errors import BadRecord, FunctionError
 from verdict.operators.expressions import MISSING_CAUSES, SCOPE, Expression, Kind, Variable
 from verdict.operators.labels import Label
 from verdict.operators.schema import Schema
-from verdict.state.aggregates import Aggregates
-from verdict.state.carried import NEVER, NULL, Asked, Column, Number, Settled
-from verdict.state.keyed import KeyedState
-from verdict.state.seen import ids_of
-from verdict.state.source import define
-from verdict.state.windows import Found
+from verdict.state.codegen import define
+from verdict.state.store.dedupe import ids_of
+from verdict.state.store.keyed import KeyedState
+from verdict.state.windows.aggregates import Aggregates
+from verdict.state.windows.general import Found
+from verdict.state.windows.plan import NEVER, NULL, Asked, Column, Number, Settled
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LABEL = "label"
@@ -50,7 +50,7 @@ class WindowedFeature:
     Attributes
     ----------
     op
-        One of `state.carried.OPS`.
+        One of `state.windows.plan.OPS`.
     argument
         An expression; None for events.
     over
@@ -100,7 +100,7 @@ class EntityFeatures:
     Examples
     --------
     >>> from verdict.operators.schema import parse
-    >>> from verdict.state.keyed import MemoryState
+    >>> from verdict.state.store.keyed import MemoryState
     >>> schema = parse({"type": "record", "name": "T", "fields": [
     ...     {"name": "amount", "type": "double"}]})
     >>> spent = WindowedFeature("spent_1m", "sum", "amount", 60_000, None)
@@ -155,7 +155,7 @@ class EntityFeatures:
         Returns
         -------
         str
-            One of `state.windows.OUTCOMES`.
+            One of `state.windows.general.OUTCOMES`.
         """
         assert label.event_time is not None
         row = label.event_time, _hashed(label.event_id), label.known_at, label.positive, label.rank

@@ -15,9 +15,9 @@ from verdict.operators.message import NEXT, Emit, Message
 from verdict.operators.meter import Meter
 from verdict.operators.records import DEAD_LETTERS, TOMBSTONE, Decode, Encode, dead_letter
 from verdict.operators.score import LATEST, SURE
-from verdict.state.carried import NEVER
 from verdict.state.errors import StateError
-from verdict.state.keyed import KeyedState
+from verdict.state.store.keyed import KeyedState
+from verdict.state.windows.plan import NEVER
 
 JOB = "labels"
 LAYOUT = b"\x01"
@@ -87,7 +87,7 @@ class Join:
 
     Examples
     --------
-    >>> from verdict.state.keyed import MemoryState
+    >>> from verdict.state.store.keyed import MemoryState
     >>> join = Join("shop", 60_000, lambda label: label["keys"], lambda letter: b"")
     >>> label = Label("e1", None, (), True, 7_000, "bank", 0)
     >>> at = Message(LABELS, b"e1", (label, None, b"raw"), "chargebacks", 0, 0, -1)

@@ -8,7 +8,7 @@ from verdict.operators.compare import Comparisons
 from verdict.operators.drift import Drifts
 from verdict.operators.message import Emit, Message
 from verdict.operators.watch import BUCKETS, DRIFT
-from verdict.state.keyed import KeyedState
+from verdict.state.store.keyed import KeyedState
 
 LAYOUT = 1
 

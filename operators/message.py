@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
-from verdict.state.keyed import KeyedState
+from verdict.state.store.keyed import KeyedState
 
 NEXT = ""
 """The output that leads to the job's following hop."""

@@ -12,7 +12,7 @@ import fastavro
 from verdict.operators import avro_out as out
 from verdict.operators.errors import BadRecord
 from verdict.operators.message import Message
-from verdict.state.source import define
+from verdict.state.codegen import define
 
 DECISIONS = "decisions"
 DEAD_LETTERS = "dead-letters"

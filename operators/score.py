@@ -32,10 +32,10 @@ from verdict.operators.records import (
     hop_encoder,
     no_hop,
 )
-from verdict.state.carried import NEVER
-from verdict.state.head import newest
-from verdict.state.keyed import KeyedState
-from verdict.state.seen import SeenState, without_ids
+from verdict.state.store.dedupe import SeenState, without_ids
+from verdict.state.store.keyed import KeyedState
+from verdict.state.windows.head import newest
+from verdict.state.windows.plan import NEVER
 
 WITH_KEY, WITHOUT_KEY = b"k", b"-"
 """First byte of a later hop's key. An event without the entity gets a key of its own that no state

@@ -16,7 +16,7 @@ from verdict.operators.records import (
     Encode,
     dead_letter,
 )
-from verdict.state.keyed import KeyedState
+from verdict.state.store.keyed import KeyedState
 
 JOB = "shadow"
 

@@ -29,7 +29,7 @@ from verdict.operators.records import (
     Encode,
     dead_letter,
 )
-from verdict.state.keyed import KeyedState
+from verdict.state.store.keyed import KeyedState
 
 BUCKETS = 16
 JOB = "watch"

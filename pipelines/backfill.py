@@ -31,7 +31,7 @@ from verdict.pipelines.job import Job, Stop
 from verdict.pipelines.label_files import LabelFeed, LabelSummary, outcomes
 from verdict.pipelines.pipeline import Pipeline, load
 from verdict.pipelines.streams import EVENTS, definition
-from verdict.state.rocks import RocksStore
+from verdict.state.store.rocks import RocksStore
 
 BATCH = 2_500
 """Events between two looks at whether to stop; of each batch, columns are made."""

@@ -26,8 +26,8 @@ from verdict.pipelines.kafka import clients
 from verdict.pipelines.label_files import LabelFeed
 from verdict.pipelines.pipeline import Pipeline
 from verdict.pipelines.streams import EVENTS
-from verdict.state.keyed import KeyedState
-from verdict.state.rocks import RocksStore
+from verdict.state.store.keyed import KeyedState
+from verdict.state.store.rocks import RocksStore
 
 FILES = "history"
 """Where the state keeps what it was made of."""

@@ -27,7 +27,7 @@ from verdict.pipelines.job import Job, Stop
 from verdict.pipelines.metrics import Endpoint, HopMeter, RunMeter, hop_labels, serve
 from verdict.pipelines.streams import EVENTS, definition
 from verdict.state.errors import VerdictError
-from verdict.state.rocks import RocksStore
+from verdict.state.store.rocks import RocksStore
 
 BATCH = 500
 """Most records of files between two commits."""

@@ -23,8 +23,8 @@ from verdict.pipelines.garbage import spare
 from verdict.pipelines.job import Job
 from verdict.pipelines.metrics import Endpoint, HopMeter, Served, hop_labels, serve
 from verdict.pipelines.silence import SILENT, is_silent
-from verdict.state.cache import PAGES, HeadCache
 from verdict.state.errors import StateError
+from verdict.state.store.cache import PAGES, HeadCache
 
 SWITCH_S = 1e-4
 """How long a hop may keep Python's lock while another of the same JVM waits for it. On a mini

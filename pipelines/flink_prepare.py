@@ -28,7 +28,7 @@ from verdict.pipelines.flink_jvm import (
 )
 from verdict.pipelines.job import Hop, Job
 from verdict.pipelines.local import LocalKafka, flink_jars, java_home
-from verdict.state.keyed import KeyedState
+from verdict.state.store.keyed import KeyedState
 
 FIRST_JAVA = 25
 """Older ones have no such cache."""

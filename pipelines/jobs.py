@@ -67,7 +67,7 @@ from verdict.pipelines.job import Hop, Job
 from verdict.pipelines.pipeline import DECODE_HOP, Pipeline, load
 from verdict.pipelines.spec import AggregateFeature
 from verdict.pipelines.streams import EVENTS, stream_decoder, stream_encoder, stream_prefix
-from verdict.state.seen import SeenState
+from verdict.state.store.dedupe import SeenState
 
 if TYPE_CHECKING:
     from verdict.pipelines.lookups import Place

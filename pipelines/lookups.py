@@ -31,7 +31,7 @@ from verdict.pipelines.local import cache_folder
 from verdict.pipelines.pipeline import Pipeline
 from verdict.pipelines.spec import LookupFeature, Settings
 from verdict.state.errors import StateError, VerdictError
-from verdict.state.table import Table, TableInUse
+from verdict.state.store.table import Table, TableInUse
 
 LOGGER = logging.getLogger(__name__)
 LOGGER.addHandler(logging.NullHandler())

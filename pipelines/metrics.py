@@ -22,7 +22,7 @@ from verdict.operators.message import Message
 from verdict.operators.meter import BOUNDS_NS, SAMPLE, Histogram, Meter
 from verdict.operators.records import DEAD_LETTERS
 from verdict.pipelines.job import Job
-from verdict.state.cache import HeadCache
+from verdict.state.store.cache import HeadCache
 
 LOGGER = logging.getLogger(__name__)
 

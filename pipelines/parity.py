@@ -42,8 +42,8 @@ from verdict.pipelines.pipeline import Pipeline
 from verdict.pipelines.repeats import Reading, records
 from verdict.pipelines.streams import EVENTS, definition, stream_decoder
 from verdict.state.errors import VerdictError
-from verdict.state.rocks import RocksStore
-from verdict.state.seen import SeenState
+from verdict.state.store.dedupe import SeenState
+from verdict.state.store.rocks import RocksStore
 
 BATCH = 256
 """Events scored at once."""

@@ -16,7 +16,7 @@ from verdict.pipelines.dlq_read import letters
 from verdict.pipelines.job import Stop
 from verdict.pipelines.jobs import SCORE_JOB
 from verdict.pipelines.pipeline import Pipeline
-from verdict.state.rocks import RocksStore
+from verdict.state.store.rocks import RocksStore
 
 SETTLED = 60_000
 """Milliseconds, beside a checkpoint, after which a decision can be read in any partition."""

@@ -35,7 +35,7 @@ from verdict.pipelines.spec import (
 )
 from verdict.pipelines.streams import EVENTS, output_topics
 from verdict.pipelines.yaml_file import Source
-from verdict.state.carried import LABELLED
+from verdict.state.windows.plan import LABELLED
 
 DECODE_HOP = "decode"
 """Of a stream that does not come keyed."""

@@ -19,7 +19,7 @@ from verdict.pipelines import jobs
 from verdict.pipelines.pipeline import Pipeline
 from verdict.pipelines.probe import longest, written
 from verdict.pipelines.streams import definition
-from verdict.state.cache import CAPACITY, PAGES
+from verdict.state.store.cache import CAPACITY, PAGES
 
 MB = 2**20
 HOUR_MS = 3_600_000

@@ -6,7 +6,7 @@ from typing import Any
 from verdict.operators.decode import Event
 from verdict.operators.features import EntityFeatures
 from verdict.pipelines.pipeline import Pipeline
-from verdict.state.keyed import MemoryState
+from verdict.state.store.keyed import MemoryState
 
 
 def windows(pipeline: Pipeline, entity: str) -> EntityFeatures:

@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from verdict.pipelines.yaml_file import Fault, Model
-from verdict.state.carried import DECAYED, DELAYED, OPS
+from verdict.state.windows.plan import DECAYED, DELAYED, OPS
 
 UNITS_MS: Mapping[str, int] = {
     "ms": 1,

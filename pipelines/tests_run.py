@@ -27,7 +27,7 @@ from verdict.pipelines.tests_file import (
     Expectation,
     Sent,
 )
-from verdict.state.rocks import RocksStore
+from verdict.state.store.rocks import RocksStore
 
 T = TypeVar("T")
 DECISION, DEAD_LETTER = "decision", "dead letter"

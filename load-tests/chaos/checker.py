@@ -17,7 +17,7 @@ from verdict.pipelines import jobs
 from verdict.pipelines.embedded import Runner
 from verdict.pipelines.pipeline import Pipeline
 from verdict.pipelines.streams import EVENTS
-from verdict.state.rocks import RocksStore
+from verdict.state.store.rocks import RocksStore
 
 ID_LENGTH = 12
 COMMIT = 2_000

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from verdict.operators.message import NEXT, Emit, Message
 from verdict.pipelines.job import Hop, Job
-from verdict.state.keyed import KeyedState
+from verdict.state.store.keyed import KeyedState
 
 CHUNK = 3
 """Events in a chunk of `History`, so that a few events already make and drop some."""

@@ -19,7 +19,7 @@ from verdict.pipelines.local import LocalKafka
 from verdict.pipelines.pipeline import Pipeline, load
 from verdict.pipelines.streams import EVENTS, stream_decoder
 from verdict.state.errors import StateError
-from verdict.state.rocks import RocksStore
+from verdict.state.store.rocks import RocksStore
 
 sys.path.insert(0, str(Path(__file__).parent))
 from flink_topics import Reader

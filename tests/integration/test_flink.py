@@ -33,12 +33,12 @@ from verdict.pipelines.flink_uids import name_all, stateful
 from verdict.pipelines.job import Job
 from verdict.pipelines.local import LocalKafka, flink_jars
 from verdict.state.errors import StateError
-from verdict.state.keyed import MemoryState
+from verdict.state.store.keyed import MemoryState
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
-import flink_jobs  # noqa: E402
-from flink_topics import DEADLINE_S, Out, Topics, lives, until  # noqa: E402
+import flink_jobs
+from flink_topics import DEADLINE_S, Out, Topics, lives, until
 
 # PyFlink's own, while it is imported.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -9,7 +9,7 @@ import pytest
 from verdict.operators.message import NEXT, Emit, Message, Operator
 from verdict.operators.records import Decode, Encode, decoder, encoder
 from verdict.operators.schema import without_logical_types
-from verdict.state.keyed import MemoryState
+from verdict.state.store.keyed import MemoryState
 
 AVRO = Path(__file__).parents[2] / "avro"
 

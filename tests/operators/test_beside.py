@@ -13,8 +13,8 @@ from verdict.operators.message import NEXT, Emit, Message, Operator
 from verdict.operators.records import DEAD_LETTERS, Encode
 from verdict.operators.schema import parse
 from verdict.operators.score import ROWS, FeatureRows, Intake
-from verdict.state.keyed import MemoryState
-from verdict.state.seen import SeenState
+from verdict.state.store.dedupe import SeenState
+from verdict.state.store.keyed import MemoryState
 
 HOUR = 3_600_000
 TIME = {"type": "long", "logicalType": "timestamp-millis"}

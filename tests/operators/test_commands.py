@@ -11,9 +11,9 @@ from verdict.operators.errors import BadRecord
 from verdict.operators.features import EntityFeatures, WindowedFeature
 from verdict.operators.message import NEXT, Message
 from verdict.operators.schema import parse
-from verdict.state import rows
-from verdict.state.keyed import MemoryState
-from verdict.state.seen import SeenState
+from verdict.state.store.dedupe import SeenState
+from verdict.state.store.keyed import MemoryState
+from verdict.state.windows import rows
 
 DECIMAL = {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}
 SCHEMA = parse(

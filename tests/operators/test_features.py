@@ -25,7 +25,7 @@ from verdict.operators.features import (
 )
 from verdict.operators.labels import Label
 from verdict.operators.schema import parse
-from verdict.state.keyed import MemoryState
+from verdict.state.store.keyed import MemoryState
 
 DECIMAL = {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}
 SCHEMA = parse(

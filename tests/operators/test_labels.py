@@ -16,7 +16,7 @@ from verdict.operators.message import Emit, Message
 from verdict.operators.records import DEAD_LETTERS, DECISIONS
 from verdict.operators.schema import parse
 from verdict.state.errors import StateError
-from verdict.state.keyed import MemoryState
+from verdict.state.store.keyed import MemoryState
 
 DAY = 86_400_000
 TIME = {"type": "long", "logicalType": "timestamp-millis"}

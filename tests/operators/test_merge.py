@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from verdict.operators.merge import Merge, whole
 from verdict.operators.message import Emit, Message
 from verdict.operators.watch import BUCKETS
-from verdict.state.keyed import MemoryState
+from verdict.state.store.keyed import MemoryState
 
 
 class Recorder:

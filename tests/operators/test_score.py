@@ -52,8 +52,8 @@ from verdict.operators.score import (
     Plausible,
     Row,
 )
-from verdict.state.keyed import MemoryState
-from verdict.state.seen import SeenState
+from verdict.state.store.dedupe import SeenState
+from verdict.state.store.keyed import MemoryState
 
 FIXTURES = Path(__file__).parent / "fixtures"
 MINUTE = 60_000

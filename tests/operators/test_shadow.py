@@ -14,7 +14,7 @@ from verdict.operators.expressions import Kind
 from verdict.operators.message import Emit, Message
 from verdict.operators.records import DEAD_LETTERS, SHADOW_SCORES, Decode, Encode
 from verdict.operators.shadow import Shadow
-from verdict.state.keyed import MemoryState
+from verdict.state.store.keyed import MemoryState
 
 FIXTURES = Path(__file__).parent / "fixtures"
 NAMES = {

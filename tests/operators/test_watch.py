@@ -26,7 +26,7 @@ from verdict.operators.records import (
     Encode,
 )
 from verdict.operators.watch import BUCKETS, SCORE, Bucket, Split, Watched, bucket
-from verdict.state.keyed import MemoryState
+from verdict.state.store.keyed import MemoryState
 
 WINDOW = 100
 WATCHED = [

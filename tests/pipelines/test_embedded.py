@@ -21,8 +21,8 @@ from verdict.pipelines.job import Hop, Job
 from verdict.pipelines.pipeline import Pipeline, load
 from verdict.pipelines.streams import EVENTS, definition
 from verdict.state.errors import StateError
-from verdict.state.keyed import KeyedState
-from verdict.state.rocks import RocksStore
+from verdict.state.store.keyed import KeyedState
+from verdict.state.store.rocks import RocksStore
 
 STREAMS = ("decisions", "dead-letters", "shadow-scores", "drift", "comparison")
 

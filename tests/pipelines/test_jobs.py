@@ -19,7 +19,7 @@ from verdict.pipelines.errors import SpecError
 from verdict.pipelines.job import Job
 from verdict.pipelines.pipeline import Pipeline, load
 from verdict.pipelines.streams import EVENTS, stream_decoder
-from verdict.state.rocks import RocksStore
+from verdict.state.store.rocks import RocksStore
 
 NOW = 1_790_000_000_000
 """After all events of the example."""

@@ -21,8 +21,8 @@ from verdict.pipelines.errors import SpecError
 from verdict.pipelines.files import AvroFile, read_records
 from verdict.pipelines.label_files import LabelFeed, LabelSummary
 from verdict.pipelines.pipeline import Pipeline, load
-from verdict.state.keyed import MemoryState
-from verdict.state.rocks import RocksStore
+from verdict.state.store.keyed import MemoryState
+from verdict.state.store.rocks import RocksStore
 
 HOUR = 3_600_000
 DELAY, OVER, MATURITY = 5, 10, 30

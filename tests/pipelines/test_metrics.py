@@ -20,8 +20,8 @@ from verdict.pipelines.embedded import Output, run_kafka
 from verdict.pipelines.errors import OperatorError
 from verdict.pipelines.job import Hop, Job
 from verdict.pipelines.metrics import AGE_BOUNDS_MS, Endpoint, HopMeter, RunMeter, hop_labels, serve
-from verdict.state.cache import HeadCache
-from verdict.state.keyed import KeyedState
+from verdict.state.store.cache import HeadCache
+from verdict.state.store.keyed import KeyedState
 
 DOCS = Path(__file__).parents[2] / "docs" / "operations.md"
 ANY = Endpoint("127.0.0.1", 0, 0)

@@ -14,7 +14,7 @@ from verdict.pipelines import jobs
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.package import Package, carried, pack, read, save, unpack
 from verdict.pipelines.pipeline import load
-from verdict.state.keyed import MemoryState
+from verdict.state.store.keyed import MemoryState
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "card-fraud"

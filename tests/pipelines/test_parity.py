@@ -29,7 +29,7 @@ from verdict.pipelines.parity_lost import Settled
 from verdict.pipelines.parity_show import told as told_of
 from verdict.pipelines.pipeline import Pipeline, load
 from verdict.pipelines.streams import EVENTS, definition, stream_decoder, stream_encoder
-from verdict.state.keyed import MemoryState
+from verdict.state.store.keyed import MemoryState
 
 DAY_MS = 86_400_000
 BEGIN = 1_700_000_000_000
@@ -275,7 +275,7 @@ def lost(found: Summary) -> list[tuple[str, str, Any]]:
 def test_a_decision_that_was_lost_is_found(race: Pipeline) -> None:
     partitions = one_by_one(20)
     decisions = in_order(live(race, partitions, random.Random(1)))
-    events = lambda: iter(partitions[0])  # noqa: E731
+    events = lambda: iter(partitions[0])
     kept = decisions[:7] + decisions[8:]
     action = stream_decoder(DECISIONS, race.spec.settings)(decisions[7][1])["action"]
     found = compared(race, kept, events)

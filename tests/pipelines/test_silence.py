@@ -10,7 +10,7 @@ from verdict.operators.message import NEXT, Emit, Message
 from verdict.pipelines.flink_hop import NoState, PlainHop
 from verdict.pipelines.job import Hop, Job
 from verdict.pipelines.silence import is_silent, written
-from verdict.state.keyed import KeyedState
+from verdict.state.store.keyed import KeyedState
 
 
 class Both:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verdict.state.carried import (
+from verdict.state.exact import SCALE_BITS, exact
+from verdict.state.windows.plan import (
     DECAYED,
     FADE_BITS,
     LABELLED,
@@ -26,7 +27,6 @@ from verdict.state.carried import (
     quotient,
     squared,
 )
-from verdict.state.exact import SCALE_BITS, exact
 
 DAY = 86_400_000
 CENTS, KM, ID = Column("q", 2, meaning="cents"), Column("d", meaning="km"), Column("q")

@@ -6,8 +6,8 @@ from tempfile import TemporaryDirectory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from verdict.state.keyed import KeyedState, MemoryState
-from verdict.state.rocks import RocksStore
+from verdict.state.store.keyed import KeyedState, MemoryState
+from verdict.state.store.rocks import RocksStore
 
 BYTES = st.binary(max_size=8)
 KEYS = st.sampled_from([b"", b"a", b"a\0", b"ab", b"a\0\0\0\0\0\0\0\1"])

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from verdict.state import rows, running
-from verdict.state.aggregates import Aggregates
-from verdict.state.carried import NEVER, NULL, Asked, Column, Plan, Settled
-from verdict.state.head import newest
-from verdict.state.keyed import MemoryState
-from verdict.state.windows import LATE, REPEATED, TAKEN, UNKNOWN_IN_TIME, Windows
+from verdict.state.store.keyed import MemoryState
+from verdict.state.windows import fast, rows
+from verdict.state.windows.aggregates import Aggregates
+from verdict.state.windows.general import LATE, REPEATED, TAKEN, UNKNOWN_IN_TIME, Windows
+from verdict.state.windows.head import newest
+from verdict.state.windows.plan import NEVER, NULL, Asked, Column, Plan, Settled
 
 IDS, CENTS, ONLINE, SOON, LATER, ONLINE_LATER, SILENT = range(7)
 COLUMNS = [
@@ -137,7 +137,7 @@ def small_pages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     if request.param is not None:
         monkeypatch.setattr(rows, "PAGE", request.param)
         monkeypatch.setattr(rows, "OPEN_MAX", 2 * request.param)
-        monkeypatch.setattr(running, "OPEN_MAX", 2 * request.param)
+        monkeypatch.setattr(fast, "OPEN_MAX", 2 * request.param)
 
 
 STEP = st.one_of(
@@ -298,7 +298,7 @@ def test_labels_that_wait_and_those_that_count_go_on_under_another_plan() -> Non
 def test_a_key_without_labels_to_come_costs_what_it_costs_without() -> None:
     """No label waits, or none is due: the quick way takes the event."""
     windows = Windows(Plan(ASKED, COLUMNS, RETENTION))
-    update, state = running.quick(windows), MemoryState()
+    update, state = fast.quick(windows), MemoryState()
     values = (1, 5, True, NULL, NULL, NULL, NULL)
     assert update(state, None, 0, values) is not None
     windows.label(state, (0, 1, 50, 1, 0))

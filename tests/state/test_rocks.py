@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from verdict.state.errors import StateError
-from verdict.state.rocks import RocksStore
+from verdict.state.store.rocks import RocksStore
 
 
 def test_a_commit_keeps_state_and_meta_together(tmp_path: Path) -> None:

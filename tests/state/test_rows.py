@@ -7,10 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from verdict.state import rows
 from verdict.state.errors import StateError
-from verdict.state.keyed import MemoryState
-from verdict.state.rows import END, KIND_BITS, LAST, SPACING, Row, Rows
+from verdict.state.store.keyed import MemoryState
+from verdict.state.windows import rows
+from verdict.state.windows.rows import END, KIND_BITS, LAST, SPACING, Row, Rows
 
 LAYOUT = struct.Struct("<qq")
 OFFSETS = (3, 20, 60)
@@ -81,7 +81,7 @@ class Both:
         assert self.rows.spill() == (before if full else [])
 
     def forget(self, age: int) -> None:
-        """Of a time that every cursor is behind, as in `state.windows`."""
+        """Of a time that every cursor is behind, as in `state.windows.general`."""
         until = self.newest - max(OFFSETS) - age
         had_pages = bool(self.rows.first)
         dropped = self.rows.forget(until)

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verdict.state.keyed import MemoryState
-from verdict.state.seen import SeenState, without_ids
+from verdict.state.store.dedupe import SeenState, without_ids
+from verdict.state.store.keyed import MemoryState
 
 WINDOW = 10
 IDS = st.sampled_from("abcdefgh")

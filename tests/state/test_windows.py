@@ -14,13 +14,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from verdict.state import rows, running
-from verdict.state.aggregates import Aggregates
-from verdict.state.carried import NULL, Asked, Code, Column, Number, Plan
 from verdict.state.errors import StateError
-from verdict.state.keyed import MemoryState
-from verdict.state.rocks import RocksStore
-from verdict.state.windows import Windows
+from verdict.state.store.keyed import MemoryState
+from verdict.state.store.rocks import RocksStore
+from verdict.state.windows import fast, rows
+from verdict.state.windows.aggregates import Aggregates
+from verdict.state.windows.general import Windows
+from verdict.state.windows.plan import NULL, Asked, Code, Column, Number, Plan
 
 LAYOUT_1 = Path(__file__).parent / "fixtures" / "windows_layout_1.bin"
 LAYOUT_2 = Path(__file__).parent / "fixtures" / "windows_layout_2.bin"
@@ -227,7 +227,7 @@ def small_pages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     if request.param is not None:
         monkeypatch.setattr(rows, "PAGE", request.param)
         monkeypatch.setattr(rows, "OPEN_MAX", 2 * request.param)
-        monkeypatch.setattr(running, "OPEN_MAX", 2 * request.param)
+        monkeypatch.setattr(fast, "OPEN_MAX", 2 * request.param)
     return rows.PAGE
 
 
@@ -878,8 +878,8 @@ def test_an_old_layout_of_other_columns_is_refused() -> None:
 
 
 def test_ids_before_the_head_do_not_matter() -> None:
-    """Of a job that remembered ids and does not any more; see `state.seen`."""
-    from verdict.state.seen import SeenState
+    """Of a job that remembered ids and does not any more; see `state.store.dedupe`."""
+    from verdict.state.store.dedupe import SeenState
 
     state, seen = MemoryState(), SeenState(1_000)
     counts = windows(Asked("count", 100))

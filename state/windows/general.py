@@ -1,30 +1,22 @@
 """Exact sliding windows over one key's events, and what else its aggregates remember.
 
 A window is (t - w, t]: the event itself is in, the one exactly ``w`` older is out. What its windows
-hold is carried along as integers (`state.carried`): an event adds itself, and takes out what each
-window has lost since the event before it. So it touches the head, and for each window one page of
-the rows (`state.rows`), however many events the window holds; and nothing drifts.
+hold is carried along as integers (`state.windows.plan`): an event adds itself, and takes out what
+each window has lost since the event before it. So it touches the head, and for each window one page
+of the rows (`state.windows.rows`), however many events the window holds; and nothing drifts.
 
 This is the general way: any event, late or not, and heads of any layout. Nearly all events take a
-quicker one (`state.running`), to the same bits.
+quicker one (`state.windows.fast`), to the same bits.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from verdict.state.carried import (
-    FADED,
-    NEVER,
-    SCOPE,
-    Asked,
-    Extreme,
-    Number,
-    Plan,
-    fading,
-    squared,
-)
+from verdict.state.codegen import define
 from verdict.state.errors import StateError
-from verdict.state.head import (
+from verdict.state.store.dedupe import without_ids
+from verdict.state.store.keyed import KeyedState
+from verdict.state.windows.head import (
     COLD,
     COLUMN,
     DECAY,
@@ -41,11 +33,19 @@ from verdict.state.head import (
     seen_number,
     since_of,
 )
-from verdict.state.keyed import KeyedState
-from verdict.state.old import OLD, old_rows
-from verdict.state.rows import END, Place, Row, Rows
-from verdict.state.seen import without_ids
-from verdict.state.source import define
+from verdict.state.windows.old_layouts import OLD, old_rows
+from verdict.state.windows.plan import (
+    FADED,
+    NEVER,
+    SCOPE,
+    Asked,
+    Extreme,
+    Number,
+    Plan,
+    fading,
+    squared,
+)
+from verdict.state.windows.rows import END, Place, Row, Rows
 
 TAKEN, REPEATED, LATE, UNKNOWN_IN_TIME = "taken", "repeated", "late", "unknown-in-time"
 OUTCOMES = (TAKEN, REPEATED, LATE, UNKNOWN_IN_TIME)
@@ -85,8 +85,8 @@ class Windows:
 
     Examples
     --------
-    >>> from verdict.state.carried import Column
-    >>> from verdict.state.keyed import MemoryState
+    >>> from verdict.state.windows.plan import Column
+    >>> from verdict.state.store.keyed import MemoryState
     >>> asked = [Asked("sum", 60_000, 0), Asked("count", 10)]
     >>> windows = Windows(Plan(asked, [Column("q", scale=2)], retention=60_000))
     >>> state = MemoryState()

@@ -3,10 +3,11 @@
 import struct
 from hashlib import blake2b
 
-from verdict.state.keyed import KeyedState
+from verdict.state.store.keyed import KeyedState
 
 IDS = 0xD1
-"""First byte of a head that begins with ids; no layout of `state.windows` has this number."""
+"""First byte of a head that begins with ids; no layout of `state.windows.general` has this
+number."""
 _START = struct.Struct("<BI")  # IDS, number of entries
 _ENTRY = struct.Struct("<8s8sq")  # digests of the id and of the record, the event's time
 
@@ -23,7 +24,7 @@ class SeenState:
 
     Examples
     --------
-    >>> from verdict.state.keyed import MemoryState
+    >>> from verdict.state.store.keyed import MemoryState
     >>> seen, key = SeenState(1_000), MemoryState()
     >>> seen.open(key, "e1", b"body") is None
     True

@@ -10,10 +10,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from zlib import crc32
 
-from verdict.state.carried import FADED, NEVER, NULL, Number, Plan, row_layout
 from verdict.state.exact import pack_integer, unpack_integer
-from verdict.state.keyed import KeyedState
-from verdict.state.rows import END, KIND_BITS, LINKS, SPACING, Row, Rows, pack_rows, read_page
+from verdict.state.store.keyed import KeyedState
+from verdict.state.windows.plan import FADED, NEVER, NULL, Number, Plan, row_layout
+from verdict.state.windows.rows import (
+    END,
+    KIND_BITS,
+    LINKS,
+    SPACING,
+    Row,
+    Rows,
+    pack_rows,
+    read_page,
+)
 
 LAYOUT = 3
 """Version of the packed head; a fixture of every layout ever released stays in tests."""
@@ -152,8 +161,8 @@ class Packing:
 
     Examples
     --------
-    >>> from verdict.state.carried import Asked
-    >>> from verdict.state.keyed import MemoryState
+    >>> from verdict.state.windows.plan import Asked
+    >>> from verdict.state.store.keyed import MemoryState
     >>> packing, state = Packing(Plan([Asked("count", 10)], [], 10)), MemoryState()
     >>> head = packing.empty(state)
     >>> head.seq, head.newest = 7, 1_000

@@ -51,7 +51,7 @@ FADED_AWAY = 84
 
 
 MOST = 63
-"""Each has a kind of chunk to itself (`state.head`)."""
+"""Each has a kind of chunk to itself (`state.windows.head`)."""
 
 
 class Settled(NamedTuple):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from rocksdict import Options, Rdict, WriteBatch
 
-from verdict.state.cache import PAGES, HeadCache
 from verdict.state.errors import StateError
+from verdict.state.store.cache import PAGES, HeadCache
 
 HEAD, CHUNK, META = b"h", b"c", b"m"
 """First byte of every stored key."""

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from verdict.state.carried import Asked, Column, Number, Plan
-from verdict.state.keyed import KeyedState
-from verdict.state.rows import Row
-from verdict.state.running import Update, quick
-from verdict.state.windows import Found, Windows
+from verdict.state.store.keyed import KeyedState
+from verdict.state.windows.fast import Update, quick
+from verdict.state.windows.general import Found, Windows
+from verdict.state.windows.plan import Asked, Column, Number, Plan
+from verdict.state.windows.rows import Row
 
 
 class Aggregates:
@@ -24,7 +24,7 @@ class Aggregates:
 
     Examples
     --------
-    >>> from verdict.state.keyed import MemoryState
+    >>> from verdict.state.store.keyed import MemoryState
     >>> asked = [Asked("sum", 60_000, 0), Asked("count", 10)]
     >>> aggregates, state = Aggregates(asked, [Column("q", scale=2)], 60_000), MemoryState()
     >>> aggregates.update(state, 0, [150])

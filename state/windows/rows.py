@@ -13,7 +13,7 @@ from itertools import chain, takewhile
 from typing import Any
 
 from verdict.state.errors import StateError
-from verdict.state.keyed import KeyedState
+from verdict.state.store.keyed import KeyedState
 
 OPEN_MAX, PAGE = 128, 64
 """An entity of 100 events never leaves its head, and no head has more than 8 KB of a few columns:
@@ -66,7 +66,7 @@ class Rows:
 
     Examples
     --------
-    >>> from verdict.state.keyed import MemoryState
+    >>> from verdict.state.store.keyed import MemoryState
     >>> rows = Rows(struct.Struct("<qq"), 0, MemoryState(), cursors=[[END, 0]])
     >>> for time in range(200):
     ...     rows.append((time, time * time))

@@ -1,16 +1,18 @@
 """The quick way through the windows: one function, written for what is asked.
 
 It takes the newest event of a key whose head has room for it and nothing to drop but rows of its
-own; any other event, or head, it leaves to `state.windows`. Both leave the same bytes.
+own; any other event, or head, it leaves to `state.windows.general`. Both leave the same bytes.
 """
 
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from verdict.state.carried import NEVER, NULL, SCOPE, Number, fading
+from verdict.state.codegen import define
 from verdict.state.exact import exact, pack_integer, unpack_integer
-from verdict.state.head import (
+from verdict.state.store.keyed import KeyedState
+from verdict.state.windows.general import Found, Windows
+from verdict.state.windows.head import (
     COLD,
     FADE,
     LABELLED,
@@ -20,10 +22,8 @@ from verdict.state.head import (
     integer_bytes,
     seen_in_pages,
 )
-from verdict.state.keyed import KeyedState
-from verdict.state.rows import END, LINKS, OPEN_MAX, read_page
-from verdict.state.source import define
-from verdict.state.windows import Found, Windows
+from verdict.state.windows.plan import NEVER, NULL, SCOPE, Number, fading
+from verdict.state.windows.rows import END, LINKS, OPEN_MAX, read_page
 
 Update = Callable[[KeyedState, bytes | None, int, Sequence[Number]], Found | None]
 
@@ -35,8 +35,8 @@ def quick(windows: Windows) -> Update:
 
     Examples
     --------
-    >>> from verdict.state.carried import Asked, Column, Plan
-    >>> from verdict.state.keyed import MemoryState
+    >>> from verdict.state.windows.plan import Asked, Column, Plan
+    >>> from verdict.state.store.keyed import MemoryState
     >>> plan = Plan([Asked("sum", 10, 0)], [Column("q", nullable=False)], retention=10)
     >>> update, state = quick(Windows(plan)), MemoryState()
     >>> update(state, None, 5, [7])

@@ -4,11 +4,11 @@ import struct
 from collections.abc import Sequence
 from zlib import crc32
 
-from verdict.state.carried import Column
 from verdict.state.errors import StateError
 from verdict.state.exact import unpack_integer
-from verdict.state.keyed import KeyedState
-from verdict.state.rows import Row
+from verdict.state.store.keyed import KeyedState
+from verdict.state.windows.plan import Column
+from verdict.state.windows.rows import Row
 
 BY_COLUMN, BY_ROW = 1, 2
 OLD = (BY_COLUMN, BY_ROW)

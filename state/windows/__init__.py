@@ -1,0 +1,1 @@
+"""Exact aggregates over one key's events."""
