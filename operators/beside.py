@@ -14,7 +14,7 @@ from verdict.operators.message import NEXT, Emit, Message
 from verdict.operators.score import WITH_KEY, WITHOUT_KEY, DecodeHop, EntityHop
 from verdict.state.store.dedupe import SeenState
 from verdict.state.store.keyed import KeyedState
-from verdict.state.windows.general import LATE
+from verdict.state.windows.result import LATE
 
 
 class Take(Protocol):

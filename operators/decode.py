@@ -17,7 +17,7 @@ from verdict.operators.errors import BadRecord
 from verdict.operators.expressions import Kind
 from verdict.operators.schema import MICROS, Field, Schema, mismatch, unbounded
 from verdict.state.codegen import define
-from verdict.state.windows.plan import NULL
+from verdict.state.windows.values import NULL
 
 CONFLUENT_MAGIC = 0
 CONFLUENT_HEADER = 5  # the magic byte, then the schema's id as a big-endian 32-bit integer

@@ -20,8 +20,9 @@ from verdict.state.codegen import define
 from verdict.state.store.dedupe import ids_of
 from verdict.state.store.keyed import KeyedState
 from verdict.state.windows.aggregates import Aggregates
-from verdict.state.windows.general import Found
-from verdict.state.windows.plan import NEVER, NULL, Asked, Column, Number, Settled
+from verdict.state.windows.plan import Asked, Column, Settled
+from verdict.state.windows.result import Found
+from verdict.state.windows.values import NEVER, NULL, Number
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LABEL = "label"
@@ -155,7 +156,7 @@ class EntityFeatures:
         Returns
         -------
         str
-            One of `state.windows.general.OUTCOMES`.
+            One of `state.windows.result.OUTCOMES`.
         """
         assert label.event_time is not None
         row = label.event_time, _hashed(label.event_id), label.known_at, label.positive, label.rank

@@ -17,7 +17,7 @@ from verdict.operators.records import DEAD_LETTERS, TOMBSTONE, Decode, Encode, d
 from verdict.operators.score import LATEST, SURE
 from verdict.state.errors import StateError
 from verdict.state.store.keyed import KeyedState
-from verdict.state.windows.plan import NEVER
+from verdict.state.windows.values import NEVER
 
 JOB = "labels"
 LAYOUT = b"\x01"

@@ -34,8 +34,8 @@ from verdict.operators.records import (
 )
 from verdict.state.store.dedupe import SeenState, without_ids
 from verdict.state.store.keyed import KeyedState
-from verdict.state.windows.head import newest
-from verdict.state.windows.plan import NEVER
+from verdict.state.windows.layout import newest
+from verdict.state.windows.values import NEVER
 
 WITH_KEY, WITHOUT_KEY = b"k", b"-"
 """First byte of a later hop's key. An event without the entity gets a key of its own that no state

@@ -302,7 +302,7 @@ class Jvm:
             time.sleep(STEP_S)
         os.environ[PORT] = str(struct.unpack("!I", file.read_bytes()[:4])[0])
         # Else PyFlink starts Beam's worker pool for a mini cluster, which thread mode never asks.
-        os.environ["_python_worker_execution_mode"] = "process"
+        os.environ["_python_worker_execution_mode"] = "process"  # noqa: SIM112
         return gateway.get_gateway()
 
     def death(self, what: str = "died") -> FlinkError:

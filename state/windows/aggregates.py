@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 from verdict.state.store.keyed import KeyedState
 from verdict.state.windows.fast import Update, quick
-from verdict.state.windows.general import Found, Windows
-from verdict.state.windows.plan import Asked, Column, Number, Plan
+from verdict.state.windows.general import Windows
+from verdict.state.windows.plan import Asked, Column, Plan
+from verdict.state.windows.result import Found
 from verdict.state.windows.rows import Row
+from verdict.state.windows.values import Number
 
 
 class Aggregates:

@@ -11,19 +11,20 @@ from typing import Any
 from verdict.state.codegen import define
 from verdict.state.exact import exact, pack_integer, unpack_integer
 from verdict.state.store.keyed import KeyedState
-from verdict.state.windows.general import Found, Windows
-from verdict.state.windows.head import (
+from verdict.state.windows.general import Windows
+from verdict.state.windows.head import Packing
+from verdict.state.windows.layout import (
     COLD,
     FADE,
     LABELLED,
     LAYOUT,
     NOT_YET,
-    Packing,
     integer_bytes,
     seen_in_pages,
 )
-from verdict.state.windows.plan import NEVER, NULL, SCOPE, Number, fading
+from verdict.state.windows.result import Found
 from verdict.state.windows.rows import END, LINKS, OPEN_MAX, read_page
+from verdict.state.windows.values import NEVER, NULL, SCOPE, Number, fading
 
 Update = Callable[[KeyedState, bytes | None, int, Sequence[Number]], Found | None]
 

@@ -10,13 +10,14 @@ quicker one (`state.windows.fast`), to the same bits.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from verdict.state.codegen import define
 from verdict.state.errors import StateError
 from verdict.state.store.dedupe import without_ids
 from verdict.state.store.keyed import KeyedState
-from verdict.state.windows.head import (
+from verdict.state.windows.head import Head, Packing, Taken
+from verdict.state.windows.layout import (
     COLD,
     COLUMN,
     DECAY,
@@ -24,55 +25,17 @@ from verdict.state.windows.head import (
     LAYOUT,
     MISSING,
     ROWS,
-    Head,
-    Packing,
     Since,
-    Taken,
     asks,
     seen_in_pages,
     seen_number,
     since_of,
 )
 from verdict.state.windows.old_layouts import OLD, old_rows
-from verdict.state.windows.plan import (
-    FADED,
-    NEVER,
-    SCOPE,
-    Asked,
-    Extreme,
-    Number,
-    Plan,
-    fading,
-    squared,
-)
+from verdict.state.windows.plan import FADED, Asked, Extreme, Plan
+from verdict.state.windows.result import LATE, REPEATED, TAKEN, UNKNOWN_IN_TIME, Found
 from verdict.state.windows.rows import END, Place, Row, Rows
-
-TAKEN, REPEATED, LATE, UNKNOWN_IN_TIME = "taken", "repeated", "late", "unknown-in-time"
-OUTCOMES = (TAKEN, REPEATED, LATE, UNKNOWN_IN_TIME)
-"""What became of a label: it waits for its event to be old enough; it is there already; it came
-after its event had entered a window that it would have counted in; it was not known when any of
-them was to be entered, so it never counts."""
-
-
-class Found(NamedTuple):
-    """What an event sees.
-
-    Attributes
-    ----------
-    values
-        One an aggregate; None where it has none.
-    seq
-        The event's number in its key's sequence, from 1.
-    late
-        Whether it is older than the newest event of its key.
-    cold
-        Indices of the aggregates that were not kept for as long as they reach back.
-    """
-
-    values: list[float | None]
-    seq: int
-    late: bool
-    cold: tuple[int, ...] = ()
+from verdict.state.windows.values import NEVER, SCOPE, Number, fading, squared
 
 
 class Windows:

@@ -37,8 +37,8 @@ from verdict.state.store.keyed import MemoryState
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
-import flink_jobs
-from flink_topics import DEADLINE_S, Out, Topics, lives, until
+import flink_jobs  # noqa: E402
+from flink_topics import DEADLINE_S, Out, Topics, lives, until  # noqa: E402
 
 # PyFlink's own, while it is imported.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -40,8 +40,8 @@ from verdict.pipelines.streams import stream_decoder
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
-import flink_jobs
-from flink_topics import COMMITTED, DEADLINE_S, UNCOMMITTED, Reader, Topics, until
+import flink_jobs  # noqa: E402
+from flink_topics import COMMITTED, DEADLINE_S, UNCOMMITTED, Reader, Topics, until  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 

@@ -20,7 +20,7 @@ from verdict.pipelines.streams import EVENTS
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
-from flink_topics import Reader
+from flink_topics import Reader  # noqa: E402
 
 EXAMPLE = HERE.parents[1] / "examples" / "card-fraud" / "pipeline.yaml"
 EVENT_COUNT = 20_000

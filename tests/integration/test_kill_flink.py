@@ -36,7 +36,7 @@ from verdict.pipelines.streams import definition
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
-from flink_topics import COMMITTED, UNCOMMITTED, Reader, until
+from flink_topics import COMMITTED, UNCOMMITTED, Reader, until  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 

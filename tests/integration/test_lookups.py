@@ -24,8 +24,8 @@ from verdict.pipelines.streams import EVENTS, stream_decoder
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
-from flink_topics import Reader, until
-from test_metrics import sums
+from flink_topics import Reader, until  # noqa: E402
+from test_metrics import sums  # noqa: E402
 
 ROUNDS, BEFORE = 5, 2_000
 STEP_S = 0.02

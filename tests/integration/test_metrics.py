@@ -31,8 +31,8 @@ from verdict.pipelines.streams import EVENTS, stream_decoder
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
-import flink_jobs
-from flink_topics import DEADLINE_S, Reader, Topics, until
+import flink_jobs  # noqa: E402
+from flink_topics import DEADLINE_S, Reader, Topics, until  # noqa: E402
 
 # PyFlink's own, while it is imported.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

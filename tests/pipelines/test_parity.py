@@ -275,7 +275,7 @@ def lost(found: Summary) -> list[tuple[str, str, Any]]:
 def test_a_decision_that_was_lost_is_found(race: Pipeline) -> None:
     partitions = one_by_one(20)
     decisions = in_order(live(race, partitions, random.Random(1)))
-    events = lambda: iter(partitions[0])
+    events = lambda: iter(partitions[0])  # noqa: E731
     kept = decisions[:7] + decisions[8:]
     action = stream_decoder(DECISIONS, race.spec.settings)(decisions[7][1])["action"]
     found = compared(race, kept, events)

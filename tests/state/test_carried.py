@@ -8,17 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from verdict.state.exact import SCALE_BITS, exact
-from verdict.state.windows.plan import (
-    DECAYED,
+from verdict.state.windows.plan import DECAYED, LABELLED, OPS, SILENCE, Asked, Column, Plan, Settled
+from verdict.state.windows.values import (
     FADE_BITS,
-    LABELLED,
     NULL,
-    OPS,
-    SILENCE,
-    Asked,
-    Column,
-    Plan,
-    Settled,
     deviation,
     divided,
     faded,

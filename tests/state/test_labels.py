@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from verdict.state.store.keyed import MemoryState
 from verdict.state.windows import fast, rows
 from verdict.state.windows.aggregates import Aggregates
-from verdict.state.windows.general import LATE, REPEATED, TAKEN, UNKNOWN_IN_TIME, Windows
-from verdict.state.windows.head import newest
-from verdict.state.windows.plan import NEVER, NULL, Asked, Column, Plan, Settled
+from verdict.state.windows.general import Windows
+from verdict.state.windows.layout import newest
+from verdict.state.windows.plan import Asked, Column, Plan, Settled
+from verdict.state.windows.result import LATE, REPEATED, TAKEN, UNKNOWN_IN_TIME
+from verdict.state.windows.values import NEVER, NULL
 
 IDS, CENTS, ONLINE, SOON, LATER, ONLINE_LATER, SILENT = range(7)
 COLUMNS = [

@@ -72,7 +72,7 @@ def test_a_folder_has_one_owner(tmp_path: Path) -> None:
 APPLYING = """
 import sys
 from pathlib import Path
-from verdict.state.table import Table
+from verdict.state.store.table import Table
 table = Table(Path(sys.argv[1]), "a")
 number = table.offsets.get("t/0", 0)
 while True:

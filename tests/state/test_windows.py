@@ -20,7 +20,8 @@ from verdict.state.store.rocks import RocksStore
 from verdict.state.windows import fast, rows
 from verdict.state.windows.aggregates import Aggregates
 from verdict.state.windows.general import Windows
-from verdict.state.windows.plan import NULL, Asked, Code, Column, Number, Plan
+from verdict.state.windows.plan import Asked, Column, Plan
+from verdict.state.windows.values import NULL, Code, Number
 
 LAYOUT_1 = Path(__file__).parent / "fixtures" / "windows_layout_1.bin"
 LAYOUT_2 = Path(__file__).parent / "fixtures" / "windows_layout_2.bin"
