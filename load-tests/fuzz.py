@@ -41,9 +41,9 @@ import yaml
 from rich.console import Console
 from rich.progress import Progress
 
+from verdict.operators.events.schema import without_logical_types
 from verdict.operators.message import Message
-from verdict.operators.records import DEAD_LETTERS, DECISIONS, MAX_LETTER, MAX_RAW
-from verdict.operators.schema import without_logical_types
+from verdict.operators.records.streams import DEAD_LETTERS, DECISIONS, MAX_LETTER, MAX_RAW
 from verdict.pipelines import jobs
 from verdict.pipelines.embedded import Output, Runner
 from verdict.pipelines.pipeline import Pipeline, load

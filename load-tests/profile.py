@@ -34,8 +34,8 @@ from loop import BATCH, Store, Work
 from rich.console import Console
 from rich.table import Table
 
-from verdict.operators import bundle as bundles
 from verdict.operators.message import Message
+from verdict.operators.models import bundle as bundles
 from verdict.pipelines import jobs
 from verdict.pipelines.embedded import run_kafka
 from verdict.pipelines.metrics import Endpoint

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from verdict.operators.bundle import Bundle
-from verdict.operators.decide import SCORE, Decide
 from verdict.operators.errors import BadRecord
 from verdict.operators.message import Emit, Message
 from verdict.operators.meter import Meter
-from verdict.operators.records import (
+from verdict.operators.models.bundle import Bundle
+from verdict.operators.policy.decide import SCORE, Decide
+from verdict.operators.records.streams import (
     DEAD_LETTERS,
     SHADOW_SCORES,
     TOMBSTONE,

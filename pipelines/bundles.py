@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import yaml
 
-from verdict.operators import bundle as bundles
-from verdict.operators.bundle import Bundle, Card, Output, Vector
-from verdict.operators.histogram import count, quantile_edges
+from verdict.operators.models import bundle as bundles
+from verdict.operators.models.bundle import Bundle, Card, Output, Vector
+from verdict.operators.models.histogram import count, quantile_edges
 
 BINS = 10
 """Bins of a baseline: deciles, as PSI is usually read."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from verdict.operators.commands import FORGET, GET
+from verdict.operators.score.commands import FORGET, GET
 from verdict.pipelines.pipeline import load
 from verdict.pipelines.terminal import AsJson, PipelineFile, err, file_of, out
 

@@ -13,8 +13,8 @@ from typing import Any, Self
 from confluent_kafka import KafkaError as Code
 from confluent_kafka import KafkaException, Producer
 
-from verdict.operators.commands import STATE_COMMANDS
-from verdict.operators.labels import ENTITY_LABELS, LABELS
+from verdict.operators.labels.read import ENTITY_LABELS, LABELS
+from verdict.operators.score.commands import STATE_COMMANDS
 from verdict.pipelines.dlq import Found, Letter, compared
 from verdict.pipelines.errors import KafkaError
 from verdict.pipelines.jobs import SCORE_JOB

@@ -15,11 +15,11 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+from verdict.operators.events.schema import Schema
 from verdict.operators.message import NEXT, Emit, Message, new
 from verdict.operators.meter import Meter
-from verdict.operators.records import DEAD_LETTERS
-from verdict.operators.schema import Schema
-from verdict.operators.score import Deferred
+from verdict.operators.records.streams import DEAD_LETTERS
+from verdict.operators.score.hops import Deferred
 from verdict.pipelines.errors import OperatorError, RegistryError, told
 from verdict.pipelines.files import AvroFile, read_events
 from verdict.pipelines.garbage import spared

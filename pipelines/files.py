@@ -10,9 +10,9 @@ from typing import Any, BinaryIO
 import fastavro
 from fastavro.write import Writer
 
-from verdict.operators.decode import Decoded
+from verdict.operators.events.decode import Decoded
+from verdict.operators.events.schema import Schema, mismatch, without_logical_types
 from verdict.operators.message import Message
-from verdict.operators.schema import Schema, mismatch, without_logical_types
 from verdict.pipelines.errors import FileError
 
 NO_TIMESTAMP = -1

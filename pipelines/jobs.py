@@ -8,18 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from verdict.operators import bundle as bundles
-from verdict.operators.beside import (
-    DecodeHopBeside,
-    EntityHopBeside,
-    ReadsLabel,
-    TakeLabels,
-    Takers,
-)
-from verdict.operators.commands import STATE_ANSWERS, STATE_COMMANDS, Obey
-from verdict.operators.compare import Comparisons
-from verdict.operators.decide import Decide, Policy, Rule
-from verdict.operators.decode import (
+from verdict.operators.errors import BadRecord
+from verdict.operators.events.decode import (
     Decode,
     Event,
     Extract,
@@ -29,16 +19,22 @@ from verdict.operators.decode import (
     json_decoder,
     text_of,
 )
-from verdict.operators.drift import Drifts
-from verdict.operators.errors import BadRecord
+from verdict.operators.events.schema import Schema
 from verdict.operators.expressions import Expression
-from verdict.operators.features import EntityFeatures, Formulas, reads, variables
-from verdict.operators.label_join import Join, Route
-from verdict.operators.labels import ENTITY_LABELS, LABELS, Precedence, ReadEntityLabel, ReadLabel
-from verdict.operators.lookups import Lookups
-from verdict.operators.merge import Merge
+from verdict.operators.features.lookups import Lookups
+from verdict.operators.features.windowed import EntityFeatures, Formulas, reads, variables
+from verdict.operators.labels.join import Join, Route
+from verdict.operators.labels.read import (
+    ENTITY_LABELS,
+    LABELS,
+    Precedence,
+    ReadEntityLabel,
+    ReadLabel,
+)
 from verdict.operators.message import Message, Operator
-from verdict.operators.records import (
+from verdict.operators.models import bundle as bundles
+from verdict.operators.policy.decide import Decide, Policy, Rule
+from verdict.operators.records.streams import (
     COMPARISON,
     DEAD_LETTERS,
     DECISIONS,
@@ -47,8 +43,8 @@ from verdict.operators.records import (
     Encode,
     decision_encoder,
 )
-from verdict.operators.schema import Schema
-from verdict.operators.score import (
+from verdict.operators.score.commands import STATE_ANSWERS, STATE_COMMANDS, Obey
+from verdict.operators.score.hops import (
     ROWS,
     DecodeHop,
     EntityHop,
@@ -60,8 +56,18 @@ from verdict.operators.score import (
     ScoredRows,
     scored_row,
 )
+from verdict.operators.score.side_inputs import (
+    DecodeHopBeside,
+    EntityHopBeside,
+    ReadsLabel,
+    TakeLabels,
+    Takers,
+)
 from verdict.operators.shadow import Shadow
-from verdict.operators.watch import SCORE, Bucket, Split, Watched
+from verdict.operators.watch.compare import Comparisons
+from verdict.operators.watch.drift import Drifts
+from verdict.operators.watch.merge import Merge
+from verdict.operators.watch.split import SCORE, Bucket, Split, Watched
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.job import Hop, Job
 from verdict.pipelines.pipeline import DECODE_HOP, Pipeline, load

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from verdict.operators.errors import BadRecord
-from verdict.operators.labels import LABELS, Label, best
+from verdict.operators.labels.read import LABELS, Label, best
 from verdict.operators.message import Message
 from verdict.pipelines import jobs
 from verdict.pipelines.files import NO_TIMESTAMP, read_events

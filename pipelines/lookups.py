@@ -21,9 +21,9 @@ from typing import Any
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 from confluent_kafka import KafkaError as ClientError
 
-from verdict.operators.decode import Decode, avro_decoder, confluent_decoder, json_decoder
 from verdict.operators.errors import BadRecord
-from verdict.operators.lookups import Asked, Lookup, Lookups, Rows
+from verdict.operators.events.decode import Decode, avro_decoder, confluent_decoder, json_decoder
+from verdict.operators.features.lookups import Asked, Lookup, Lookups, Rows
 from verdict.pipelines.errors import KafkaError, RegistryError
 from verdict.pipelines.files import read_events
 from verdict.pipelines.kafka import Clients, clients, require

@@ -17,10 +17,10 @@ from socketserver import ThreadingMixIn
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from verdict.operators.lookups import Table
+from verdict.operators.features.lookups import Table
 from verdict.operators.message import Message
 from verdict.operators.meter import BOUNDS_NS, SAMPLE, Histogram, Meter
-from verdict.operators.records import DEAD_LETTERS
+from verdict.operators.records.streams import DEAD_LETTERS
 from verdict.pipelines.job import Job
 from verdict.state.store.cache import HeadCache
 

@@ -11,8 +11,8 @@ import fastavro
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from verdict.operators.decode import Decoded
-from verdict.operators.schema import Schema
+from verdict.operators.events.decode import Decoded
+from verdict.operators.events.schema import Schema
 from verdict.pipelines.errors import FileError
 
 ROWS = 5_000

@@ -6,13 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from verdict.operators import bundle as bundles
-from verdict.operators import schema as schemas
-from verdict.operators.commands import STATE_COMMANDS
-from verdict.operators.decide import SCORE
 from verdict.operators.errors import BundleError, ExpressionError, FunctionError, SchemaError
+from verdict.operators.events import schema as schemas
+from verdict.operators.events.schema import Field, Schema
 from verdict.operators.expressions import Expression, Kind
-from verdict.operators.features import (
+from verdict.operators.features.windowed import (
     LABEL,
     Formula,
     WindowedFeature,
@@ -20,9 +18,11 @@ from verdict.operators.features import (
     kinds,
     load_function,
 )
-from verdict.operators.labels import ENTITY_LABELS, LABELS
-from verdict.operators.records import AMOUNT_SCALE
-from verdict.operators.schema import Field, Schema
+from verdict.operators.labels.read import ENTITY_LABELS, LABELS
+from verdict.operators.models import bundle as bundles
+from verdict.operators.policy.decide import SCORE
+from verdict.operators.records.streams import AMOUNT_SCALE
+from verdict.operators.score.commands import STATE_COMMANDS
 from verdict.pipelines import yaml_file
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.spec import (

@@ -13,8 +13,8 @@ from typing import Any
 
 import fastavro
 
-from verdict.operators.records import DECISIONS
-from verdict.operators.schema import without_logical_types
+from verdict.operators.events.schema import without_logical_types
+from verdict.operators.records.streams import DECISIONS
 from verdict.pipelines import jobs
 from verdict.pipelines.pipeline import Pipeline
 from verdict.pipelines.probe import longest, written

@@ -3,8 +3,8 @@
 from collections import defaultdict
 from typing import Any
 
-from verdict.operators.decode import Event
-from verdict.operators.features import EntityFeatures
+from verdict.operators.events.decode import Event
+from verdict.operators.features.windowed import EntityFeatures
 from verdict.pipelines.pipeline import Pipeline
 from verdict.state.store.keyed import MemoryState
 

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import AwareDatetime, BaseModel
 from pydantic.fields import FieldInfo
 
-from verdict.operators.bundle import Card
 from verdict.operators.expressions import FUNCTIONS
+from verdict.operators.models.bundle import Card
 from verdict.pipelines import kafka_settings, spec
 from verdict.pipelines.spec import Spec
 from verdict.pipelines.tests_file import PipelineTests
@@ -30,8 +30,8 @@ FIRST = """# The pipeline file
 
 One YAML file says what a pipeline reads, remembers, computes and decides. `verdict check PIPELINE`
 finds its mistakes, each with its line. This page is made from the docstrings of
-`pipelines/spec.py`, `pipelines/tests_file.py` and `operators/bundle.py` by `make docs`; a test
-holds the two together.
+`pipelines/spec.py`, `pipelines/tests_file.py` and `operators/models/bundle.py` by `make docs`; a
+test holds the two together.
 
 The smallest useful one, which `verdict init my-pipeline` makes:
 

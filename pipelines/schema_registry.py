@@ -15,7 +15,7 @@ import fastavro
 from fastavro.schema import SchemaParseException, UnknownType
 
 from verdict.operators.errors import SchemaError
-from verdict.operators.schema import without_logical_types
+from verdict.operators.events.schema import without_logical_types
 from verdict.pipelines.errors import RegistryError
 from verdict.pipelines.spec import Schemas
 
@@ -78,7 +78,8 @@ class SchemaSource:
         return SchemaSource, self._made_of
 
     def writer_schema(self, schema_id: int) -> Any:
-        """Return a schema by its id, parsed, its logical types dropped as in `operators.schema`.
+        """Return a schema by its id, parsed, its logical types dropped as in
+        `operators.events.schema`.
 
         Raises
         ------

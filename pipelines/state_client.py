@@ -8,7 +8,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from verdict.operators.commands import STATE_ANSWERS, STATE_COMMANDS, Command
+from verdict.operators.score.commands import STATE_ANSWERS, STATE_COMMANDS, Command
 from verdict.pipelines.errors import KafkaError, SpecError
 from verdict.pipelines.kafka import clients, require
 from verdict.pipelines.pipeline import Pipeline

@@ -6,10 +6,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from verdict.operators.commands import STATE_ANSWERS
-from verdict.operators.decode import CONFLUENT_HEADER, CONFLUENT_MAGIC
-from verdict.operators.labels import ENTITY_LABELS
-from verdict.operators.records import (
+from verdict.operators.events.decode import CONFLUENT_HEADER, CONFLUENT_MAGIC
+from verdict.operators.events.schema import without_logical_types
+from verdict.operators.labels.read import ENTITY_LABELS
+from verdict.operators.records.streams import (
     COMPARISON,
     DEAD_LETTERS,
     DECISIONS,
@@ -20,7 +20,7 @@ from verdict.operators.records import (
     decoder,
     encoder,
 )
-from verdict.operators.schema import without_logical_types
+from verdict.operators.score.commands import STATE_ANSWERS
 from verdict.pipelines import resources
 from verdict.pipelines.spec import Settings, Topics
 

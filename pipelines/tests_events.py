@@ -13,7 +13,7 @@ from typing import Any
 import fastavro
 import yaml
 
-from verdict.operators.schema import MICROS, MILLIS, WAS, Schema
+from verdict.operators.events.schema import MICROS, MILLIS, WAS, Schema
 from verdict.pipelines.yaml_file import Fault, Place
 
 NUMBER = r"-?(?:0|[1-9][0-9]*)"
@@ -114,7 +114,7 @@ class EventEncoder:
 
     Examples
     --------
-    >>> from verdict.operators.schema import parse
+    >>> from verdict.operators.events.schema import parse
     >>> schema = parse({"type": "record", "name": "T", "fields": [
     ...     {"name": "id", "type": "string"},
     ...     {"name": "amount", "type": {"type": "bytes", "logicalType": "decimal",

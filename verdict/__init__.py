@@ -17,7 +17,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from verdict.operators.bundle import Output
+    from verdict.operators.models.bundle import Output
     from verdict.pipelines.backfill import batches
     from verdict.pipelines.backfill import write as write_backfill
     from verdict.pipelines.bundles import write as write_bundle
@@ -43,7 +43,7 @@ __all__ = [
 
 _FROM = {
     "AvroFile": ("verdict.pipelines.files", "AvroFile"),
-    "Output": ("verdict.operators.bundle", "Output"),
+    "Output": ("verdict.operators.models.bundle", "Output"),
     "Pipeline": ("verdict.pipelines.pipeline", "Pipeline"),
     "VerdictError": ("verdict.state.errors", "VerdictError"),
     "batches": ("verdict.pipelines.backfill", "batches"),

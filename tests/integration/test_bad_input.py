@@ -25,8 +25,8 @@ import pytest
 import yaml
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
-from verdict.operators import schema as schemas
-from verdict.operators.records import DEAD_LETTERS, DECISIONS, MAX_LETTER, MAX_RAW
+from verdict.operators.events import schema as schemas
+from verdict.operators.records.streams import DEAD_LETTERS, DECISIONS, MAX_LETTER, MAX_RAW
 from verdict.pipelines import jobs, resources
 from verdict.pipelines.broker import KafkaBroker, topics_of
 from verdict.pipelines.embedded import run_kafka

@@ -19,8 +19,8 @@ import pytest
 import yaml
 from confluent_kafka import Producer
 
-from verdict.operators.records import decoder, encoder
-from verdict.operators.schema import without_logical_types
+from verdict.operators.events.schema import without_logical_types
+from verdict.operators.records.streams import decoder, encoder
 from verdict.pipelines.flink import SHORT_LIVED_JAVA
 from verdict.pipelines.flink_cluster import FlinkCluster
 from verdict.pipelines.flink_prepare import prepare

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from verdict.operators.events.schema import without_logical_types
 from verdict.operators.message import NEXT, Emit, Message, Operator
-from verdict.operators.records import Decode, Encode, decoder, encoder
-from verdict.operators.schema import without_logical_types
+from verdict.operators.records.streams import Decode, Encode, decoder, encoder
 from verdict.state.store.keyed import MemoryState
 
 AVRO = Path(__file__).parents[2] / "avro"

@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verdict.operators import avro_out
-from verdict.operators.records import (
+from verdict.operators.records import avro
+from verdict.operators.records.streams import (
     PRESENT,
     Encode,
     decision_encoder,
@@ -27,30 +27,30 @@ NAMES = st.lists(TEXTS, unique=True, max_size=5)
 
 @given(LONGS)
 def test_longs(value: int) -> None:
-    assert avro_out.long(value) == encoder("long")(value)  # type: ignore[arg-type]
+    assert avro.long(value) == encoder("long")(value)  # type: ignore[arg-type]
 
 
 @given(st.text(max_size=200))
 def test_texts(value: str) -> None:
-    assert avro_out.text(value) == encoder("string")(value)  # type: ignore[arg-type]
+    assert avro.text(value) == encoder("string")(value)  # type: ignore[arg-type]
 
 
 @given(st.lists(LONGS, max_size=70))
 def test_arrays(values: list[int]) -> None:
     encode = encoder({"type": "array", "items": "long"})
-    assert avro_out.array(list(map(avro_out.long, values))) == encode(values)  # type: ignore[arg-type]
+    assert avro.array(list(map(avro.long, values))) == encode(values)  # type: ignore[arg-type]
 
 
 @given(st.lists(st.floats(allow_nan=False), max_size=70))
 def test_doubles(values: list[float]) -> None:
     encode = encoder({"type": "array", "items": "double"})
-    assert avro_out.doubles(values) == encode(values)  # type: ignore[arg-type]
+    assert avro.doubles(values) == encode(values)  # type: ignore[arg-type]
 
 
 @given(VALUES)
 def test_values(value: Any) -> None:
     encode = encoder(["null", "boolean", "long", "double", "string"])
-    assert avro_out.value(value) == encode(value)
+    assert avro.value(value) == encode(value)
 
 
 HOPS = st.lists(
@@ -102,8 +102,8 @@ def test_a_decision_is_what_fastavro_writes(
         for entity, key, seq, late, cold in hops
     ]
     amount, currency = record["amount"], record["currency"]
-    money = avro_out.NULL if amount is None else PRESENT + avro_out.data(amount)
-    money += avro_out.NULL if currency is None else PRESENT + avro_out.text(currency)
+    money = avro.NULL if amount is None else PRESENT + avro.data(amount)
+    money += avro.NULL if currency is None else PRESENT + avro.text(currency)
     encode_here = decision_encoder("shop", model, len(hops), names, known, fields, prefix)
     for _ in range(2):  # the second time from what was kept
         encoded = encode_here(
@@ -124,4 +124,4 @@ def test_a_decision_is_what_fastavro_writes(
 
 def test_doubles_keep_their_bits() -> None:
     payload = struct.unpack("<d", bytes([1, 0, 0, 0, 0, 0, 0xF8, 0x7F]))[0]  # a NaN of its own
-    assert avro_out.doubles([payload])[1:9] == bytes([1, 0, 0, 0, 0, 0, 0xF8, 0x7F])
+    assert avro.doubles([payload])[1:9] == bytes([1, 0, 0, 0, 0, 0, 0xF8, 0x7F])

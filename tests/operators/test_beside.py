@@ -5,14 +5,20 @@ from typing import Any
 
 import pytest
 
-from verdict.operators.beside import DecodeHopBeside, EntityHopBeside, TakeLabels
-from verdict.operators.decode import Extract, json_decoder
-from verdict.operators.features import EntityFeatures, Formulas, WindowedFeature
-from verdict.operators.labels import ENTITY_LABELS, Label, Precedence, ReadEntityLabel, entity_label
+from verdict.operators.events.decode import Extract, json_decoder
+from verdict.operators.events.schema import parse
+from verdict.operators.features.windowed import EntityFeatures, Formulas, WindowedFeature
+from verdict.operators.labels.read import (
+    ENTITY_LABELS,
+    Label,
+    Precedence,
+    ReadEntityLabel,
+    entity_label,
+)
 from verdict.operators.message import NEXT, Emit, Message, Operator
-from verdict.operators.records import DEAD_LETTERS, Encode
-from verdict.operators.schema import parse
-from verdict.operators.score import ROWS, FeatureRows, Intake
+from verdict.operators.records.streams import DEAD_LETTERS, Encode
+from verdict.operators.score.hops import ROWS, FeatureRows, Intake
+from verdict.operators.score.side_inputs import DecodeHopBeside, EntityHopBeside, TakeLabels
 from verdict.state.store.dedupe import SeenState
 from verdict.state.store.keyed import MemoryState
 

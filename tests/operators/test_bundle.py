@@ -15,8 +15,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from verdict.operators.bundle import Baseline, load, read_card
 from verdict.operators.errors import BadRecord, BundleError
+from verdict.operators.models.bundle import Baseline, load, read_card
 
 FIXTURES = Path(__file__).parent / "fixtures"
 WEIGHTS, BIAS = (0.75, -0.5), 0.25

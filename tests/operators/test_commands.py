@@ -5,12 +5,19 @@ from typing import Any
 
 import pytest
 
-from verdict.operators.commands import FORGET, GET, STATE_ANSWERS, STATE_COMMANDS, Command, Obey
-from verdict.operators.decode import Event
 from verdict.operators.errors import BadRecord
-from verdict.operators.features import EntityFeatures, WindowedFeature
+from verdict.operators.events.decode import Event
+from verdict.operators.events.schema import parse
+from verdict.operators.features.windowed import EntityFeatures, WindowedFeature
 from verdict.operators.message import NEXT, Message
-from verdict.operators.schema import parse
+from verdict.operators.score.commands import (
+    FORGET,
+    GET,
+    STATE_ANSWERS,
+    STATE_COMMANDS,
+    Command,
+    Obey,
+)
 from verdict.state.store.dedupe import SeenState
 from verdict.state.store.keyed import MemoryState
 from verdict.state.windows import rows

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from verdict.operators.compare import MAX_CODE, MAX_CURRENCIES, Comparisons
-from verdict.operators.records import COMPARISON, Decode, Encode
+from verdict.operators.records.streams import COMPARISON, Decode, Encode
+from verdict.operators.watch.compare import MAX_CODE, MAX_CURRENCIES, Comparisons
 
 Add = Callable[..., dict[str, Any]]
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verdict.operators.decide import REVIEW, Decide, Policy, Rule, Verdict
 from verdict.operators.errors import ExpressionError
 from verdict.operators.expressions import Expression, Kind, Variable
+from verdict.operators.policy.decide import REVIEW, Decide, Policy, Rule, Verdict
 
 NAMES = {
     "amount": Kind.NUMBER,

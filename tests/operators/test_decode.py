@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from verdict.operators.decode import (
+from verdict.operators.errors import BadRecord
+from verdict.operators.events.decode import (
     FIRST_TIME,
     LAST_TIME,
     Decode,
@@ -22,8 +23,7 @@ from verdict.operators.decode import (
     confluent_decoder,
     json_decoder,
 )
-from verdict.operators.errors import BadRecord
-from verdict.operators.schema import parse
+from verdict.operators.events.schema import parse
 
 MILLIS = {"type": "long", "logicalType": "timestamp-millis"}
 MICROS = {"type": "long", "logicalType": "timestamp-micros"}

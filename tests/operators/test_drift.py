@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from verdict.operators.drift import MEMORY, Drifts
-from verdict.operators.histogram import psi
-from verdict.operators.records import DRIFT, Decode, Encode
-from verdict.operators.watch import Watched
+from verdict.operators.models.histogram import psi
+from verdict.operators.records.streams import DRIFT, Decode, Encode
+from verdict.operators.watch.drift import MEMORY, Drifts
+from verdict.operators.watch.split import Watched
 
 WINDOW = 60
 AMOUNT = Watched("amount", (10.0, 20.0), (300, 400, 300, 0), 15.0, 8.0, 0)

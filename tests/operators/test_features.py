@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from verdict.operators.decode import Event
 from verdict.operators.errors import BadRecord, ExpressionError, FunctionError
+from verdict.operators.events.decode import Event
+from verdict.operators.events.schema import parse
 from verdict.operators.expressions import Kind
-from verdict.operators.features import (
+from verdict.operators.features.windowed import (
     EntityFeatures,
     Formula,
     Formulas,
@@ -23,8 +24,7 @@ from verdict.operators.features import (
     load_function,
     reads,
 )
-from verdict.operators.labels import Label
-from verdict.operators.schema import parse
+from verdict.operators.labels.read import Label
 from verdict.state.store.keyed import MemoryState
 
 DECIMAL = {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}

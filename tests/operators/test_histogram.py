@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verdict.operators.histogram import SMOOTHING, bin_of, count, psi, quantile_edges
+from verdict.operators.models.histogram import SMOOTHING, bin_of, count, psi, quantile_edges
 
 VALUES = st.floats(-100, 100) | st.integers(-3, 3).map(float)
 MAYBE = VALUES | st.just(math.nan)

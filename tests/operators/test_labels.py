@@ -8,13 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verdict.operators.decode import json_decoder
 from verdict.operators.errors import BadRecord
-from verdict.operators.label_join import MOST, Join, Route
-from verdict.operators.labels import LABELS, Label, Precedence, ReadEntityLabel, ReadLabel, best
+from verdict.operators.events.decode import json_decoder
+from verdict.operators.events.schema import parse
+from verdict.operators.labels.join import MOST, Join, Route
+from verdict.operators.labels.read import (
+    LABELS,
+    Label,
+    Precedence,
+    ReadEntityLabel,
+    ReadLabel,
+    best,
+)
 from verdict.operators.message import Emit, Message
-from verdict.operators.records import DEAD_LETTERS, DECISIONS
-from verdict.operators.schema import parse
+from verdict.operators.records.streams import DEAD_LETTERS, DECISIONS
 from verdict.state.errors import StateError
 from verdict.state.store.keyed import MemoryState
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from verdict.operators.decode import Event, json_decoder
 from verdict.operators.errors import BadRecord
-from verdict.operators.lookups import Asked, Lookup, Lookups, Rows
-from verdict.operators.schema import parse
+from verdict.operators.events.decode import Event, json_decoder
+from verdict.operators.events.schema import parse
+from verdict.operators.features.lookups import Asked, Lookup, Lookups, Rows
 
 SCHEMA = parse(
     {

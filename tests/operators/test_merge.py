@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from verdict.operators.merge import Merge, whole
 from verdict.operators.message import Emit, Message
-from verdict.operators.watch import BUCKETS
+from verdict.operators.watch.merge import Merge, whole
+from verdict.operators.watch.split import BUCKETS
 from verdict.state.store.keyed import MemoryState
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from verdict.operators.errors import BadRecord
 from verdict.operators.message import Message
-from verdict.operators.records import (
+from verdict.operators.records.streams import (
     AMOUNT_SCALE,
     MAX_LETTER,
     MAX_RAW,

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from verdict.operators.errors import SchemaError
+from verdict.operators.events.schema import WAS, Field, load, mismatch, parse, without_logical_types
 from verdict.operators.expressions import Kind
-from verdict.operators.schema import WAS, Field, load, mismatch, parse, without_logical_types
 
 
 def record(*fields: dict[str, Any], name: str = "T") -> dict[str, Any]:

@@ -13,11 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from verdict.operators.bundle import load
-from verdict.operators.decide import Decide, Policy, Rule
-from verdict.operators.decode import Extract, json_decoder
+from verdict.operators.events.decode import Extract, json_decoder
+from verdict.operators.events.schema import parse
 from verdict.operators.expressions import Kind
-from verdict.operators.features import (
+from verdict.operators.features.windowed import (
     EntityFeatures,
     Formula,
     Formulas,
@@ -26,7 +25,9 @@ from verdict.operators.features import (
     variables,
 )
 from verdict.operators.message import NEXT, Emit, Message, Operator
-from verdict.operators.records import (
+from verdict.operators.models.bundle import load
+from verdict.operators.policy.decide import Decide, Policy, Rule
+from verdict.operators.records.streams import (
     DEAD_LETTERS,
     DECISIONS,
     MAX_RAW,
@@ -35,8 +36,7 @@ from verdict.operators.records import (
     decision_encoder,
     decision_id,
 )
-from verdict.operators.schema import parse
-from verdict.operators.score import (
+from verdict.operators.score.hops import (
     MAX_NAME,
     MAX_TEXT,
     ROWS,

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from verdict.operators.bundle import load
-from verdict.operators.decide import Decide, Policy, Rule
 from verdict.operators.expressions import Kind
 from verdict.operators.message import Emit, Message
-from verdict.operators.records import DEAD_LETTERS, SHADOW_SCORES, Decode, Encode
+from verdict.operators.models.bundle import load
+from verdict.operators.policy.decide import Decide, Policy, Rule
+from verdict.operators.records.streams import DEAD_LETTERS, SHADOW_SCORES, Decode, Encode
 from verdict.operators.shadow import Shadow
 from verdict.state.store.keyed import MemoryState
 

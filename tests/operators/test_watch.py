@@ -11,12 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from verdict.operators.compare import Comparisons
-from verdict.operators.drift import Drifts
-from verdict.operators.histogram import count
-from verdict.operators.merge import Merge
 from verdict.operators.message import NEXT, Emit, Message, Operator
-from verdict.operators.records import (
+from verdict.operators.models.histogram import count
+from verdict.operators.records.streams import (
     COMPARISON,
     DEAD_LETTERS,
     DECISIONS,
@@ -25,7 +22,10 @@ from verdict.operators.records import (
     Decode,
     Encode,
 )
-from verdict.operators.watch import BUCKETS, SCORE, Bucket, Split, Watched, bucket
+from verdict.operators.watch.compare import Comparisons
+from verdict.operators.watch.drift import Drifts
+from verdict.operators.watch.merge import Merge
+from verdict.operators.watch.split import BUCKETS, SCORE, Bucket, Split, Watched, bucket
 from verdict.state.store.keyed import MemoryState
 
 WINDOW = 100

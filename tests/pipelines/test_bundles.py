@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verdict.operators.bundle import Bundle, Output, load
 from verdict.operators.errors import BundleError
-from verdict.operators.histogram import psi
+from verdict.operators.models.bundle import Bundle, Output, load
+from verdict.operators.models.histogram import psi
 from verdict.pipelines import bundles, resources
 
 ONNX = (resources.path("init/model") / "model.onnx").read_bytes()

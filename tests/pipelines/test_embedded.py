@@ -12,7 +12,7 @@ import fastavro
 import pytest
 
 from verdict.operators.message import NEXT, Emit, Message
-from verdict.operators.records import DECISIONS
+from verdict.operators.records.streams import DECISIONS
 from verdict.pipelines import embedded, jobs
 from verdict.pipelines.embedded import BATCH, Output, Runner, paced, run_files, run_kafka
 from verdict.pipelines.errors import FileError, KafkaError
@@ -199,7 +199,7 @@ def test_a_damaged_file_stops_the_run_and_keeps_what_was_committed(
 HOLD = """
 import sys
 from pathlib import Path
-from verdict.state.rocks import RocksStore
+from verdict.state.store.rocks import RocksStore
 store = RocksStore(Path(sys.argv[1]))
 print("held", flush=True)
 sys.stdin.read()

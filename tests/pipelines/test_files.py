@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from verdict.operators.schema import Schema, parse
+from verdict.operators.events.schema import Schema, parse
 from verdict.pipelines import files
 from verdict.pipelines.errors import FileError
 from verdict.pipelines.files import AvroFile, read_events, read_records

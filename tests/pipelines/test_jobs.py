@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from verdict.operators.beside import EntityHopBeside
 from verdict.operators.message import Message
-from verdict.operators.records import DEAD_LETTERS, DECISIONS
-from verdict.operators.score import ROWS, DecodeHop, EntityHop
+from verdict.operators.records.streams import DEAD_LETTERS, DECISIONS
+from verdict.operators.score.hops import ROWS, DecodeHop, EntityHop
+from verdict.operators.score.side_inputs import EntityHopBeside
 from verdict.pipelines import jobs
 from verdict.pipelines.embedded import Output, Runner
 from verdict.pipelines.errors import SpecError

@@ -313,7 +313,7 @@ def test_avro_and_parquet_hold_the_same_labels(
 
 
 def _encoded(pipeline: Pipeline, record: dict[str, Any]) -> bytes:
-    from verdict.operators.records import encoder
+    from verdict.operators.records.streams import encoder
 
     assert pipeline.label_schema is not None
     return encoder(pipeline.label_schema.raw)(record)

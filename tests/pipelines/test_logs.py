@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from verdict.operators.score import EntityHop
+from verdict.operators.score.hops import EntityHop
 from verdict.pipelines import cli, logs
 from verdict.pipelines.errors import KafkaError
 from verdict.pipelines.streams import EVENTS

@@ -17,9 +17,9 @@ from urllib.parse import unquote, urlsplit
 import fastavro
 import pytest
 
-from verdict.operators import schema as schemas
-from verdict.operators.decode import confluent_decoder
 from verdict.operators.errors import BadRecord, SchemaError
+from verdict.operators.events import schema as schemas
+from verdict.operators.events.decode import confluent_decoder
 from verdict.pipelines.errors import RegistryError
 from verdict.pipelines.schema_registry import SchemaSource
 from verdict.pipelines.spec import Schemas

@@ -12,8 +12,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verdict.operators.decode import avro_decoder
-from verdict.operators.schema import Schema, parse
+from verdict.operators.events.decode import avro_decoder
+from verdict.operators.events.schema import Schema, parse
 from verdict.pipelines.tests_events import EventEncoder, JsonLoader, merged
 from verdict.pipelines.yaml_file import Fault
 

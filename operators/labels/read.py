@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from verdict.operators.decode import (
+from verdict.operators.errors import BadRecord
+from verdict.operators.events.decode import (
     FIRST_TIME,
     LAST_TIME,
     Decode,
@@ -12,9 +13,8 @@ from verdict.operators.decode import (
     text_of,
     value_of,
 )
-from verdict.operators.errors import BadRecord
-from verdict.operators.records import TOMBSTONE
-from verdict.operators.schema import Schema
+from verdict.operators.events.schema import Schema
+from verdict.operators.records.streams import TOMBSTONE
 
 LABELS, ENTITY_LABELS = "labels", "entity-labels"
 """The streams: as others send them, and with their events' times and keys."""
@@ -102,8 +102,8 @@ class ReadLabel:
 
     Examples
     --------
-    >>> from verdict.operators.decode import json_decoder
-    >>> from verdict.operators.schema import parse
+    >>> from verdict.operators.events.decode import json_decoder
+    >>> from verdict.operators.events.schema import parse
     >>> schema = parse({"type": "record", "name": "Chargeback", "fields": [
     ...     {"name": "payment", "type": "string"}, {"name": "fraud", "type": "int"},
     ...     {"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"}}]})

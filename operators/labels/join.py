@@ -8,13 +8,13 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from verdict.operators.beside import ReadsLabel
 from verdict.operators.errors import BadRecord
-from verdict.operators.labels import ENTITY_LABELS, LABELS, Label, entity_label
+from verdict.operators.labels.read import ENTITY_LABELS, LABELS, Label, entity_label
 from verdict.operators.message import NEXT, Emit, Message
 from verdict.operators.meter import Meter
-from verdict.operators.records import DEAD_LETTERS, TOMBSTONE, Decode, Encode, dead_letter
-from verdict.operators.score import LATEST, SURE
+from verdict.operators.records.streams import DEAD_LETTERS, TOMBSTONE, Decode, Encode, dead_letter
+from verdict.operators.score.hops import LATEST, SURE
+from verdict.operators.score.side_inputs import ReadsLabel
 from verdict.state.errors import StateError
 from verdict.state.store.keyed import KeyedState
 from verdict.state.windows.values import NEVER

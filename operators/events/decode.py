@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import fastavro
 
 from verdict.operators.errors import BadRecord
+from verdict.operators.events.schema import MICROS, Field, Schema, mismatch, unbounded
 from verdict.operators.expressions import Kind
-from verdict.operators.schema import MICROS, Field, Schema, mismatch, unbounded
 from verdict.state.codegen import define
 from verdict.state.windows.values import NULL
 
@@ -199,7 +199,7 @@ class Extract:
 
     Examples
     --------
-    >>> from verdict.operators.schema import parse
+    >>> from verdict.operators.events.schema import parse
     >>> schema = parse({"type": "record", "name": "T", "fields": [
     ...     {"name": "id", "type": "string"},
     ...     {"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"}},

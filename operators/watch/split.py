@@ -2,9 +2,9 @@
 
 A stream that one key must see whole does not scale. So each record goes to one of 16 buckets by a
 hash of its event id; a bucket sums up its part of the open window; when the window closes, what it
-holds goes to the hop that merges the buckets, in their order (`operators.drift`,
-`operators.compare`). A window closes on the data's own time: when a bucket sees an event of a later
-one. An event older than the open window counts in the open window: nothing is dropped.
+holds goes to the hop that merges the buckets, in their order (`operators.watch.drift`,
+`operators.watch.compare`). A window closes on the data's own time: when a bucket sees an event of a
+later one. An event older than the open window counts in the open window: nothing is dropped.
 """
 
 import hashlib
@@ -15,12 +15,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from verdict.operators.compare import add_amount
 from verdict.operators.errors import BadRecord
-from verdict.operators.histogram import bin_of
 from verdict.operators.message import NEXT, Emit, Message
 from verdict.operators.meter import Meter
-from verdict.operators.records import (
+from verdict.operators.models.histogram import bin_of
+from verdict.operators.records.streams import (
     DEAD_LETTERS,
     DECISIONS,
     SHADOW_SCORES,
@@ -29,6 +28,7 @@ from verdict.operators.records import (
     Encode,
     dead_letter,
 )
+from verdict.operators.watch.compare import add_amount
 from verdict.state.store.keyed import KeyedState
 
 BUCKETS = 16

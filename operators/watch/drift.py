@@ -9,10 +9,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from verdict.operators.histogram import psi
 from verdict.operators.message import Emit
-from verdict.operators.records import DRIFT, Encode
-from verdict.operators.watch import Watched
+from verdict.operators.models.histogram import psi
+from verdict.operators.records.streams import DRIFT, Encode
+from verdict.operators.watch.split import Watched
 
 MEMORY = 512
 """Windows whose means ADWIN sees; it is rebuilt from them as each window closes (about 2 us each),

@@ -9,9 +9,9 @@ from typing import Any
 
 import fastavro
 
-from verdict.operators import avro_out as out
 from verdict.operators.errors import BadRecord
 from verdict.operators.message import Message
+from verdict.operators.records import avro as out
 from verdict.state.codegen import define
 
 DECISIONS = "decisions"

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from verdict.operators.errors import BadRecord
-from verdict.operators.features import EntityFeatures
+from verdict.operators.features.windowed import EntityFeatures
 from verdict.operators.message import NEXT, Emit, Message
-from verdict.operators.records import Encode
-from verdict.operators.score import WITH_KEY
+from verdict.operators.records.streams import Encode
+from verdict.operators.score.hops import WITH_KEY
 from verdict.state.store.keyed import KeyedState
 
 STATE_COMMANDS, STATE_ANSWERS = "state-commands", "state-answers"

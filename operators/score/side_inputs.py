@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from verdict.operators.errors import BadRecord
-from verdict.operators.features import EntityFeatures
-from verdict.operators.labels import Label
+from verdict.operators.features.windowed import EntityFeatures
+from verdict.operators.labels.read import Label
 from verdict.operators.message import NEXT, Emit, Message
-from verdict.operators.score import WITH_KEY, WITHOUT_KEY, DecodeHop, EntityHop
+from verdict.operators.score.hops import WITH_KEY, WITHOUT_KEY, DecodeHop, EntityHop
 from verdict.state.store.dedupe import SeenState
 from verdict.state.store.keyed import KeyedState
 from verdict.state.windows.result import LATE

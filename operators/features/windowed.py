@@ -11,11 +11,11 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from verdict.operators.decode import Event
 from verdict.operators.errors import BadRecord, FunctionError
+from verdict.operators.events.decode import Event
+from verdict.operators.events.schema import Schema
 from verdict.operators.expressions import MISSING_CAUSES, SCOPE, Expression, Kind, Variable
-from verdict.operators.labels import Label
-from verdict.operators.schema import Schema
+from verdict.operators.labels.read import Label
 from verdict.state.codegen import define
 from verdict.state.store.dedupe import ids_of
 from verdict.state.store.keyed import KeyedState
@@ -100,7 +100,7 @@ class EntityFeatures:
 
     Examples
     --------
-    >>> from verdict.operators.schema import parse
+    >>> from verdict.operators.events.schema import parse
     >>> from verdict.state.store.keyed import MemoryState
     >>> schema = parse({"type": "record", "name": "T", "fields": [
     ...     {"name": "amount", "type": "double"}]})
@@ -396,7 +396,7 @@ class Formulas:
 
     Examples
     --------
-    >>> from verdict.operators.schema import parse
+    >>> from verdict.operators.events.schema import parse
     >>> schema = parse({"type": "record", "name": "T", "fields": [
     ...     {"name": "amount", "type": "double"}]})
     >>> formulas = [Formula("ratio", -1.0, "amount / mean_7d"), Formula("high", 0.0, "ratio > 3")]

@@ -10,17 +10,17 @@ from itertools import compress
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from verdict.operators import avro_out as out
-from verdict.operators.bundle import Bundle, Card, Scored
-from verdict.operators.decide import SCORE, Decide, Verdict
-from verdict.operators.decode import Decode, Event, Extract
 from verdict.operators.errors import BadRecord
+from verdict.operators.events.decode import Decode, Event, Extract
 from verdict.operators.expressions import Variable
-from verdict.operators.features import EntityFeatures, Formulas
-from verdict.operators.lookups import Lookups, Table
+from verdict.operators.features.lookups import Lookups, Table
+from verdict.operators.features.windowed import EntityFeatures, Formulas
 from verdict.operators.message import NEXT, Emit, Message, new
 from verdict.operators.meter import Meter
-from verdict.operators.records import (
+from verdict.operators.models.bundle import Bundle, Card, Scored
+from verdict.operators.policy.decide import SCORE, Decide, Verdict
+from verdict.operators.records import avro as out
+from verdict.operators.records.streams import (
     DEAD_LETTERS,
     DECISIONS,
     NO_MONEY,

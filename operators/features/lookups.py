@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from verdict.operators.decode import Decode, Event, composed, exact_of, text_of, value_of
 from verdict.operators.errors import BadRecord
-from verdict.operators.schema import Schema
+from verdict.operators.events.decode import Decode, Event, composed, exact_of, text_of, value_of
+from verdict.operators.events.schema import Schema
 
 FOR_EVER = (1 << 63) - 1
 """Until when a row counts that says nothing of it."""
@@ -53,8 +53,8 @@ class Rows:
 
     Examples
     --------
-    >>> from verdict.operators.decode import json_decoder
-    >>> from verdict.operators.schema import parse
+    >>> from verdict.operators.events.decode import json_decoder
+    >>> from verdict.operators.events.schema import parse
     >>> schema = parse({"type": "record", "name": "Merchant", "fields": [
     ...     {"name": "id", "type": "string"}, {"name": "risk", "type": ["null", "double"]},
     ...     {"name": "until", "type": {"type": "long", "logicalType": "timestamp-millis"}}]})

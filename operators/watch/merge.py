@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from verdict.operators.compare import Comparisons
-from verdict.operators.drift import Drifts
 from verdict.operators.message import Emit, Message
-from verdict.operators.watch import BUCKETS, DRIFT
+from verdict.operators.watch.compare import Comparisons
+from verdict.operators.watch.drift import Drifts
+from verdict.operators.watch.split import BUCKETS, DRIFT
 from verdict.state.store.keyed import KeyedState
 
 LAYOUT = 1

@@ -1,0 +1,1 @@
+"""From an event and what is remembered to numbers."""

@@ -1,0 +1,1 @@
+"""A model that has proved itself, and what it says of itself."""

@@ -1,0 +1,1 @@
+"""What goes out: how records are made and encoded."""

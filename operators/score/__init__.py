@@ -1,0 +1,1 @@
+"""The hops of the job that decides."""
