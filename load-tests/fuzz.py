@@ -43,7 +43,8 @@ from rich.progress import Progress
 
 from verdict.operators.events.schema import without_logical_types
 from verdict.operators.message import Message
-from verdict.operators.records.streams import DEAD_LETTERS, DECISIONS, MAX_LETTER, MAX_RAW
+from verdict.operators.names import DEAD_LETTERS, DECISIONS
+from verdict.operators.records.dead_letter import MAX_LETTER, MAX_RAW
 from verdict.pipelines import jobs
 from verdict.pipelines.embedded import Output, Runner
 from verdict.pipelines.pipeline import Pipeline, load

@@ -7,15 +7,10 @@ from verdict.operators.errors import BadRecord
 from verdict.operators.message import Emit, Message
 from verdict.operators.meter import Meter
 from verdict.operators.models.bundle import Bundle
+from verdict.operators.names import DEAD_LETTERS, SHADOW_SCORES
 from verdict.operators.policy.decide import SCORE, Decide
-from verdict.operators.records.streams import (
-    DEAD_LETTERS,
-    SHADOW_SCORES,
-    TOMBSTONE,
-    Decode,
-    Encode,
-    dead_letter,
-)
+from verdict.operators.records.dead_letter import TOMBSTONE, dead_letter
+from verdict.operators.records.streams import Decode, Encode
 from verdict.state.store.keyed import KeyedState
 
 JOB = "shadow"

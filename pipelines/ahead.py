@@ -18,10 +18,10 @@ from dataclasses import replace
 from itertools import repeat
 from typing import IO, Any
 
-from verdict.operators.events.decode import Event
-from verdict.operators.labels.read import Label
+from verdict.operators.events.event import Event
+from verdict.operators.labels.label import Label
 from verdict.operators.message import Message, new
-from verdict.operators.score.hops import Carry
+from verdict.operators.score.carry import Carry
 from verdict.pipelines.embedded import Output
 from verdict.pipelines.errors import FileError, OperatorError, RegistryError
 from verdict.pipelines.garbage import spared

@@ -16,11 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from verdict.operators.features.windowed import LABEL
+from verdict.operators.features.columns import LABEL
 from verdict.operators.message import NEXT, Message
-from verdict.operators.models.bundle import read_card
-from verdict.operators.records.streams import DEAD_LETTERS
-from verdict.operators.score.hops import ROWS, Row
+from verdict.operators.models.card import read_card
+from verdict.operators.names import DEAD_LETTERS, ROWS
+from verdict.operators.score.rows import Row
 from verdict.pipelines import jobs
 from verdict.pipelines.ahead import Ahead, Part, halves
 from verdict.pipelines.embedded import Output, Runner

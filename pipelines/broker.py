@@ -6,8 +6,8 @@ from typing import Any
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka import KafkaError as ClientError
 
-from verdict.operators.labels.read import ENTITY_LABELS, LABELS
 from verdict.operators.message import Headers, Message, new
+from verdict.operators.names import ENTITY_LABELS, LABELS
 from verdict.operators.score.hops import LATEST
 from verdict.pipelines.embedded import Output
 from verdict.pipelines.errors import KafkaError

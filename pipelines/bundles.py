@@ -9,7 +9,9 @@ import numpy as np
 import yaml
 
 from verdict.operators.models import bundle as bundles
-from verdict.operators.models.bundle import Bundle, Card, Output, Vector
+from verdict.operators.models import card
+from verdict.operators.models.bundle import Bundle
+from verdict.operators.models.card import Card, Output, Vector
 from verdict.operators.models.histogram import count, quantile_edges
 
 BINS = 10
@@ -83,7 +85,7 @@ def write(
     return bundles.load(folder)
 
 
-def baseline(values: Sequence[float]) -> bundles.Baseline:
+def baseline(values: Sequence[float]) -> card.Baseline:
     """Make a baseline: bins of about equal population, and the moments.
 
     >>> baseline([1.0, 2.0, 2.0, 3.0]).mean
@@ -91,7 +93,7 @@ def baseline(values: Sequence[float]) -> bundles.Baseline:
     """
     edges = quantile_edges(list(values), BINS)
     known = np.asarray([value for value in values if value == value], dtype=np.float64)
-    return bundles.Baseline(
+    return card.Baseline(
         edges=[float(edge) for edge in edges],
         counts=count(edges, list(values)),
         mean=float(known.mean()) if len(known) else 0.0,

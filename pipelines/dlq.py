@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from verdict.operators.records.streams import MAX_RAW
+from verdict.operators.records.dead_letter import MAX_RAW
 from verdict.pipelines.kafka import clients
 from verdict.pipelines.originals import Coordinates, Original, Originals
 from verdict.pipelines.pipeline import Pipeline

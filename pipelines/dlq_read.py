@@ -13,7 +13,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPar
 from confluent_kafka import KafkaError as Code
 
 from verdict.operators.errors import BadRecord
-from verdict.operators.records.streams import DEAD_LETTERS
+from verdict.operators.names import DEAD_LETTERS
 from verdict.pipelines.dlq import Asked, Letter, moment
 from verdict.pipelines.errors import FileError, KafkaError
 from verdict.pipelines.files import NO_TIMESTAMP, read_records

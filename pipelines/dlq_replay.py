@@ -13,8 +13,7 @@ from typing import Any, Self
 from confluent_kafka import KafkaError as Code
 from confluent_kafka import KafkaException, Producer
 
-from verdict.operators.labels.read import ENTITY_LABELS, LABELS
-from verdict.operators.score.commands import STATE_COMMANDS
+from verdict.operators.names import ENTITY_LABELS, LABELS, STATE_COMMANDS
 from verdict.pipelines.dlq import Found, Letter, compared
 from verdict.pipelines.errors import KafkaError
 from verdict.pipelines.jobs import SCORE_JOB

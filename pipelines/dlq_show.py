@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from verdict.operators.records.streams import MAX_RAW
+from verdict.operators.records.dead_letter import MAX_RAW
 from verdict.pipelines.dlq import Found, Letter, moment, printable
 from verdict.pipelines.dlq_read import Tally
 

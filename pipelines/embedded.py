@@ -18,8 +18,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from verdict.operators.events.schema import Schema
 from verdict.operators.message import NEXT, Emit, Message, new
 from verdict.operators.meter import Meter
-from verdict.operators.records.streams import DEAD_LETTERS
-from verdict.operators.score.hops import Deferred
+from verdict.operators.names import DEAD_LETTERS
+from verdict.operators.score.carry import Deferred
 from verdict.pipelines.errors import OperatorError, RegistryError, told
 from verdict.pipelines.files import AvroFile, read_events
 from verdict.pipelines.garbage import spared

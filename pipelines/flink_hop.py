@@ -16,7 +16,7 @@ from pyflink.datastream.functions import KeyedProcessFunction, ProcessFunction
 from pyflink.datastream.state import MapStateDescriptor, StateTtlConfig, ValueStateDescriptor
 
 from verdict.operators.message import NEXT, Emit, Message, Operator, new
-from verdict.operators.records.streams import DEAD_LETTERS
+from verdict.operators.names import DEAD_LETTERS
 from verdict.pipelines import logs
 from verdict.pipelines.errors import FlinkError, RegistryError, frames, told
 from verdict.pipelines.garbage import spare

@@ -9,65 +9,49 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from verdict.operators.errors import BadRecord
-from verdict.operators.events.decode import (
-    Decode,
-    Event,
-    Extract,
-    avro_decoder,
-    confluent_decoder,
-    exact_of,
-    json_decoder,
-    text_of,
-)
+from verdict.operators.events.decode import Decode, avro_decoder, confluent_decoder, json_decoder
+from verdict.operators.events.event import Event
+from verdict.operators.events.extract import Extract
+from verdict.operators.events.fields import exact_of, text_of
 from verdict.operators.events.schema import Schema
 from verdict.operators.expressions import Expression
+from verdict.operators.features.columns import reads, variables
+from verdict.operators.features.formulas import Formulas
 from verdict.operators.features.lookups import Lookups
-from verdict.operators.features.windowed import EntityFeatures, Formulas, reads, variables
+from verdict.operators.features.windowed import EntityFeatures
 from verdict.operators.labels.join import Join, Route
-from verdict.operators.labels.read import (
-    ENTITY_LABELS,
-    LABELS,
-    Precedence,
-    ReadEntityLabel,
-    ReadLabel,
-)
+from verdict.operators.labels.label import Precedence
+from verdict.operators.labels.read import ReadEntityLabel, ReadLabel, ReadsLabel
 from verdict.operators.message import Message, Operator
 from verdict.operators.models import bundle as bundles
-from verdict.operators.policy.decide import Decide, Policy, Rule
-from verdict.operators.records.streams import (
+from verdict.operators.models import card
+from verdict.operators.names import (
     COMPARISON,
     DEAD_LETTERS,
     DECISIONS,
     DRIFT,
-    SHADOW_SCORES,
-    Encode,
-    decision_encoder,
-)
-from verdict.operators.score.commands import STATE_ANSWERS, STATE_COMMANDS, Obey
-from verdict.operators.score.hops import (
+    ENTITY_LABELS,
+    LABELS,
     ROWS,
-    DecodeHop,
-    EntityHop,
-    FeatureRows,
-    Finish,
-    Intake,
-    Money,
-    Plausible,
-    ScoredRows,
-    scored_row,
+    SHADOW_SCORES,
+    STATE_ANSWERS,
+    STATE_COMMANDS,
 )
-from verdict.operators.score.side_inputs import (
-    DecodeHopBeside,
-    EntityHopBeside,
-    ReadsLabel,
-    TakeLabels,
-    Takers,
-)
+from verdict.operators.policy.decide import Decide, Policy, Rule
+from verdict.operators.records.decision import decision_encoder
+from verdict.operators.records.streams import Encode
+from verdict.operators.score.commands import Obey
+from verdict.operators.score.finish import Finish, Money
+from verdict.operators.score.hops import DecodeHop, EntityHop
+from verdict.operators.score.intake import Intake, Plausible
+from verdict.operators.score.rows import FeatureRows, ScoredRows, scored_row
+from verdict.operators.score.side_inputs import DecodeHopBeside, EntityHopBeside, TakeLabels, Takers
 from verdict.operators.shadow import Shadow
+from verdict.operators.watch.bucket import Bucket, Watched
 from verdict.operators.watch.compare import Comparisons
 from verdict.operators.watch.drift import Drifts
 from verdict.operators.watch.merge import Merge
-from verdict.operators.watch.split import SCORE, Bucket, Split, Watched
+from verdict.operators.watch.split import SCORE, Split
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.job import Hop, Job
 from verdict.pipelines.pipeline import DECODE_HOP, Pipeline, load
@@ -436,7 +420,7 @@ def _merge_hop(path: Path) -> Operator:
 
 def watched(pipeline: Pipeline) -> list[Watched]:
     """List what the watch job watches: every feature but the ignored, and the score last."""
-    baseline = bundles.read_card(pipeline.models[0]).baseline
+    baseline = card.read_card(pipeline.models[0]).baseline
     features = {
         name: feature
         for name, feature in pipeline.spec.features.items()

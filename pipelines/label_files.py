@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from verdict.operators.errors import BadRecord
-from verdict.operators.labels.read import LABELS, Label, best
+from verdict.operators.labels.label import Label, best
 from verdict.operators.message import Message
+from verdict.operators.names import LABELS
 from verdict.pipelines import jobs
 from verdict.pipelines.files import NO_TIMESTAMP, read_events
 from verdict.pipelines.pipeline import Pipeline

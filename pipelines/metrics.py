@@ -20,7 +20,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from verdict.operators.features.lookups import Table
 from verdict.operators.message import Message
 from verdict.operators.meter import BOUNDS_NS, SAMPLE, Histogram, Meter
-from verdict.operators.records.streams import DEAD_LETTERS
+from verdict.operators.names import DEAD_LETTERS
 from verdict.pipelines.job import Job
 from verdict.state.store.cache import HeadCache
 

@@ -19,14 +19,17 @@ from typing import Any
 from confluent_kafka import Consumer
 
 from verdict.operators.errors import BadRecord
-from verdict.operators.events.decode import Event
+from verdict.operators.events.event import Event
 from verdict.operators.features.lookups import Lookups
-from verdict.operators.labels.read import LABELS, Label
+from verdict.operators.labels.label import Label
+from verdict.operators.labels.read import check_key
 from verdict.operators.message import NEXT, Emit, Message
+from verdict.operators.names import DEAD_LETTERS, DECISIONS, LABELS
 from verdict.operators.records import avro as out
-from verdict.operators.records.streams import DEAD_LETTERS, DECISIONS, PRESENT
-from verdict.operators.score.hops import WITH_KEY, WITHOUT_KEY, Carry, Deferred, EntityHop, Intake
-from verdict.operators.score.side_inputs import check_key
+from verdict.operators.records.decision import PRESENT
+from verdict.operators.score.carry import WITH_KEY, WITHOUT_KEY, Carry, Deferred
+from verdict.operators.score.hops import EntityHop
+from verdict.operators.score.intake import Intake
 from verdict.pipelines import jobs
 from verdict.pipelines.errors import FileError, Interrupted, OperatorError, told
 from verdict.pipelines.files import read_bodies, read_events
@@ -579,7 +582,7 @@ class Replay:
 def _seq(trace: bytes, entity: str, key: str) -> int:
     """Read the number of an event out of what a hop says of itself in a decision.
 
-    >>> from verdict.operators.records.streams import hop_encoder
+    >>> from verdict.operators.records.decision import hop_encoder
     >>> _seq(hop_encoder("card", [])("c1", 300, False, ()), "card", "c1")
     300
     """

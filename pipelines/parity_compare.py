@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from verdict.operators.expressions import Expression, Kind
-from verdict.operators.features.windowed import WindowedFeature
+from verdict.operators.features.columns import WindowedFeature
 from verdict.pipelines import jobs
 from verdict.pipelines.pipeline import Pipeline
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from verdict.operators.records.streams import DEAD_LETTERS
+from verdict.operators.names import DEAD_LETTERS
 from verdict.pipelines.dlq import Asked
 from verdict.pipelines.dlq_read import letters
 from verdict.pipelines.job import Stop

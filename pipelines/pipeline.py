@@ -10,19 +10,13 @@ from verdict.operators.errors import BundleError, ExpressionError, FunctionError
 from verdict.operators.events import schema as schemas
 from verdict.operators.events.schema import Field, Schema
 from verdict.operators.expressions import Expression, Kind
-from verdict.operators.features.windowed import (
-    LABEL,
-    Formula,
-    WindowedFeature,
-    in_order,
-    kinds,
-    load_function,
-)
-from verdict.operators.labels.read import ENTITY_LABELS, LABELS
+from verdict.operators.features.columns import LABEL, WindowedFeature, kinds
+from verdict.operators.features.formulas import Formula, in_order
+from verdict.operators.features.functions import load_function
 from verdict.operators.models import bundle as bundles
+from verdict.operators.names import ENTITY_LABELS, LABELS, STATE_COMMANDS
 from verdict.operators.policy.decide import SCORE
-from verdict.operators.records.streams import AMOUNT_SCALE
-from verdict.operators.score.commands import STATE_COMMANDS
+from verdict.operators.records.decision import AMOUNT_SCALE
 from verdict.pipelines import yaml_file
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.spec import (

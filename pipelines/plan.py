@@ -14,7 +14,7 @@ from typing import Any
 import fastavro
 
 from verdict.operators.events.schema import without_logical_types
-from verdict.operators.records.streams import DECISIONS
+from verdict.operators.names import DECISIONS
 from verdict.pipelines import jobs
 from verdict.pipelines.pipeline import Pipeline
 from verdict.pipelines.probe import longest, written

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from typing import Any
 
-from verdict.operators.events.decode import Event
+from verdict.operators.events.event import Event
 from verdict.operators.features.windowed import EntityFeatures
 from verdict.pipelines.pipeline import Pipeline
 from verdict.state.store.keyed import MemoryState

@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, BaseModel
 from pydantic.fields import FieldInfo
 
 from verdict.operators.expressions import FUNCTIONS
-from verdict.operators.models.bundle import Card
+from verdict.operators.models.card import Card
 from verdict.pipelines import kafka_settings, spec
 from verdict.pipelines.spec import Spec
 from verdict.pipelines.tests_file import PipelineTests

@@ -17,7 +17,7 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaExcepti
 from confluent_kafka import KafkaError as Code
 
 from verdict.operators.errors import BadRecord
-from verdict.operators.records.streams import DECISIONS
+from verdict.operators.names import DECISIONS
 from verdict.pipelines.dlq import printable
 from verdict.pipelines.errors import KafkaError
 from verdict.pipelines.job import SOURCE_HEADER, Stop

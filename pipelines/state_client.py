@@ -8,7 +8,8 @@ from typing import Any
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from verdict.operators.score.commands import STATE_ANSWERS, STATE_COMMANDS, Command
+from verdict.operators.names import STATE_ANSWERS, STATE_COMMANDS
+from verdict.operators.score.commands import Command
 from verdict.pipelines.errors import KafkaError, SpecError
 from verdict.pipelines.kafka import clients, require
 from verdict.pipelines.pipeline import Pipeline

@@ -8,19 +8,16 @@ from typing import Any
 
 from verdict.operators.events.decode import CONFLUENT_HEADER, CONFLUENT_MAGIC
 from verdict.operators.events.schema import without_logical_types
-from verdict.operators.labels.read import ENTITY_LABELS
-from verdict.operators.records.streams import (
+from verdict.operators.names import (
     COMPARISON,
     DEAD_LETTERS,
     DECISIONS,
     DRIFT,
+    ENTITY_LABELS,
     SHADOW_SCORES,
-    Decode,
-    Encode,
-    decoder,
-    encoder,
+    STATE_ANSWERS,
 )
-from verdict.operators.score.commands import STATE_ANSWERS
+from verdict.operators.records.streams import Decode, Encode, decoder, encoder
 from verdict.pipelines import resources
 from verdict.pipelines.spec import Settings, Topics
 

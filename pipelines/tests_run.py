@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 import yaml
 
-from verdict.operators.labels.read import LABELS, Label, Precedence
+from verdict.operators.labels.label import Label, Precedence
 from verdict.operators.message import Message, Operator
-from verdict.operators.records.streams import DEAD_LETTERS, DECISIONS
+from verdict.operators.names import DEAD_LETTERS, DECISIONS, LABELS
 from verdict.pipelines import jobs
 from verdict.pipelines.embedded import Runner
 from verdict.pipelines.files import NO_TIMESTAMP

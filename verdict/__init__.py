@@ -17,7 +17,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from verdict.operators.models.bundle import Output
+    from verdict.operators.models.card import Output
     from verdict.pipelines.backfill import batches
     from verdict.pipelines.backfill import write as write_backfill
     from verdict.pipelines.bundles import write as write_bundle

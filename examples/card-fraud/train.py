@@ -24,7 +24,8 @@ from skl2onnx import to_onnx
 from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from verdict.operators.models.bundle import Bundle, Output
+from verdict.operators.models.bundle import Bundle
+from verdict.operators.models.card import Output
 from verdict.pipelines import bundles
 from verdict.pipelines.backfill import batches
 from verdict.pipelines.files import AvroFile

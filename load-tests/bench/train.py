@@ -18,7 +18,7 @@ from onnxmltools.convert.common.data_types import FloatTensorType
 from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
-from verdict.operators.models.bundle import Output
+from verdict.operators.models.card import Output
 from verdict.pipelines import bundles
 from verdict.pipelines.backfill import batches
 from verdict.pipelines.files import AvroFile

@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, TopicPartition
 from events import encoded, event_number
 
 from verdict.operators.message import Message
-from verdict.operators.records.streams import DECISIONS
+from verdict.operators.names import DECISIONS
 from verdict.pipelines import jobs
 from verdict.pipelines.embedded import Runner
 from verdict.pipelines.pipeline import Pipeline

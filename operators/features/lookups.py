@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from verdict.operators.errors import BadRecord
-from verdict.operators.events.decode import Decode, Event, composed, exact_of, text_of, value_of
+from verdict.operators.events.decode import Decode
+from verdict.operators.events.event import Event, composed
+from verdict.operators.events.fields import exact_of, text_of, value_of
 from verdict.operators.events.schema import Schema
 
 FOR_EVER = (1 << 63) - 1

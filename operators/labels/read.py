@@ -1,84 +1,18 @@
 """Labels: what came of an event, as somebody says later."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
 from verdict.operators.errors import BadRecord
-from verdict.operators.events.decode import (
-    FIRST_TIME,
-    LAST_TIME,
-    Decode,
-    composed,
-    exact_of,
-    text_of,
-    value_of,
-)
+from verdict.operators.events.decode import FIRST_TIME, LAST_TIME, Decode
+from verdict.operators.events.event import composed
+from verdict.operators.events.fields import exact_of, text_of, value_of
 from verdict.operators.events.schema import Schema
-from verdict.operators.records.streams import TOMBSTONE
+from verdict.operators.labels.label import Label, Precedence
+from verdict.operators.records.dead_letter import TOMBSTONE
 
-LABELS, ENTITY_LABELS = "labels", "entity-labels"
-"""The streams: as others send them, and with their events' times and keys."""
 MAX_NAME = 1_024
 """Most bytes of an event's id, of a key, and of a source, as of an event's."""
-
-
-class Label(NamedTuple):
-    """A label of one event.
-
-    Attributes
-    ----------
-    event_time
-        In milliseconds; None where the record does not say.
-    keys
-        Of the event's entities, in the order of the hops; empty where the record has none.
-    positive
-        Whether the event was what the model looks for.
-    known_at
-        In milliseconds: when the source knew.
-    rank
-        Of the source: 0 that of the one to be believed before all others.
-    """
-
-    event_id: str
-    event_time: int | None
-    keys: tuple[str | None, ...]
-    positive: bool
-    known_at: int
-    source: str
-    rank: int
-
-
-class Precedence:
-    """Says which source is to be believed before which.
-
-    Examples
-    --------
-    >>> rank = Precedence(["chargeback", "analyst"])
-    >>> rank("chargeback"), rank("analyst"), rank("customer")
-    (0, 1, 2)
-    """
-
-    def __init__(self, sources: Sequence[str]) -> None:
-        self._ranks = {source: rank for rank, source in enumerate(sources)}
-
-    def __call__(self, source: str) -> int:
-        """Return a source's rank, 0 the best; those that are not listed share the last."""
-        return self._ranks.get(source, len(self._ranks))
-
-
-def best(labels: Iterable[Label]) -> Label | None:
-    """Return the label that decides: of the best source's, the one known last.
-
-    Where one source said both at one time, positive decides, in whatever order they came.
-
-    >>> bank = Label("e1", None, (), True, 5, "bank", 0)
-    >>> customer = bank._replace(positive=False, known_at=9, rank=1)
-    >>> best([customer, bank]) == bank, best([])
-    (True, None)
-    """
-    return min(
-        labels, key=lambda label: (label.rank, -label.known_at, not label.positive), default=None
-    )
 
 
 class ReadLabel:
@@ -250,3 +184,27 @@ def entity_label(
         "known_at": label.known_at,
         "source": label.source,
     }
+
+
+class ReadsLabel(Protocol):
+    """From a raw record to a label."""
+
+    def __call__(self, value: bytes | None) -> Label: ...
+
+
+def check_key(key: bytes | None, label: Label) -> None:
+    """Refuse a label that lies under another key than its first entity's.
+
+    >>> label = Label("p1", 0, ("c1",), True, 5, "bank", 0)
+    >>> check_key(b"c1", label)
+    >>> check_key(b"c2", label)
+    Traceback (most recent call last):
+    verdict.operators.errors.BadRecord: the record's key is not its label's: mend the producer
+    """
+    first = label.keys[0]
+    if first is not None and key != first.encode():
+        raise BadRecord(
+            "validate",
+            "key-mismatch",
+            "the record's key is not its label's: mend the producer",
+        )

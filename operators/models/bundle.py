@@ -4,101 +4,27 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnxruntime
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from verdict.operators.errors import BadRecord, BundleError
+from verdict.operators.models.card import Card, read_card
+from verdict.operators.models.outputs import Scored, reader
 
 onnxruntime.disable_telemetry_events()  # 1.31 opens a database in the user's cache folder
 onnxruntime.set_default_logger_severity(3)  # errors; a warning a session is noise
-
 DTYPES = {
     "tensor(float)": np.float32,
     "tensor(double)": np.float64,
     "tensor(int64)": np.int64,
     "tensor(int32)": np.int32,
 }
-
-
 MOST_AT_ONCE = 256
 """Most rows of one call: above some dozens the time of a row falls no further."""
 BATCH_SIZES = (2, 3, 4, 7, 16, 31, 64, 129, MOST_AT_ONCE)
 """Sizes at which a model has to prove itself; libraries change their ways at such."""
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class Output(_Part):
-    """What the model puts out, and how it becomes a score."""
-
-    kind: Literal["probability", "anomaly", "regression", "classes"]
-    """``probability`` of the positive class; ``anomaly`` score; ``regression`` value; a vector of
-    ``classes``, whose score is the probability of the positive ones together."""
-    name: str | None = None
-    """The ONNX output; by default the last one, which is where both usual converters put scores."""
-    positive: list[int | str] = [1]
-    """Class labels that count as positive."""
-    classes: list[int | str] | None = None
-    """Class labels in the vector's order; by default 0, 1, 2, …"""
-    negate: bool = False
-    """True for an anomaly score that is high for what is normal, as scikit-learn's are."""
-
-
-class Vector(_Part):
-    """One test vector."""
-
-    features: list[float]
-    score: float
-
-
-class Baseline(_Part):
-    """A histogram of the training data."""
-
-    edges: list[float]
-    """Bin ``i`` is ``edges[i - 1] < value <= edges[i]``."""
-    counts: list[int]
-    """One a bin: below the first edge, between, above the last, and NaN."""
-    mean: float
-    std: float
-
-    @model_validator(mode="after")
-    def _fits(self) -> "Baseline":
-        if len(self.counts) != len(self.edges) + 2:
-            raise ValueError("a baseline has two more counts than edges")
-        return self
-
-
-class Card(_Part):
-    """``model.yaml``."""
-
-    name: str
-    """The model's name."""
-    version: str
-    """The model's version."""
-    sha256: str = Field(pattern="^[0-9a-f]{64}$")
-    """Of ``model.onnx``."""
-    features: list[str] = Field(min_length=1)
-    """Feature names in the model's order."""
-    output: Output
-    """What it puts out."""
-    vectors: list[Vector] = Field(min_length=1)
-    """Test vectors with their scores."""
-    tolerance: float = 1e-5
-    """How far a vector's score may lie from the recorded one on another CPU."""
-    baseline: dict[str, Baseline] = {}
-    """Histograms of the training data: one a feature, and ``score``."""
-    origin: dict[str, str | int | float] = {}
-    """Where the model came from: data, code, date."""
-
-
-Scored = tuple[float, Sequence[float]]
-"""A score, and the class probabilities (empty but for ``classes``)."""
 
 
 class Bundle:
@@ -127,7 +53,7 @@ class Bundle:
             if put.type not in DTYPES:
                 raise BundleError(f"{folder}: input '{put.name}' is {put.type}, no numbers")
         self._feed = _one_tensor(inputs[0]) if len(inputs) == 1 else self._by_name(inputs)
-        self._read = _reader(card.output)
+        self._read = reader(card.output)
         self._score: Callable[[Sequence[float]], Scored] = self._first
         """How a row is scored: known once the first one was."""
         self.batches = len(inputs) == 1 and self._proves_batches()
@@ -296,27 +222,6 @@ def load(folder: Path) -> Bundle:
     return bundle
 
 
-def read_card(folder: Path) -> Card:
-    """Read a bundle's ``model.yaml`` alone.
-
-    Raises
-    ------
-    BundleError
-        It is missing or wrong.
-    """
-    path = folder / "model.yaml"
-    try:
-        return Card.model_validate(yaml.safe_load(path.read_text("utf-8")))
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BundleError(f"{path}: not YAML: {error}") from None
-    except ValidationError as errors:
-        first = errors.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise BundleError(f"{path}: {where}: {first['msg']}") from None
-
-
 def _verify(bundle: Bundle) -> None:
     card = bundle.card
     for index, vector in enumerate(card.vectors):
@@ -339,58 +244,3 @@ def _verify(bundle: Bundle) -> None:
 def _one_tensor(put: Any) -> Callable[[Sequence[float]], dict[str, Any]]:
     name, dtype = put.name, DTYPES[put.type]
     return lambda row: {name: np.array([row], dtype)}
-
-
-def _reader(output: Output) -> Callable[[Any], Scored]:
-    """Compile the way from the ONNX output's one row to a score.
-
-    Class probabilities come as an [N, C] tensor or, from the converters' default ZipMap, as one
-    dictionary a row.
-    """
-    if output.kind in ("probability", "classes"):
-        return _ClassReader(output)
-    sign = -1.0 if output.negate else 1.0
-    return lambda row: (sign * _first_of(row), ())
-
-
-def _first_of(row: Any) -> float:
-    while isinstance(row, list):
-        row = row[0]
-    return float(row)
-
-
-class _ClassReader:
-    """Adds up the probabilities of the positive classes."""
-
-    def __init__(self, output: Output) -> None:
-        self._output = output
-        self._vector = output.kind == "classes"
-        self._length: int | None = None
-        self._positive: list[int] = []
-
-    def __call__(self, row: Any) -> Scored:
-        if isinstance(row, dict):
-            self._labels(list(row))
-            values = [float(value) for value in row.values()]
-        else:
-            values = row if isinstance(row, list) else [row]
-            if len(values) == 1 and not self._vector:  # the positive class alone
-                return _first_of(values), ()
-            if len(values) != self._length:
-                labels = self._output.classes or range(len(values))
-                if len(labels) != len(values):
-                    raise ValueError(
-                        f"{len(values)} classes come out, the card names {len(labels)}"
-                    )
-                self._labels(list(labels))
-        score = 0.0
-        for at in self._positive:
-            score += values[at]
-        return score, values if self._vector else ()
-
-    def _labels(self, labels: list[int | str]) -> None:
-        strange = [label for label in self._output.positive if label not in labels]
-        if strange:
-            raise ValueError(f"no class is labelled {strange[0]!r}, but {labels}")
-        self._positive = [labels.index(label) for label in self._output.positive]
-        self._length = len(labels)

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 from verdict.operators.errors import BadRecord
 from verdict.operators.features.windowed import EntityFeatures
 from verdict.operators.message import NEXT, Emit, Message
+from verdict.operators.names import STATE_ANSWERS
 from verdict.operators.records.streams import Encode
-from verdict.operators.score.hops import WITH_KEY
+from verdict.operators.score.carry import WITH_KEY
 from verdict.state.store.keyed import KeyedState
 
-STATE_COMMANDS, STATE_ANSWERS = "state-commands", "state-answers"
 GET, FORGET = "get", "forget"
 
 

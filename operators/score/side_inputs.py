@@ -9,9 +9,11 @@ from typing import Any, Protocol
 
 from verdict.operators.errors import BadRecord
 from verdict.operators.features.windowed import EntityFeatures
-from verdict.operators.labels.read import Label
+from verdict.operators.labels.label import Label
+from verdict.operators.labels.read import ReadsLabel, check_key
 from verdict.operators.message import NEXT, Emit, Message
-from verdict.operators.score.hops import WITH_KEY, WITHOUT_KEY, DecodeHop, EntityHop
+from verdict.operators.score.carry import WITH_KEY, WITHOUT_KEY
+from verdict.operators.score.hops import DecodeHop, EntityHop
 from verdict.state.store.dedupe import SeenState
 from verdict.state.store.keyed import KeyedState
 from verdict.state.windows.result import LATE
@@ -60,30 +62,6 @@ def _taken(take: Take, dead: Any, message: Message, state: KeyedState) -> Iterab
         return take(message, state)
     except BadRecord as error:
         return (dead(message, error, message.key, message.value),)
-
-
-class ReadsLabel(Protocol):
-    """From a raw record to a label."""
-
-    def __call__(self, value: bytes | None) -> Label: ...
-
-
-def check_key(key: bytes | None, label: Label) -> None:
-    """Refuse a label that lies under another key than its first entity's.
-
-    >>> label = Label("p1", 0, ("c1",), True, 5, "bank", 0)
-    >>> check_key(b"c1", label)
-    >>> check_key(b"c2", label)
-    Traceback (most recent call last):
-    verdict.operators.errors.BadRecord: the record's key is not its label's: mend the producer
-    """
-    first = label.keys[0]
-    if first is not None and key != first.encode():
-        raise BadRecord(
-            "validate",
-            "key-mismatch",
-            "the record's key is not its label's: mend the producer",
-        )
 
 
 class TakeLabels:

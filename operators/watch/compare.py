@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from verdict.operators.message import Emit
-from verdict.operators.records.streams import AMOUNT_SCALE, COMPARISON, Encode, amount_bytes
+from verdict.operators.names import COMPARISON
+from verdict.operators.records.decision import AMOUNT_SCALE, amount_bytes
+from verdict.operators.records.streams import Encode
 
 MAX_CURRENCIES, MAX_CODE = 300, 16
 """Most currencies that amounts are added up in, and most characters of one; ISO 4217 has 180, of

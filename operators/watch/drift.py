@@ -11,8 +11,9 @@ from typing import Any
 
 from verdict.operators.message import Emit
 from verdict.operators.models.histogram import psi
-from verdict.operators.records.streams import DRIFT, Encode
-from verdict.operators.watch.split import Watched
+from verdict.operators.names import DRIFT
+from verdict.operators.records.streams import Encode
+from verdict.operators.watch.bucket import Watched
 
 MEMORY = 512
 """Windows whose means ADWIN sees; it is rebuilt from them as each window closes (about 2 us each),

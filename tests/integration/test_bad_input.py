@@ -26,7 +26,8 @@ import yaml
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from verdict.operators.events import schema as schemas
-from verdict.operators.records.streams import DEAD_LETTERS, DECISIONS, MAX_LETTER, MAX_RAW
+from verdict.operators.names import DEAD_LETTERS, DECISIONS
+from verdict.operators.records.dead_letter import MAX_LETTER, MAX_RAW
 from verdict.pipelines import jobs, resources
 from verdict.pipelines.broker import KafkaBroker, topics_of
 from verdict.pipelines.embedded import run_kafka

@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
-from verdict.operators.labels.read import ENTITY_LABELS, LABELS
-from verdict.operators.records.streams import DEAD_LETTERS, DECISIONS
+from verdict.operators.names import DEAD_LETTERS, DECISIONS, ENTITY_LABELS, LABELS
 from verdict.pipelines import backfill, jobs
 from verdict.pipelines.broker import KafkaBroker, topics_of
 from verdict.pipelines.embedded import run_kafka

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 from confluent_kafka import Producer
 
-from verdict.operators.records.streams import DEAD_LETTERS, DECISIONS
+from verdict.operators.names import DEAD_LETTERS, DECISIONS
 from verdict.pipelines.kafka import clients, create_topics
 from verdict.pipelines.local import LocalKafka
 from verdict.pipelines.spec import Settings

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from confluent_kafka import Producer
 
-from verdict.operators.records.streams import DEAD_LETTERS, DECISIONS
+from verdict.operators.names import DEAD_LETTERS, DECISIONS
 from verdict.pipelines import resources
 from verdict.pipelines.flink_jvm import free_port
 from verdict.pipelines.kafka import clients, create_topics

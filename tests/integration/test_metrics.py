@@ -18,7 +18,7 @@ import yaml
 from confluent_kafka import Producer
 from prometheus_client.parser import text_string_to_metric_families
 
-from verdict.operators.records.streams import DEAD_LETTERS, DECISIONS
+from verdict.operators.names import DEAD_LETTERS, DECISIONS
 from verdict.pipelines.flink import SHORT_LIVED_JAVA, FlinkSettings, run
 from verdict.pipelines.flink_cluster import FlinkCluster
 from verdict.pipelines.flink_jvm import free_port

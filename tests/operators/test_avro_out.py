@@ -8,15 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from verdict.operators.records import avro
-from verdict.operators.records.streams import (
+from verdict.operators.records.decision import (
     PRESENT,
-    Encode,
     decision_encoder,
     decision_id,
-    encoder,
     hop_encoder,
     no_hop,
 )
+from verdict.operators.records.streams import Encode, encoder
 
 LONGS = st.integers(-(2**63), 2**63 - 1)
 FINITE = st.floats(allow_nan=False)

@@ -5,19 +5,19 @@ from typing import Any
 
 import pytest
 
-from verdict.operators.events.decode import Extract, json_decoder
+from verdict.operators.events.decode import json_decoder
+from verdict.operators.events.extract import Extract
 from verdict.operators.events.schema import parse
-from verdict.operators.features.windowed import EntityFeatures, Formulas, WindowedFeature
-from verdict.operators.labels.read import (
-    ENTITY_LABELS,
-    Label,
-    Precedence,
-    ReadEntityLabel,
-    entity_label,
-)
+from verdict.operators.features.columns import WindowedFeature
+from verdict.operators.features.formulas import Formulas
+from verdict.operators.features.windowed import EntityFeatures
+from verdict.operators.labels.label import Label, Precedence
+from verdict.operators.labels.read import ReadEntityLabel, entity_label
 from verdict.operators.message import NEXT, Emit, Message, Operator
-from verdict.operators.records.streams import DEAD_LETTERS, Encode
-from verdict.operators.score.hops import ROWS, FeatureRows, Intake
+from verdict.operators.names import DEAD_LETTERS, ENTITY_LABELS, ROWS
+from verdict.operators.records.streams import Encode
+from verdict.operators.score.intake import Intake
+from verdict.operators.score.rows import FeatureRows
 from verdict.operators.score.side_inputs import DecodeHopBeside, EntityHopBeside, TakeLabels
 from verdict.state.store.dedupe import SeenState
 from verdict.state.store.keyed import MemoryState

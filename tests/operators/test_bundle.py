@@ -16,7 +16,8 @@ import yaml
 from pydantic import ValidationError
 
 from verdict.operators.errors import BadRecord, BundleError
-from verdict.operators.models.bundle import Baseline, load, read_card
+from verdict.operators.models.bundle import load
+from verdict.operators.models.card import Baseline, read_card
 
 FIXTURES = Path(__file__).parent / "fixtures"
 WEIGHTS, BIAS = (0.75, -0.5), 0.25

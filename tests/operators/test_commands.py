@@ -6,18 +6,13 @@ from typing import Any
 import pytest
 
 from verdict.operators.errors import BadRecord
-from verdict.operators.events.decode import Event
+from verdict.operators.events.event import Event
 from verdict.operators.events.schema import parse
-from verdict.operators.features.windowed import EntityFeatures, WindowedFeature
+from verdict.operators.features.columns import WindowedFeature
+from verdict.operators.features.windowed import EntityFeatures
 from verdict.operators.message import NEXT, Message
-from verdict.operators.score.commands import (
-    FORGET,
-    GET,
-    STATE_ANSWERS,
-    STATE_COMMANDS,
-    Command,
-    Obey,
-)
+from verdict.operators.names import STATE_ANSWERS, STATE_COMMANDS
+from verdict.operators.score.commands import FORGET, GET, Command, Obey
 from verdict.state.store.dedupe import SeenState
 from verdict.state.store.keyed import MemoryState
 from verdict.state.windows import rows

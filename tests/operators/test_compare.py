@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from verdict.operators.records.streams import COMPARISON, Decode, Encode
+from verdict.operators.names import COMPARISON
+from verdict.operators.records.streams import Decode, Encode
 from verdict.operators.watch.compare import MAX_CODE, MAX_CURRENCIES, Comparisons
 
 Add = Callable[..., dict[str, Any]]

@@ -17,12 +17,12 @@ from verdict.operators.events.decode import (
     FIRST_TIME,
     LAST_TIME,
     Decode,
-    Event,
-    Extract,
     avro_decoder,
     confluent_decoder,
     json_decoder,
 )
+from verdict.operators.events.event import Event
+from verdict.operators.events.extract import Extract
 from verdict.operators.events.schema import parse
 
 MILLIS = {"type": "long", "logicalType": "timestamp-millis"}

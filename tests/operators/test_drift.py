@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from verdict.operators.models.histogram import psi
-from verdict.operators.records.streams import DRIFT, Decode, Encode
+from verdict.operators.names import DRIFT
+from verdict.operators.records.streams import Decode, Encode
+from verdict.operators.watch.bucket import Watched
 from verdict.operators.watch.drift import MEMORY, Drifts
-from verdict.operators.watch.split import Watched
 
 WINDOW = 60
 AMOUNT = Watched("amount", (10.0, 20.0), (300, 400, 300, 0), 15.0, 8.0, 0)
@@ -172,7 +173,7 @@ def test_extreme_means_are_judged(judge: Judge, mean: float) -> None:
 def test_of_river_no_more_than_adwin_is_imported_and_all_of_it_can_be() -> None:
     program = """
 import sys
-from verdict.operators.drift import load_adwin
+from verdict.operators.watch.drift import load_adwin
 adwin = load_adwin()
 assert load_adwin() is adwin
 assert not {"pandas", "scipy", "river.datasets", "river.drift"} & set(sys.modules)

@@ -10,21 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from verdict.operators.errors import BadRecord, ExpressionError, FunctionError
-from verdict.operators.events.decode import Event
+from verdict.operators.events.event import Event
 from verdict.operators.events.schema import parse
 from verdict.operators.expressions import Kind
-from verdict.operators.features.windowed import (
-    EntityFeatures,
-    Formula,
-    Formulas,
-    WindowedFeature,
-    filled,
-    in_order,
-    kinds,
-    load_function,
-    reads,
-)
-from verdict.operators.labels.read import Label
+from verdict.operators.features.columns import WindowedFeature, kinds, reads
+from verdict.operators.features.formulas import Formula, Formulas, filled, in_order
+from verdict.operators.features.functions import load_function
+from verdict.operators.features.windowed import EntityFeatures
+from verdict.operators.labels.label import Label
 from verdict.state.store.keyed import MemoryState
 
 DECIMAL = {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}

@@ -12,16 +12,10 @@ from verdict.operators.errors import BadRecord
 from verdict.operators.events.decode import json_decoder
 from verdict.operators.events.schema import parse
 from verdict.operators.labels.join import MOST, Join, Route
-from verdict.operators.labels.read import (
-    LABELS,
-    Label,
-    Precedence,
-    ReadEntityLabel,
-    ReadLabel,
-    best,
-)
+from verdict.operators.labels.label import Label, Precedence, best
+from verdict.operators.labels.read import ReadEntityLabel, ReadLabel
 from verdict.operators.message import Emit, Message
-from verdict.operators.records.streams import DEAD_LETTERS, DECISIONS
+from verdict.operators.names import DEAD_LETTERS, DECISIONS, LABELS
 from verdict.state.errors import StateError
 from verdict.state.store.keyed import MemoryState
 

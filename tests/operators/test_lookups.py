@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from verdict.operators.errors import BadRecord
-from verdict.operators.events.decode import Event, json_decoder
+from verdict.operators.events.decode import json_decoder
+from verdict.operators.events.event import Event
 from verdict.operators.events.schema import parse
 from verdict.operators.features.lookups import Asked, Lookup, Lookups, Rows
 

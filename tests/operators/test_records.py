@@ -11,19 +11,9 @@ from hypothesis import strategies as st
 
 from verdict.operators.errors import BadRecord
 from verdict.operators.message import Message
-from verdict.operators.records.streams import (
-    AMOUNT_SCALE,
-    MAX_LETTER,
-    MAX_RAW,
-    MAX_REASON,
-    Decode,
-    Encode,
-    amount_bytes,
-    dead_letter,
-    decision_id,
-    decoder,
-    encoder,
-)
+from verdict.operators.records.dead_letter import MAX_LETTER, MAX_RAW, MAX_REASON, dead_letter
+from verdict.operators.records.decision import AMOUNT_SCALE, amount_bytes, decision_id
+from verdict.operators.records.streams import Decode, Encode, decoder, encoder
 
 SCHEMA = {
     "type": "record",

@@ -13,45 +13,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from verdict.operators.events.decode import Extract, json_decoder
+from verdict.operators.events.decode import json_decoder
+from verdict.operators.events.extract import Extract
 from verdict.operators.events.schema import parse
 from verdict.operators.expressions import Kind
-from verdict.operators.features.windowed import (
-    EntityFeatures,
-    Formula,
-    Formulas,
-    WindowedFeature,
-    kinds,
-    variables,
-)
+from verdict.operators.features.columns import WindowedFeature, kinds, variables
+from verdict.operators.features.formulas import Formula, Formulas
+from verdict.operators.features.windowed import EntityFeatures
 from verdict.operators.message import NEXT, Emit, Message, Operator
 from verdict.operators.models.bundle import load
+from verdict.operators.names import DEAD_LETTERS, DECISIONS, ROWS
 from verdict.operators.policy.decide import Decide, Policy, Rule
-from verdict.operators.records.streams import (
-    DEAD_LETTERS,
-    DECISIONS,
-    MAX_RAW,
-    Decode,
-    Encode,
-    decision_encoder,
-    decision_id,
-)
-from verdict.operators.score.hops import (
-    MAX_NAME,
-    MAX_TEXT,
-    ROWS,
-    WITH_KEY,
-    WITHOUT_KEY,
-    DecodeHop,
-    Deferred,
-    EntityHop,
-    FeatureRows,
-    Finish,
-    Intake,
-    Money,
-    Plausible,
-    Row,
-)
+from verdict.operators.records.dead_letter import MAX_RAW
+from verdict.operators.records.decision import decision_encoder, decision_id
+from verdict.operators.records.streams import Decode, Encode
+from verdict.operators.score.carry import WITH_KEY, WITHOUT_KEY, Deferred
+from verdict.operators.score.finish import Finish, Money
+from verdict.operators.score.hops import DecodeHop, EntityHop
+from verdict.operators.score.intake import MAX_NAME, MAX_TEXT, Intake, Plausible
+from verdict.operators.score.rows import FeatureRows, Row
 from verdict.state.store.dedupe import SeenState
 from verdict.state.store.keyed import MemoryState
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from verdict.operators.expressions import Kind
 from verdict.operators.message import Emit, Message
 from verdict.operators.models.bundle import load
+from verdict.operators.names import DEAD_LETTERS, SHADOW_SCORES
 from verdict.operators.policy.decide import Decide, Policy, Rule
-from verdict.operators.records.streams import DEAD_LETTERS, SHADOW_SCORES, Decode, Encode
+from verdict.operators.records.streams import Decode, Encode
 from verdict.operators.shadow import Shadow
 from verdict.state.store.keyed import MemoryState
 

@@ -13,19 +13,13 @@ from hypothesis import strategies as st
 
 from verdict.operators.message import NEXT, Emit, Message, Operator
 from verdict.operators.models.histogram import count
-from verdict.operators.records.streams import (
-    COMPARISON,
-    DEAD_LETTERS,
-    DECISIONS,
-    DRIFT,
-    SHADOW_SCORES,
-    Decode,
-    Encode,
-)
+from verdict.operators.names import COMPARISON, DEAD_LETTERS, DECISIONS, DRIFT, SHADOW_SCORES
+from verdict.operators.records.streams import Decode, Encode
+from verdict.operators.watch.bucket import Bucket, Watched
 from verdict.operators.watch.compare import Comparisons
 from verdict.operators.watch.drift import Drifts
 from verdict.operators.watch.merge import Merge
-from verdict.operators.watch.split import BUCKETS, SCORE, Bucket, Split, Watched, bucket
+from verdict.operators.watch.split import BUCKETS, SCORE, Split, bucket
 from verdict.state.store.keyed import MemoryState
 
 WINDOW = 100

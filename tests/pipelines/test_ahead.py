@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
-from verdict.operators.events.decode import Decoded, Event
-from verdict.operators.labels.read import LABELS, Label
+from verdict.operators.events.decode import Decoded
+from verdict.operators.events.event import Event
+from verdict.operators.labels.label import Label
 from verdict.operators.message import NEXT, Message
-from verdict.operators.score.hops import Carry
+from verdict.operators.names import LABELS
+from verdict.operators.score.carry import Carry
 from verdict.pipelines import ahead, backfill
 from verdict.pipelines.ahead import Ahead, Part
 from verdict.pipelines.embedded import Output

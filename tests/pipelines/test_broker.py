@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from verdict.operators.labels.read import LABELS
 from verdict.operators.message import Message
-from verdict.operators.records.streams import DEAD_LETTERS, DECISIONS
+from verdict.operators.names import DEAD_LETTERS, DECISIONS, LABELS
 from verdict.pipelines import jobs
 from verdict.pipelines.broker import KafkaBroker, topics_of
 from verdict.pipelines.embedded import Output, run_kafka

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from verdict.operators.errors import BundleError
-from verdict.operators.models.bundle import Bundle, Output, load
+from verdict.operators.models.bundle import Bundle, load
+from verdict.operators.models.card import Output
 from verdict.operators.models.histogram import psi
 from verdict.pipelines import bundles, resources
 

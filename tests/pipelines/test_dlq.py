@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from verdict.operators.errors import BadRecord
 from verdict.operators.message import Message
-from verdict.operators.records.streams import DEAD_LETTERS, MAX_RAW, dead_letter
+from verdict.operators.names import DEAD_LETTERS
+from verdict.operators.records.dead_letter import MAX_RAW, dead_letter
 from verdict.pipelines.dlq import Asked, Found, Letter, compared
 from verdict.pipelines.dlq_read import letters, newest, summary
 from verdict.pipelines.dlq_replay import WINDOW, Replay

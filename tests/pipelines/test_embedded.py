@@ -12,7 +12,7 @@ import fastavro
 import pytest
 
 from verdict.operators.message import NEXT, Emit, Message
-from verdict.operators.records.streams import DECISIONS
+from verdict.operators.names import DECISIONS
 from verdict.pipelines import embedded, jobs
 from verdict.pipelines.embedded import BATCH, Output, Runner, paced, run_files, run_kafka
 from verdict.pipelines.errors import FileError, KafkaError

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from verdict.operators.message import Message
-from verdict.operators.records.streams import DEAD_LETTERS, DECISIONS
-from verdict.operators.score.hops import ROWS, DecodeHop, EntityHop
+from verdict.operators.names import DEAD_LETTERS, DECISIONS, ROWS
+from verdict.operators.score.hops import DecodeHop, EntityHop
 from verdict.operators.score.side_inputs import EntityHopBeside
 from verdict.pipelines import jobs
 from verdict.pipelines.embedded import Output, Runner

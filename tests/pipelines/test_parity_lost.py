@@ -4,7 +4,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from verdict.operators.records.streams import DEAD_LETTERS
+from verdict.operators.names import DEAD_LETTERS
 from verdict.pipelines.files import AvroFile
 from verdict.pipelines.parity_lost import Decided, Settled, settled, sources
 from verdict.pipelines.pipeline import load

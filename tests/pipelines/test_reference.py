@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from verdict.operators.models.bundle import Card
+from verdict.operators.models.card import Card
 from verdict.pipelines import reference
 from verdict.pipelines.spec import Spec
 from verdict.pipelines.tests_file import PipelineTests

@@ -11,7 +11,7 @@ import fastavro
 import pytest
 
 from verdict.operators.errors import BadRecord
-from verdict.operators.records.streams import amount_bytes
+from verdict.operators.records.decision import amount_bytes
 from verdict.pipelines.spec import Settings, Topics
 from verdict.pipelines.streams import (
     SCHEMA_FILES,

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from onnx import TensorProto, helper
 
-from verdict.operators.models.bundle import Output
+from verdict.operators.models.card import Output
 from verdict.pipelines import bundles
 
 FEATURES = ["amount", "card_count_1h"]

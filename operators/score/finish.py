@@ -1,0 +1,225 @@
+"""The end of the last hop: look up, compute, score, decide, encode."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from itertools import compress
+from operator import itemgetter
+from typing import Any
+
+from verdict.operators.errors import BadRecord
+from verdict.operators.events.event import Event
+from verdict.operators.expressions import Variable
+from verdict.operators.features.formulas import Formulas
+from verdict.operators.features.lookups import Lookups
+from verdict.operators.meter import Meter
+from verdict.operators.models.bundle import Bundle
+from verdict.operators.models.card import Card
+from verdict.operators.models.outputs import Scored
+from verdict.operators.names import DECISIONS
+from verdict.operators.policy.decide import SCORE, Decide, Verdict
+from verdict.operators.records import avro as out
+from verdict.operators.records.decision import NO_MONEY, PRESENT, amount_bytes
+from verdict.operators.score.carry import Carry
+
+
+class Finish:
+    """From a `Carry` with every aggregate to the encoded decision.
+
+    Parameters
+    ----------
+    formulas
+        The features that need no state.
+    bundle
+        The champion.
+    decide
+        The policy.
+    money
+        Takes amount and currency out of an event; None where the pipeline names none.
+    encode
+        Encodes a decision, or keeps it as a `Row`; its features come in the order of ``names``.
+    names
+        Every feature's name in the order in which it becomes known: those of each hop, those that
+        are looked up, then those of the event alone.
+    order
+        The same in the order of the record.
+    field
+        What stands for a field in Python over ``fields``.
+    lookups
+        The features that stand in tables, known after the hops'; None where there are none.
+    """
+
+    output = DECISIONS
+
+    def __init__(
+        self,
+        formulas: Formulas,
+        bundle: Bundle,
+        decide: Decide,
+        money: "Money | None",
+        encode: Callable[..., Any],
+        names: Sequence[str],
+        order: Sequence[str],
+        field: Callable[[str], Variable],
+        lookups: Lookups | None = None,
+    ) -> None:
+        self._formulas = formulas
+        self.lookups = lookups
+        self._bundle = bundle
+        self._decide = decide
+        self._money = money
+        self._encode = encode
+        self._names = names
+        self._order = order
+        self._inputs = _taker(names, bundle.card.features)
+
+        def variable(name: str) -> Variable:
+            if name == SCORE:
+                return Variable("score", True)
+            if name in names:  # of an event that is scored, each has a value
+                return Variable(f"features[{names.index(name)}]", True)
+            return field(name)
+
+        self._judge = decide.over("features, fields", variable)
+
+    def __call__(self, carry: Carry, meter: Meter, timed: bool) -> Any:
+        if self.lookups is not None:
+            carry.features.extend(self.lookups(carry.event))
+            if timed:
+                meter.lap("lookups")
+        carry.features.extend(self._formulas(carry.event.fields, carry.features))
+        if timed:
+            meter.lap("formulas")
+        scored = self._bundle(self._inputs(carry.features)) if self._is_scored(carry) else None
+        if timed:
+            meter.lap("score")
+        return self._concluded(carry, scored, meter, timed)
+
+    def many(self, carries: Sequence[Carry], meter: Meter) -> list[Any | BadRecord]:
+        """Do the same for many at once; an error stands in the place of what it kept from being."""
+        timed = bool(carries) and meter.start()
+        if self.lookups is not None:
+            for carry in carries:
+                carry.features.extend(self.lookups(carry.event))
+            if timed:
+                meter.lap("lookups", len(carries))
+        for carry in carries:
+            carry.features.extend(self._formulas(carry.event.fields, carry.features))
+        if timed:
+            meter.lap("formulas", len(carries))
+        known = [self._is_scored(carry) for carry in carries]
+        rows = [self._inputs(carry.features) for carry in compress(carries, known)]
+        scores = iter(self._bundle.many(rows))
+        if timed:
+            meter.lap("score", len(rows) or 1)
+        found: list[Any | BadRecord] = []
+        for carry, is_scored in zip(carries, known, strict=True):
+            score = next(scores) if is_scored else None
+            if isinstance(score, BadRecord):
+                found.append(score)
+                continue
+            try:
+                found.append(self._concluded(carry, score, meter, timed))
+            except BadRecord as error:
+                found.append(error)
+            timed = False  # one stands for all of them
+        return found
+
+    @property
+    def card(self) -> Card:
+        """What the model says of itself."""
+        return self._bundle.card
+
+    @property
+    def batches(self) -> bool:
+        """Whether `many` makes the same bytes as one by one, and saves time."""
+        return self._bundle.batches
+
+    def _is_scored(self, carry: Carry) -> bool:
+        """Whether every feature has a value: else no model can score the event."""
+        return None not in carry.features
+
+    def _concluded(self, carry: Carry, scored: Scored | None, meter: Meter, timed: bool) -> Any:
+        """Decide, and encode the decision."""
+        event, implausible, features, hops, _, _, repeated = carry
+        event_id, time, _, fields, _ = event
+        score: float | None
+        classes: Sequence[float]
+        known: Sequence[float | None] = features
+        if scored is None:
+            score, classes = None, ()
+            verdict = self._without_score(features, fields)
+            known = [math.nan if value is None else value for value in features]
+        else:
+            score, classes = scored
+            verdict = self._judge(features, fields, score, implausible)
+        counts = meter.counts
+        counts["decisions", verdict.action] += 1
+        if repeated:
+            counts[("repeated",)] += 1
+        if timed:
+            meter.lap("decide")
+        money = NO_MONEY if self._money is None else self._money(event)
+        encoded = self._encode(
+            event_id,
+            time,
+            hops,
+            money,
+            repeated,
+            score,
+            classes,
+            verdict,
+            implausible,
+            known,
+            fields,
+        )
+        if timed:
+            meter.lap("encode")
+        return encoded
+
+    def _without_score(
+        self, features: Sequence[float | None], fields: Mapping[str, Any]
+    ) -> Verdict:
+        """Decide an event that no model can score."""
+        found = dict(zip(self._names, features, strict=True))
+        without = next(name for name in self._order if found[name] is None)
+        return self._decide.missing({**fields, **found, SCORE: None}, without)
+
+
+def _taker(
+    names: Sequence[str], wanted: Sequence[str]
+) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
+    """Compile a function that takes values by their places among the names, always as a tuple."""
+    places = [names.index(name) for name in wanted]
+    if len(places) > 1:
+        return itemgetter(*places)
+    return lambda values: tuple([values[place] for place in places])
+
+
+class Money:
+    """Takes an event's amount and currency, and encodes them.
+
+    Parameters
+    ----------
+    path, scale
+        Where the amount is, and its decimal places.
+    currency, currency_path
+        The currency of all events; or, where that is None, where it is.
+    """
+
+    def __init__(
+        self, path: str, scale: int, currency: str | None, currency_path: str | None
+    ) -> None:
+        self._path = path
+        self._scale = scale
+        self._currency = None if currency is None else PRESENT + out.text(currency)
+        self._currency_path = currency_path or ""
+
+    def __call__(self, event: Event) -> bytes:
+        unscaled = event.units[self._path]
+        if unscaled is None:
+            return NO_MONEY
+        amount = PRESENT + out.data(amount_bytes(unscaled, self._scale))
+        if self._currency is not None:
+            return amount + self._currency
+        currency = event.fields[self._currency_path]
+        return amount + (out.NULL if currency is None else PRESENT + out.text(currency))
