@@ -25,7 +25,7 @@ from verdict.operators.score.carry import Carry
 from verdict.pipelines.embedded import Output
 from verdict.pipelines.errors import FileError, OperatorError, RegistryError
 from verdict.pipelines.garbage import spared
-from verdict.pipelines.job import Job
+from verdict.pipelines.topology import Job
 from verdict.state.errors import VerdictError
 
 WAITING = 3
@@ -50,7 +50,7 @@ Part = tuple[list[Output], list[Output], Any]
 def halves(job: Job) -> tuple[Job, Job] | None:
     """Cut a job's hops in two of about the same work; None where one alone is keyed.
 
-    >>> from verdict.pipelines.job import Hop
+    >>> from verdict.pipelines.topology import Hop
     >>> hops = tuple(Hop(name, name != "decode", list) for name in ("decode", "card", "shop", "ip"))
     >>> first, second = halves(Job("score", "p", ("events",), hops, ("decisions",)))
     >>> [hop.name for hop in first.hops], [hop.name for hop in second.hops]

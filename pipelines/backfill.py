@@ -27,10 +27,10 @@ from verdict.pipelines.embedded import Output, Runner
 from verdict.pipelines.errors import FileError, Interrupted, SpecError
 from verdict.pipelines.files import AvroFile, read_events
 from verdict.pipelines.garbage import spared
-from verdict.pipelines.job import Job, Stop
 from verdict.pipelines.label_files import LabelFeed, LabelSummary, outcomes
 from verdict.pipelines.pipeline import Pipeline, load
 from verdict.pipelines.streams import EVENTS, definition
+from verdict.pipelines.topology import Job, Stop
 from verdict.state.store.rocks import RocksStore
 
 BATCH = 2_500

@@ -21,11 +21,11 @@ from verdict.pipelines.embedded import BATCH, Holding, Output, Runner, run_kafka
 from verdict.pipelines.errors import FileError, KafkaError
 from verdict.pipelines.files import read_events
 from verdict.pipelines.garbage import spared
-from verdict.pipelines.job import Job, Stop
 from verdict.pipelines.kafka import clients
 from verdict.pipelines.label_files import LabelFeed
 from verdict.pipelines.pipeline import Pipeline
 from verdict.pipelines.streams import EVENTS
+from verdict.pipelines.topology import Job, Stop
 from verdict.state.store.keyed import KeyedState
 from verdict.state.store.rocks import RocksStore
 

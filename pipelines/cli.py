@@ -26,9 +26,9 @@ from verdict.pipelines import (
 )
 from verdict.pipelines.against import Change, Effect, changes
 from verdict.pipelines.errors import FlinkError, KafkaError, SpecError, UntestableError
-from verdict.pipelines.job import Job
 from verdict.pipelines.pipeline import Pipeline, check_models, load
 from verdict.pipelines.terminal import AsJson, PipelineFile, err, file_of, out, stop_on_signals
+from verdict.pipelines.topology import Job
 from verdict.state.errors import VerdictError
 
 app = typer.Typer(

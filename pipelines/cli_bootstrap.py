@@ -18,9 +18,9 @@ from rich.progress import (
 
 from verdict.operators.message import Message
 from verdict.pipelines.errors import Interrupted, SpecError
-from verdict.pipelines.job import Stop
 from verdict.pipelines.pipeline import Pipeline, check_models, load
 from verdict.pipelines.terminal import AsJson, PipelineFile, err, file_of, out, stop_on_signals
+from verdict.pipelines.topology import Stop
 
 
 def bootstrap(

@@ -21,9 +21,9 @@ from typing import Any
 from verdict.pipelines.errors import FlinkError
 from verdict.pipelines.flink_jvm import Jvm, beam_blocked, free_port
 from verdict.pipelines.flink_rest import ENDED, Rest, cause_of
-from verdict.pipelines.job import Job, Stop
 from verdict.pipelines.local import java_home
 from verdict.pipelines.silence import SILENT, Silent, written
+from verdict.pipelines.topology import Job, Stop
 
 os.environ.setdefault("JAVA_HOME", str(java_home()))
 

@@ -41,10 +41,10 @@ from verdict.pipelines.flink_upgrade import (
     noted,
     start_or_go_back,
 )
-from verdict.pipelines.job import Stop
 from verdict.pipelines.kafka import Clients, clients, require
 from verdict.pipelines.package import pack, unpack
 from verdict.pipelines.pipeline import Pipeline, load
+from verdict.pipelines.topology import Stop
 
 CAUGHT_UP_S = 10.0
 """It has caught up when it reads up to an end of the topics within so many seconds, and two
@@ -216,7 +216,7 @@ def beside(new: Program) -> Program:
     Examples
     --------
     >>> from verdict.pipelines.flink import FlinkSettings
-    >>> from verdict.pipelines.job import Job
+    >>> from verdict.pipelines.topology import Job
     >>> settings = FlinkSettings("localhost:9092", Path("/f"), Path("/f/checkpoints"))
     >>> made = beside(Program(Job("score", "p", (), (), ()), {}, settings))
     >>> made.name, made.settings.group, made.settings.checkpoint_folder.name

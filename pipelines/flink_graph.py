@@ -27,7 +27,7 @@ from verdict.pipelines.flink import (
 )
 from verdict.pipelines.flink_hop import KeyedHop, PlainHop, emitted_type, record_type
 from verdict.pipelines.flink_uids import hop_uid, name_all, uid_prefix
-from verdict.pipelines.job import MAX_CARRIED, SOURCE_HEADER, Hop, Job
+from verdict.pipelines.topology import MAX_CARRIED, SOURCE_HEADER, Hop, Job
 
 # Bytes to text one to one: UTF-8 would fold all invalid keys into one. No key counts as b"".
 KEY = "DECODE(COALESCE(`k`, X''), 'ISO-8859-1')"

@@ -20,9 +20,9 @@ from verdict.operators.names import DEAD_LETTERS
 from verdict.pipelines import logs
 from verdict.pipelines.errors import FlinkError, RegistryError, frames, told
 from verdict.pipelines.garbage import spare
-from verdict.pipelines.job import Job
 from verdict.pipelines.metrics import Endpoint, HopMeter, Served, hop_labels, serve
 from verdict.pipelines.silence import SILENT, is_silent
+from verdict.pipelines.topology import Job
 from verdict.state.errors import StateError
 from verdict.state.store.cache import PAGES, HeadCache
 

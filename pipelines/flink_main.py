@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from verdict.pipelines.flink import FlinkSettings, build, latest_checkpoint
-from verdict.pipelines.job import Job
+from verdict.pipelines.topology import Job
 
 
 def job_of(reference: str) -> Job:

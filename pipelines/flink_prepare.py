@@ -26,8 +26,8 @@ from verdict.pipelines.flink_jvm import (
     flink_home,
     prepared_folder,
 )
-from verdict.pipelines.job import Hop, Job
 from verdict.pipelines.local import LocalKafka, flink_jars, java_home
+from verdict.pipelines.topology import Hop, Job
 from verdict.state.store.keyed import KeyedState
 
 FIRST_JAVA = 25

@@ -11,11 +11,11 @@ from verdict.pipelines.broker import topics_of
 from verdict.pipelines.errors import FlinkError
 from verdict.pipelines.flink import EXACTLY_ONCE, MAX_PARALLELISM, FlinkSettings, title
 from verdict.pipelines.flink_uids import stateful
-from verdict.pipelines.job import Job
 from verdict.pipelines.kafka import clients, require
 from verdict.pipelines.local import flink_jars
 from verdict.pipelines.package import Package, carried, read, save
 from verdict.pipelines.pipeline import Pipeline
+from verdict.pipelines.topology import Job
 
 
 @dataclass(frozen=True)

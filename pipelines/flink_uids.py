@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from verdict.pipelines.errors import FlinkError
-from verdict.pipelines.job import Job
+from verdict.pipelines.topology import Job
 
 SOURCE_TABLE = re.compile(r"\binput_(\d+)\b")
 SINK_TABLE = re.compile(r"\bhop_(\d+)_output_(\d+)\b")
@@ -143,7 +143,7 @@ def stateful(job: Job) -> list[str]:
 
     Examples
     --------
-    >>> from verdict.pipelines.job import Hop
+    >>> from verdict.pipelines.topology import Hop
     >>> hops = (Hop("decode", False, lambda: None), Hop("card", True, lambda: None))
     >>> stateful(Job("score", "p", ("events",), hops, ("decisions",)))[:2]
     ['p/score/source/events', 'p/score/card']

@@ -53,10 +53,10 @@ from verdict.operators.watch.drift import Drifts
 from verdict.operators.watch.merge import Merge
 from verdict.operators.watch.split import SCORE, Split
 from verdict.pipelines.errors import SpecError
-from verdict.pipelines.job import Hop, Job
 from verdict.pipelines.pipeline import DECODE_HOP, Pipeline, load
 from verdict.pipelines.spec import AggregateFeature
 from verdict.pipelines.streams import EVENTS, stream_decoder, stream_encoder, stream_prefix
+from verdict.pipelines.topology import Hop, Job
 from verdict.state.store.dedupe import SeenState
 
 if TYPE_CHECKING:

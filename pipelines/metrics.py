@@ -21,7 +21,7 @@ from verdict.operators.features.lookups import Table
 from verdict.operators.message import Message
 from verdict.operators.meter import BOUNDS_NS, SAMPLE, Histogram, Meter
 from verdict.operators.names import DEAD_LETTERS
-from verdict.pipelines.job import Job
+from verdict.pipelines.topology import Job
 from verdict.state.store.cache import HeadCache
 
 LOGGER = logging.getLogger(__name__)

@@ -22,10 +22,10 @@ import yaml
 
 from verdict.operators.message import Operator
 from verdict.pipelines.errors import SpecError
-from verdict.pipelines.job import Job
 from verdict.pipelines.local import cache_folder
 from verdict.pipelines.pipeline import Pipeline
 from verdict.pipelines.spec import PythonFeature
+from verdict.pipelines.topology import Job
 
 FILE = "pipeline.yaml"
 OUTSIDE = "outside"

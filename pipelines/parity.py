@@ -34,7 +34,6 @@ from verdict.pipelines import jobs
 from verdict.pipelines.errors import FileError, Interrupted, OperatorError, told
 from verdict.pipelines.files import read_bodies, read_events
 from verdict.pipelines.garbage import spared
-from verdict.pipelines.job import SOURCE_HEADER, Stop
 from verdict.pipelines.kafka import clients, require
 from verdict.pipelines.label_files import LabelFeed
 from verdict.pipelines.originals import coordinates
@@ -44,6 +43,7 @@ from verdict.pipelines.parity_order import NONE, PASS, Places, Ready, Sequencer,
 from verdict.pipelines.pipeline import Pipeline
 from verdict.pipelines.repeats import Reading, records
 from verdict.pipelines.streams import EVENTS, definition, stream_decoder
+from verdict.pipelines.topology import SOURCE_HEADER, Stop
 from verdict.state.errors import VerdictError
 from verdict.state.store.dedupe import SeenState
 from verdict.state.store.rocks import RocksStore

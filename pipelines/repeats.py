@@ -20,12 +20,12 @@ from verdict.operators.errors import BadRecord
 from verdict.operators.names import DECISIONS
 from verdict.pipelines.dlq import printable
 from verdict.pipelines.errors import KafkaError
-from verdict.pipelines.job import SOURCE_HEADER, Stop
 from verdict.pipelines.kafka import clients, require
 from verdict.pipelines.metrics import PREFIX, Endpoint
 from verdict.pipelines.originals import Coordinates, Originals, watermarks
 from verdict.pipelines.pipeline import Pipeline
 from verdict.pipelines.streams import stream_decoder
+from verdict.pipelines.topology import SOURCE_HEADER, Stop
 
 PAGE = 4_096
 """Input offsets of which are remembered together: those between two decisions cost their share,

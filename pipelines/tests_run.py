@@ -16,7 +16,6 @@ from verdict.operators.names import DEAD_LETTERS, DECISIONS, LABELS
 from verdict.pipelines import jobs
 from verdict.pipelines.embedded import Runner
 from verdict.pipelines.files import NO_TIMESTAMP
-from verdict.pipelines.job import Hop
 from verdict.pipelines.pipeline import FILE_SUFFIX, Pipeline, check_models, load
 from verdict.pipelines.streams import EVENTS, stream_decoder
 from verdict.pipelines.tests_file import (
@@ -27,6 +26,7 @@ from verdict.pipelines.tests_file import (
     Expectation,
     Sent,
 )
+from verdict.pipelines.topology import Hop
 from verdict.state.store.rocks import RocksStore
 
 T = TypeVar("T")

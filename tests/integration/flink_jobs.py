@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from verdict.operators.message import NEXT, Emit, Message
-from verdict.pipelines.job import Hop, Job
+from verdict.pipelines.topology import Hop, Job
 from verdict.state.store.keyed import KeyedState
 
 CHUNK = 3

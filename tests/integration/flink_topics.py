@@ -8,10 +8,10 @@ from typing import NamedTuple
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from verdict.operators.message import Message
-from verdict.pipelines.job import Job
 from verdict.pipelines.kafka import clients, create_topics
 from verdict.pipelines.local import LocalKafka
 from verdict.pipelines.spec import Settings
+from verdict.pipelines.topology import Job
 
 DEADLINE_S = 90.0
 """Several times what a start takes on a busy machine."""

@@ -20,12 +20,12 @@ from verdict.pipelines import backfill, jobs
 from verdict.pipelines.broker import KafkaBroker, topics_of
 from verdict.pipelines.embedded import run_kafka
 from verdict.pipelines.files import AvroFile
-from verdict.pipelines.job import Job
 from verdict.pipelines.kafka import Clients, clients, create_topics
 from verdict.pipelines.local import LocalKafka
 from verdict.pipelines.pipeline import Pipeline, load
 from verdict.pipelines.spec import Settings
 from verdict.pipelines.streams import EVENTS, stream_decoder
+from verdict.pipelines.topology import Job
 
 ROOT = Path(__file__).parents[2]
 RUN_FLINK = Path(__file__).with_name("run_flink.py")

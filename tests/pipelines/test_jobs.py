@@ -16,9 +16,9 @@ from verdict.operators.score.side_inputs import EntityHopBeside
 from verdict.pipelines import jobs
 from verdict.pipelines.embedded import Output, Runner
 from verdict.pipelines.errors import SpecError
-from verdict.pipelines.job import Job
 from verdict.pipelines.pipeline import Pipeline, load
 from verdict.pipelines.streams import EVENTS, stream_decoder
+from verdict.pipelines.topology import Job
 from verdict.state.store.rocks import RocksStore
 
 NOW = 1_790_000_000_000

@@ -18,8 +18,8 @@ from verdict.operators.meter import BOUNDS_NS, Meter
 from verdict.pipelines import metrics
 from verdict.pipelines.embedded import Output, run_kafka
 from verdict.pipelines.errors import OperatorError
-from verdict.pipelines.job import Hop, Job
 from verdict.pipelines.metrics import AGE_BOUNDS_MS, Endpoint, HopMeter, RunMeter, hop_labels, serve
+from verdict.pipelines.topology import Hop, Job
 from verdict.state.store.cache import HeadCache
 from verdict.state.store.keyed import KeyedState
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from verdict.operators.message import NEXT, Emit, Message
 from verdict.pipelines.flink_hop import NoState, PlainHop
-from verdict.pipelines.job import Hop, Job
 from verdict.pipelines.silence import is_silent, written
+from verdict.pipelines.topology import Hop, Job
 from verdict.state.store.keyed import KeyedState
 
 
