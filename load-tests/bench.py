@@ -35,7 +35,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from throughput import measure
 from topics import Topics
 
-from verdict.pipelines.local import LocalKafka
+from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.pipeline import load
 from verdict.pipelines.plan import plan as size
 from verdict.state.errors import VerdictError

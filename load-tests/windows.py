@@ -35,7 +35,7 @@ from rich.table import Table
 from throughput import measure
 from topics import Topics
 
-from verdict.pipelines.local import LocalKafka
+from verdict.pipelines.local.broker import LocalKafka
 from verdict.state.store.keyed import KeyedState
 from verdict.state.store.rocks import RocksStore
 from verdict.state.windows.aggregates import Aggregates

@@ -24,7 +24,7 @@ from typing import Any, Self
 
 from verdict.pipelines import resources
 from verdict.pipelines.errors import FlinkError
-from verdict.pipelines.local import cache_folder, java_home
+from verdict.pipelines.local.broker import cache_folder, java_home
 
 GATEWAY = "org.apache.flink.client.python.PythonGatewayServer"
 PORT = "PYFLINK_GATEWAY_PORT"

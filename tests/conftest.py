@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 from hypothesis import HealthCheck, settings
 
-from verdict.pipelines.local import LocalKafka
+from verdict.pipelines.local.broker import LocalKafka
 
 # Machines of CI are slow by turns: a property's examples have no deadline.
 settings.register_profile("verdict", deadline=None, suppress_health_check=[HealthCheck.too_slow])

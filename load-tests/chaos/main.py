@@ -33,7 +33,7 @@ from rich.table import Table  # noqa: E402
 from targets import Embedded, Flink, Target  # noqa: E402
 
 from verdict.pipelines.kafka import clients, create_topics  # noqa: E402
-from verdict.pipelines.local import LocalKafka  # noqa: E402
+from verdict.pipelines.local.broker import LocalKafka  # noqa: E402
 from verdict.pipelines.pipeline import Pipeline, load  # noqa: E402
 from verdict.pipelines.spec import Settings  # noqa: E402
 

@@ -9,7 +9,7 @@ from typing import Protocol
 from processes import Process
 
 from verdict.pipelines.flink_cluster import JOB_MANAGER_NAME, FlinkCluster
-from verdict.pipelines.local import LocalKafka, flink_jars
+from verdict.pipelines.local.broker import LocalKafka, flink_jars
 
 BROKER = "broker"
 

@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from verdict.operators.message import Message
 from verdict.pipelines.kafka import clients, create_topics
-from verdict.pipelines.local import LocalKafka
+from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.spec import Settings
 from verdict.pipelines.topology import Job
 

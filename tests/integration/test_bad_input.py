@@ -32,7 +32,7 @@ from verdict.pipelines import jobs, resources
 from verdict.pipelines.broker import KafkaBroker, topics_of
 from verdict.pipelines.embedded import run_kafka
 from verdict.pipelines.kafka import Clients, clients, create_topics
-from verdict.pipelines.local import LocalKafka
+from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.pipeline import Pipeline, load
 from verdict.pipelines.spec import Settings
 from verdict.pipelines.streams import EVENTS, stream_decoder

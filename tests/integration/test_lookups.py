@@ -18,7 +18,7 @@ from verdict.operators.names import DEAD_LETTERS, DECISIONS
 from verdict.pipelines import resources
 from verdict.pipelines.flink_jvm import free_port
 from verdict.pipelines.kafka import clients, create_topics
-from verdict.pipelines.local import LocalKafka
+from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.pipeline import load
 from verdict.pipelines.streams import EVENTS, stream_decoder
 

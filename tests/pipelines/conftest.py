@@ -14,7 +14,7 @@ import yaml
 from verdict.pipelines import cli, resources
 from verdict.pipelines.files import AvroFile
 from verdict.pipelines.kafka import Clients, clients, create_topics
-from verdict.pipelines.local import LocalKafka
+from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.pipeline import Pipeline, load
 
 CARD_FRAUD = Path(__file__).parents[2] / "examples" / "card-fraud"

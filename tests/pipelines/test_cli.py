@@ -17,9 +17,10 @@ import pytest
 import yaml
 from confluent_kafka import Producer
 
-from verdict.pipelines import cli, local
+from verdict.pipelines import cli
 from verdict.pipelines.errors import FlinkError
 from verdict.pipelines.files import read_records
+from verdict.pipelines.local import broker
 
 STREAMS = ("decisions", "dead-letters", "shadow-scores", "drift", "comparison")
 COMMANDS = ("init", "check", "test", "run", "up", "down", "topics create", "tail")
@@ -294,8 +295,8 @@ def test_tail_of_what_is_not_there_says_what_to_do(
 def test_up_and_down_say_where_the_broker_is(
     verdict: Verdict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "up", lambda _: "127.0.0.1:9999")
-    monkeypatch.setattr(local, "down", lambda folder: folder == tmp_path)
+    monkeypatch.setattr(broker, "up", lambda _: "127.0.0.1:9999")
+    monkeypatch.setattr(broker, "down", lambda folder: folder == tmp_path)
     assert verdict("up").out == "A broker answers at 127.0.0.1:9999. 'verdict down' stops it.\n"
     assert json.loads(verdict("up", "--json").out) == {
         "bootstrap": "127.0.0.1:9999",

@@ -15,9 +15,10 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from verdict.pipelines import local, resources
+from verdict.pipelines import resources
 from verdict.pipelines.errors import LocalError
-from verdict.pipelines.local import LocalKafka
+from verdict.pipelines.local import broker
+from verdict.pipelines.local.broker import LocalKafka
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -91,7 +92,7 @@ def test_the_broker_dies_with_its_parent_and_needs_no_java_of_the_machine(tmp_pa
     script = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "from verdict.pipelines.local import LocalKafka\n"
+        "from verdict.pipelines.local.broker import LocalKafka\n"
         "print(LocalKafka(Path(sys.argv[1])).start().pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
@@ -120,18 +121,18 @@ def test_a_start_that_fails_says_what_the_log_says(tmp_path: Path) -> None:
 
 def test_up_and_down(tmp_path: Path) -> None:
     record = tmp_path / "broker.json"
-    assert not local.down(tmp_path)
-    bootstrap = local.up(tmp_path)
+    assert not broker.down(tmp_path)
+    bootstrap = broker.up(tmp_path)
     pid = json.loads(record.read_text())["pid"]
     try:
-        assert local.up(tmp_path) == bootstrap
+        assert broker.up(tmp_path) == bootstrap
         assert json.loads(record.read_text()) == {"pid": pid, "bootstrap": bootstrap}
         write(bootstrap, "up", b"kept")
 
         # The broker is gone, and its id belongs to a process of somebody else.
         ours = record.read_text()
         record.write_text(json.dumps({"pid": os.getpid(), "bootstrap": bootstrap}))
-        assert not local.down(tmp_path)
+        assert not broker.down(tmp_path)
         record.write_text(ours)
 
         # Another folder's broker is foreign too.
@@ -139,27 +140,27 @@ def test_up_and_down(tmp_path: Path) -> None:
         other.mkdir()
         (other / "broker.lock").touch()
         (other / "broker.json").write_text(ours)
-        assert not local.down(other)
+        assert not broker.down(other)
         assert is_alive(pid)
     finally:
-        assert local.down(tmp_path)
+        assert broker.down(tmp_path)
     assert not Path(f"/proc/{pid}").exists()
     assert not record.exists()
-    assert not local.down(tmp_path)
+    assert not broker.down(tmp_path)
 
     try:
-        assert local.up(tmp_path) == bootstrap, "clients expect a broker where it was"
+        assert broker.up(tmp_path) == bootstrap, "clients expect a broker where it was"
         assert read(bootstrap, "up") == b"kept"
     finally:
-        assert local.down(tmp_path)
+        assert broker.down(tmp_path)
 
 
 def test_jars_at_hand_cost_no_time_and_no_jgo() -> None:
-    local.flink_jars()
-    local.kafka_classpath()
+    broker.flink_jars()
+    broker.kafka_classpath()
     script = (
-        "import sys, time; from verdict.pipelines import local\n"
-        "start = time.perf_counter(); local.flink_jars(); local.kafka_classpath()\n"
+        "import sys, time; from verdict.pipelines.local import broker\n"
+        "start = time.perf_counter(); broker.flink_jars(); broker.kafka_classpath()\n"
         "print(time.perf_counter() - start, *(m for m in ('jgo', 'rich', 'requests') "
         "if m in sys.modules))"
     )
@@ -175,11 +176,11 @@ def test_the_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("HOME", "/home/somebody")
     monkeypatch.delenv("VERDICT_CACHE", raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    assert local.cache_folder() == Path("/home/somebody/.cache/verdict")
+    assert broker.cache_folder() == Path("/home/somebody/.cache/verdict")
     monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
-    assert local.cache_folder() == Path("/cache/verdict")
+    assert broker.cache_folder() == Path("/cache/verdict")
     monkeypatch.setenv("VERDICT_CACHE", "/own")
-    assert local.cache_folder() == Path("/own")
+    assert broker.cache_folder() == Path("/own")
 
 
 JAR = b"a jar"
@@ -238,7 +239,7 @@ def test_two_at_once_fetch_a_jar_once(
 ) -> None:
     pin(tmp_path, monkeypatch)
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda _: local.flink_jars(), range(4)))
+        found = list(pool.map(lambda _: broker.flink_jars(), range(4)))
     jar = tmp_path / "cache" / "jars" / "thing-1.0.jar"
     assert found == [[jar]] * 4
     assert jar.read_bytes() == JAR
@@ -252,7 +253,7 @@ def test_a_jar_with_another_hash_is_refused(
 ) -> None:
     pin(tmp_path, monkeypatch, sha256="0" * 64)
     with pytest.raises(LocalError, match=r"org\.example:thing:1\.0: the jar fetched has sha256"):
-        local.flink_jars()
+        broker.flink_jars()
     assert not list((tmp_path / "cache" / "jars").glob("*.jar"))
 
 
@@ -262,7 +263,7 @@ def test_a_jar_that_is_not_there_is_an_error_with_advice(
 ) -> None:
     pin(tmp_path, monkeypatch, coordinate="org.example:thing:2.0")
     with pytest.raises(LocalError, match=r"org\.example:thing:2\.0: cannot fetch.*VERDICT_MAVEN"):
-        local.flink_jars()
+        broker.flink_jars()
 
 
 def test_a_registry_out_of_reach_is_an_error_with_advice(
@@ -272,4 +273,4 @@ def test_a_registry_out_of_reach_is_an_error_with_advice(
     # The port of a server that is bound to it but does not listen refuses connections.
     mirror.socket.close()
     with pytest.raises(LocalError, match=r"cannot fetch.*HTTPS_PROXY.*VERDICT_MAVEN"):
-        local.flink_jars()
+        broker.flink_jars()

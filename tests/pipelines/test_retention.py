@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from verdict.pipelines.kafka import clients, create_topics
-from verdict.pipelines.local import LocalKafka
+from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.pipeline import load
 from verdict.pipelines.retention import retention_ms, warnings
 

@@ -1,0 +1,1 @@
+"""This machine: Java, jars, a broker, a folder for caches."""
