@@ -344,9 +344,9 @@ def up(folder: Folder = BROKER_FOLDER, as_json: AsJson = False) -> None:
 
     Next: `verdict topics create PIPELINE`, then `verdict run PIPELINE`.
     """
-    from verdict.pipelines.local import broker
+    from verdict.pipelines.local import daemon
 
-    bootstrap = broker.up(folder)
+    bootstrap = daemon.up(folder)
     if as_json:
         print(json.dumps({"bootstrap": bootstrap, "folder": str(folder)}))
     else:
@@ -359,9 +359,9 @@ def down(folder: Folder = BROKER_FOLDER) -> None:
 
     Next: `verdict up` starts it again.
     """
-    from verdict.pipelines.local import broker
+    from verdict.pipelines.local import daemon
 
-    stopped = broker.down(folder)
+    stopped = daemon.down(folder)
     out.print("Stopped." if stopped else "No broker of this folder runs.")
 
 

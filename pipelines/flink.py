@@ -21,7 +21,7 @@ from typing import Any
 from verdict.pipelines.errors import FlinkError
 from verdict.pipelines.flink_jvm import Jvm, beam_blocked, free_port
 from verdict.pipelines.flink_rest import ENDED, Rest, cause_of
-from verdict.pipelines.local.broker import java_home
+from verdict.pipelines.local.java import java_home
 from verdict.pipelines.silence import SILENT, Silent, written
 from verdict.pipelines.topology import Job, Stop
 
@@ -59,7 +59,7 @@ class FlinkSettings:
     checkpoint_folder
         Where checkpoints go, and stay when the job is cancelled; each job needs its own.
     jars
-        Connectors: `pipelines.local.broker.flink_jars`. A standalone cluster has its own.
+        Connectors: `pipelines.local.java.flink_jars`. A standalone cluster has its own.
     client
         Settings of Kafka's Java clients, for sources and sinks alike.
     checkpoint_interval_ms

@@ -24,7 +24,8 @@ from typing import Any, Self
 
 from verdict.pipelines import resources
 from verdict.pipelines.errors import FlinkError
-from verdict.pipelines.local.broker import cache_folder, java_home
+from verdict.pipelines.local.java import java_home
+from verdict.pipelines.paths import cache_folder
 
 GATEWAY = "org.apache.flink.client.python.PythonGatewayServer"
 PORT = "PYFLINK_GATEWAY_PORT"

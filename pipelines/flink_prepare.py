@@ -26,7 +26,8 @@ from verdict.pipelines.flink_jvm import (
     flink_home,
     prepared_folder,
 )
-from verdict.pipelines.local.broker import LocalKafka, flink_jars, java_home
+from verdict.pipelines.local.broker import LocalKafka
+from verdict.pipelines.local.java import flink_jars, java_home
 from verdict.pipelines.topology import Hop, Job
 from verdict.state.store.keyed import KeyedState
 

@@ -27,7 +27,7 @@ from verdict.operators.features.lookups import Asked, Lookup, Lookups, Rows
 from verdict.pipelines.errors import KafkaError, RegistryError
 from verdict.pipelines.files import read_events
 from verdict.pipelines.kafka import Clients, clients, require
-from verdict.pipelines.local.broker import cache_folder
+from verdict.pipelines.paths import cache_folder
 from verdict.pipelines.pipeline import Pipeline
 from verdict.pipelines.spec import LookupFeature, Settings
 from verdict.state.errors import StateError, VerdictError

@@ -22,7 +22,7 @@ import yaml
 
 from verdict.operators.message import Operator
 from verdict.pipelines.errors import SpecError
-from verdict.pipelines.local.broker import cache_folder
+from verdict.pipelines.paths import cache_folder
 from verdict.pipelines.pipeline import Pipeline
 from verdict.pipelines.spec import PythonFeature
 from verdict.pipelines.topology import Job
@@ -107,7 +107,7 @@ def unpack(package: Package, cache: Path | None = None) -> Path:
     package
         The package.
     cache
-        The folder, by default `pipelines.local.broker.cache_folder`; the files come to lie in its
+        The folder, by default `pipelines.paths.cache_folder`; the files come to lie in its
         ``pipelines/SHA256``.
 
     Raises

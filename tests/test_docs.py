@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import pytest
 
-from verdict.pipelines.local import broker
+from verdict.pipelines.local import daemon
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -94,7 +94,7 @@ def checkout(tmp_path: Path) -> Iterator[Path]:
     try:
         yield copy
     finally:
-        broker.down(copy / ".verdict" / "broker")
+        daemon.down(copy / ".verdict" / "broker")
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_commands_do_what_the_page_says(page: Path, checkout: Path) -> None:
             flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
             fits = doctest.OutputChecker().check_output(shown, put_out, flags)
             assert fits, f"{where} shows\n{block.shown}\nbut it puts out\n{done.stdout}"
-    assert not broker.down(checkout / ".verdict" / "broker"), f"{page.name} leaves a broker running"
+    assert not daemon.down(checkout / ".verdict" / "broker"), f"{page.name} leaves a broker running"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -31,7 +31,8 @@ from rich.live import Live
 
 from verdict.pipelines.errors import LocalError
 from verdict.pipelines.files import AvroFile
-from verdict.pipelines.local.broker import LocalKafka, flink_jars, kafka_classpath
+from verdict.pipelines.local.broker import LocalKafka
+from verdict.pipelines.local.java import flink_jars, kafka_classpath
 from verdict.state.errors import VerdictError
 
 HERE = Path(__file__).parent

@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 from verdict.pipelines.flink_cluster import FlinkCluster
-from verdict.pipelines.local.broker import flink_jars
+from verdict.pipelines.local.java import flink_jars
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ import yaml
 from processes import Failed, Process, cpu_s, peak_mb
 
 from verdict.pipelines.flink_rest import Rest, cause_of
-from verdict.pipelines.local.broker import cache_folder
+from verdict.pipelines.paths import cache_folder
 from verdict.state.errors import VerdictError
 
 HERE = Path(__file__).parent

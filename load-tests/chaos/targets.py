@@ -9,7 +9,8 @@ from typing import Protocol
 from processes import Process
 
 from verdict.pipelines.flink_cluster import JOB_MANAGER_NAME, FlinkCluster
-from verdict.pipelines.local.broker import LocalKafka, flink_jars
+from verdict.pipelines.local.broker import LocalKafka
+from verdict.pipelines.local.java import flink_jars
 
 BROKER = "broker"
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from verdict.pipelines import flink, jobs
-from verdict.pipelines.local.broker import flink_jars
+from verdict.pipelines.local.java import flink_jars
 from verdict.pipelines.pipeline import load
 
 

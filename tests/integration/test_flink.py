@@ -30,7 +30,8 @@ from verdict.pipelines.flink_hop import NoState, PlainHop
 from verdict.pipelines.flink_jvm import Jvm, environment, free_port, java
 from verdict.pipelines.flink_prepare import is_prepared, prepare
 from verdict.pipelines.flink_uids import name_all, stateful
-from verdict.pipelines.local.broker import LocalKafka, flink_jars
+from verdict.pipelines.local.broker import LocalKafka
+from verdict.pipelines.local.java import flink_jars
 from verdict.pipelines.topology import Job
 from verdict.state.errors import StateError
 from verdict.state.store.keyed import MemoryState

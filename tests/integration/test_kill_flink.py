@@ -27,7 +27,8 @@ from verdict.pipelines.flink_prepare import prepare
 from verdict.pipelines.flink_rest import Rest
 from verdict.pipelines.flink_upgrade import submit
 from verdict.pipelines.kafka import clients, create_topics
-from verdict.pipelines.local.broker import LocalKafka, flink_jars
+from verdict.pipelines.local.broker import LocalKafka
+from verdict.pipelines.local.java import flink_jars
 from verdict.pipelines.parity import check
 from verdict.pipelines.pipeline import Pipeline, load
 from verdict.pipelines.repeats import SHOWN, Reading, Repeats, read

@@ -24,7 +24,8 @@ from verdict.pipelines.flink_cluster import FlinkCluster
 from verdict.pipelines.flink_jvm import free_port
 from verdict.pipelines.flink_prepare import prepare
 from verdict.pipelines.kafka import clients, create_topics
-from verdict.pipelines.local.broker import LocalKafka, flink_jars
+from verdict.pipelines.local.broker import LocalKafka
+from verdict.pipelines.local.java import flink_jars
 from verdict.pipelines.metrics import Endpoint
 from verdict.pipelines.pipeline import Pipeline, load
 from verdict.pipelines.streams import EVENTS, stream_decoder

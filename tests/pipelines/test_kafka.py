@@ -35,7 +35,8 @@ from verdict.pipelines.kafka import (
     require,
 )
 from verdict.pipelines.kafka_settings import ALIASES, JAVA, OURS, SETTINGS, reference
-from verdict.pipelines.local.broker import LocalKafka, flink_jars, java_home
+from verdict.pipelines.local.broker import LocalKafka
+from verdict.pipelines.local.java import flink_jars, java_home
 from verdict.pipelines.spec import Settings
 
 PASSWORD = r"""p"w\d;='{ ü$"""

@@ -15,9 +15,9 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from verdict.pipelines import resources
+from verdict.pipelines import paths, resources
 from verdict.pipelines.errors import LocalError
-from verdict.pipelines.local import broker
+from verdict.pipelines.local import daemon, java
 from verdict.pipelines.local.broker import LocalKafka
 
 CHECKOUT = Path(__file__).parents[2]
@@ -121,18 +121,18 @@ def test_a_start_that_fails_says_what_the_log_says(tmp_path: Path) -> None:
 
 def test_up_and_down(tmp_path: Path) -> None:
     record = tmp_path / "broker.json"
-    assert not broker.down(tmp_path)
-    bootstrap = broker.up(tmp_path)
+    assert not daemon.down(tmp_path)
+    bootstrap = daemon.up(tmp_path)
     pid = json.loads(record.read_text())["pid"]
     try:
-        assert broker.up(tmp_path) == bootstrap
+        assert daemon.up(tmp_path) == bootstrap
         assert json.loads(record.read_text()) == {"pid": pid, "bootstrap": bootstrap}
         write(bootstrap, "up", b"kept")
 
         # The broker is gone, and its id belongs to a process of somebody else.
         ours = record.read_text()
         record.write_text(json.dumps({"pid": os.getpid(), "bootstrap": bootstrap}))
-        assert not broker.down(tmp_path)
+        assert not daemon.down(tmp_path)
         record.write_text(ours)
 
         # Another folder's broker is foreign too.
@@ -140,27 +140,27 @@ def test_up_and_down(tmp_path: Path) -> None:
         other.mkdir()
         (other / "broker.lock").touch()
         (other / "broker.json").write_text(ours)
-        assert not broker.down(other)
+        assert not daemon.down(other)
         assert is_alive(pid)
     finally:
-        assert broker.down(tmp_path)
+        assert daemon.down(tmp_path)
     assert not Path(f"/proc/{pid}").exists()
     assert not record.exists()
-    assert not broker.down(tmp_path)
+    assert not daemon.down(tmp_path)
 
     try:
-        assert broker.up(tmp_path) == bootstrap, "clients expect a broker where it was"
+        assert daemon.up(tmp_path) == bootstrap, "clients expect a broker where it was"
         assert read(bootstrap, "up") == b"kept"
     finally:
-        assert broker.down(tmp_path)
+        assert daemon.down(tmp_path)
 
 
 def test_jars_at_hand_cost_no_time_and_no_jgo() -> None:
-    broker.flink_jars()
-    broker.kafka_classpath()
+    java.flink_jars()
+    java.kafka_classpath()
     script = (
         "import sys, time; from verdict.pipelines.local import broker\n"
-        "start = time.perf_counter(); broker.flink_jars(); broker.kafka_classpath()\n"
+        "start = time.perf_counter(); java.flink_jars(); java.kafka_classpath()\n"
         "print(time.perf_counter() - start, *(m for m in ('jgo', 'rich', 'requests') "
         "if m in sys.modules))"
     )
@@ -176,11 +176,11 @@ def test_the_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("HOME", "/home/somebody")
     monkeypatch.delenv("VERDICT_CACHE", raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    assert broker.cache_folder() == Path("/home/somebody/.cache/verdict")
+    assert paths.cache_folder() == Path("/home/somebody/.cache/verdict")
     monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
-    assert broker.cache_folder() == Path("/cache/verdict")
+    assert paths.cache_folder() == Path("/cache/verdict")
     monkeypatch.setenv("VERDICT_CACHE", "/own")
-    assert broker.cache_folder() == Path("/own")
+    assert paths.cache_folder() == Path("/own")
 
 
 JAR = b"a jar"
@@ -239,7 +239,7 @@ def test_two_at_once_fetch_a_jar_once(
 ) -> None:
     pin(tmp_path, monkeypatch)
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda _: broker.flink_jars(), range(4)))
+        found = list(pool.map(lambda _: java.flink_jars(), range(4)))
     jar = tmp_path / "cache" / "jars" / "thing-1.0.jar"
     assert found == [[jar]] * 4
     assert jar.read_bytes() == JAR
@@ -253,7 +253,7 @@ def test_a_jar_with_another_hash_is_refused(
 ) -> None:
     pin(tmp_path, monkeypatch, sha256="0" * 64)
     with pytest.raises(LocalError, match=r"org\.example:thing:1\.0: the jar fetched has sha256"):
-        broker.flink_jars()
+        java.flink_jars()
     assert not list((tmp_path / "cache" / "jars").glob("*.jar"))
 
 
@@ -263,7 +263,7 @@ def test_a_jar_that_is_not_there_is_an_error_with_advice(
 ) -> None:
     pin(tmp_path, monkeypatch, coordinate="org.example:thing:2.0")
     with pytest.raises(LocalError, match=r"org\.example:thing:2\.0: cannot fetch.*VERDICT_MAVEN"):
-        broker.flink_jars()
+        java.flink_jars()
 
 
 def test_a_registry_out_of_reach_is_an_error_with_advice(
@@ -273,4 +273,4 @@ def test_a_registry_out_of_reach_is_an_error_with_advice(
     # The port of a server that is bound to it but does not listen refuses connections.
     mirror.socket.close()
     with pytest.raises(LocalError, match=r"cannot fetch.*HTTPS_PROXY.*VERDICT_MAVEN"):
-        broker.flink_jars()
+        java.flink_jars()
