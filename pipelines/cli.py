@@ -22,11 +22,11 @@ from verdict.pipelines import (
     cli_state,
     cli_test,
     jobs,
-    logs,
 )
 from verdict.pipelines.against import Change, Effect, changes
 from verdict.pipelines.errors import FlinkError, KafkaError, SpecError, UntestableError
 from verdict.pipelines.pipeline import Pipeline, check_models, load
+from verdict.pipelines.telemetry import logs
 from verdict.pipelines.terminal import AsJson, PipelineFile, err, file_of, out, stop_on_signals
 from verdict.pipelines.topology import Job
 from verdict.state.errors import VerdictError
@@ -288,7 +288,7 @@ def _run_kafka(
     from verdict.pipelines.broker import KafkaBroker, topics_of
     from verdict.pipelines.embedded import run_kafka
     from verdict.pipelines.kafka import clients
-    from verdict.pipelines.metrics import Endpoint
+    from verdict.pipelines.telemetry.meters import Endpoint
 
     job = jobs.job(loaded.keeping(folder), name)
     settings = clients(loaded.spec.settings, loaded.path.parent)

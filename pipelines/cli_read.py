@@ -114,8 +114,8 @@ def repeats(
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from verdict.pipelines.metrics import Endpoint
     from verdict.pipelines.repeats import Differing, Reading, Repeats, line, read, serve, told
+    from verdict.pipelines.telemetry.meters import Endpoint
 
     stop = stop_on_signals() if follow else threading.Event()
     loaded = load(file_of(pipeline))

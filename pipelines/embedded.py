@@ -23,8 +23,8 @@ from verdict.operators.score.carry import Deferred
 from verdict.pipelines.errors import OperatorError, RegistryError, told
 from verdict.pipelines.files import AvroFile, read_events
 from verdict.pipelines.garbage import spared
-from verdict.pipelines.metrics import Endpoint, HopMeter, RunMeter, hop_labels, serve
 from verdict.pipelines.streams import EVENTS, definition
+from verdict.pipelines.telemetry.meters import Endpoint, HopMeter, RunMeter, hop_labels, serve
 from verdict.pipelines.topology import Job, Stop
 from verdict.state.errors import VerdictError
 from verdict.state.store.rocks import RocksStore

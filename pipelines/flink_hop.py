@@ -17,11 +17,11 @@ from pyflink.datastream.state import MapStateDescriptor, StateTtlConfig, ValueSt
 
 from verdict.operators.message import NEXT, Emit, Message, Operator, new
 from verdict.operators.names import DEAD_LETTERS
-from verdict.pipelines import logs
 from verdict.pipelines.errors import FlinkError, RegistryError, frames, told
 from verdict.pipelines.garbage import spare
-from verdict.pipelines.metrics import Endpoint, HopMeter, Served, hop_labels, serve
 from verdict.pipelines.silence import SILENT, is_silent
+from verdict.pipelines.telemetry import logs
+from verdict.pipelines.telemetry.meters import Endpoint, HopMeter, Served, hop_labels, serve
 from verdict.pipelines.topology import Job
 from verdict.state.errors import StateError
 from verdict.state.store.cache import PAGES, HeadCache

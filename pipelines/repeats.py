@@ -21,10 +21,10 @@ from verdict.operators.names import DECISIONS
 from verdict.pipelines.dlq import printable
 from verdict.pipelines.errors import KafkaError
 from verdict.pipelines.kafka import clients, require
-from verdict.pipelines.metrics import PREFIX, Endpoint
 from verdict.pipelines.originals import Coordinates, Originals, watermarks
 from verdict.pipelines.pipeline import Pipeline
 from verdict.pipelines.streams import stream_decoder
+from verdict.pipelines.telemetry.meters import PREFIX, Endpoint
 from verdict.pipelines.topology import SOURCE_HEADER, Stop
 
 PAGE = 4_096

@@ -26,9 +26,9 @@ from verdict.pipelines.flink_prepare import prepare
 from verdict.pipelines.kafka import clients, create_topics
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.local.java import flink_jars
-from verdict.pipelines.metrics import Endpoint
 from verdict.pipelines.pipeline import Pipeline, load
 from verdict.pipelines.streams import EVENTS, stream_decoder
+from verdict.pipelines.telemetry.meters import Endpoint
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))

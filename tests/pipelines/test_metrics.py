@@ -15,10 +15,17 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from verdict.operators.message import NEXT, Emit, Message
 from verdict.operators.meter import BOUNDS_NS, Meter
-from verdict.pipelines import metrics
 from verdict.pipelines.embedded import Output, run_kafka
 from verdict.pipelines.errors import OperatorError
-from verdict.pipelines.metrics import AGE_BOUNDS_MS, Endpoint, HopMeter, RunMeter, hop_labels, serve
+from verdict.pipelines.telemetry import meters
+from verdict.pipelines.telemetry.meters import (
+    AGE_BOUNDS_MS,
+    Endpoint,
+    HopMeter,
+    RunMeter,
+    hop_labels,
+    serve,
+)
 from verdict.pipelines.topology import Hop, Job
 from verdict.state.store.cache import HeadCache
 from verdict.state.store.keyed import KeyedState
@@ -125,7 +132,7 @@ def test_a_run_shows_what_it_counted(tmp_path: Path, monkeypatch: pytest.MonkeyP
     pages: list[Samples] = []
     ports: list[int | None] = []
 
-    def serve_here(where: Endpoint, source: Any) -> metrics.Served:
+    def serve_here(where: Endpoint, source: Any) -> meters.Served:
         served = serve(where, source)
         ports.append(served.port)
         return served
@@ -250,13 +257,13 @@ def test_where_no_port_is_to_be_had_it_goes_on_and_says_so(
 
 def test_the_oldest_undecided_record(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1_000.0
-    monkeypatch.setattr("verdict.pipelines.metrics.time.time", lambda: now)
+    monkeypatch.setattr("verdict.pipelines.telemetry.meters.time.time", lambda: now)
     offsets: dict[str, int] = {}
     topic = Topic([])
     run = RunMeter(JOB, [meter()], offsets, topic)
 
     def age() -> float:
-        page = metrics.Page()
+        page = meters.Page()
         run.show(page)
         (family,) = [each for each in page.families() if each.name.endswith("undecided_seconds")]
         return float(family.samples[0].value)
@@ -292,7 +299,7 @@ def test_what_a_batch_took_is_folded_as_one_by_one() -> None:
     many.fold()
     pages = []
     for each in (one, many):
-        page = metrics.Page()
+        page = meters.Page()
         each.show(page)
         pages.append([f.samples for f in page.families() if f.name == "verdict_hop_seconds"])
     assert pages[0] == pages[1]
@@ -327,11 +334,11 @@ def test_units_are_seconds() -> None:
 
 def test_every_metric_is_documented_with_its_labels() -> None:
     text = DOCS.read_text("utf-8")
-    for name in metrics.COUNTERS:
+    for name in meters.COUNTERS:
         assert f"`verdict_{name}_total`" in text
-    for name in (*metrics.GAUGES, *metrics.HISTOGRAMS):
+    for name in (*meters.GAUGES, *meters.HISTOGRAMS):
         assert f"`verdict_{name}`" in text
-    everything = {**metrics.COUNTERS, **metrics.GAUGES, **metrics.HISTOGRAMS}
+    everything = {**meters.COUNTERS, **meters.GAUGES, **meters.HISTOGRAMS}
     labels = {label for _, labels in everything.values() for label in labels}
     assert not labels & {"key", "id", "event", "customer"}
     assert labels >= {"action", "stage", "kind"}
