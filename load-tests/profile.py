@@ -41,7 +41,7 @@ from verdict.pipelines.embedded import run_kafka
 from verdict.pipelines.pipeline import Pipeline, load
 from verdict.pipelines.spec import Settings
 from verdict.pipelines.streams import DECISIONS, EVENTS, definition, stream_decoder
-from verdict.pipelines.telemetry.meters import Endpoint
+from verdict.pipelines.telemetry.server import Endpoint
 from verdict.state.store.rocks import RocksStore
 
 HERE = Path(__file__).parent

@@ -288,7 +288,7 @@ def _run_kafka(
     from verdict.pipelines.broker import KafkaBroker, topics_of
     from verdict.pipelines.embedded import run_kafka
     from verdict.pipelines.kafka import clients
-    from verdict.pipelines.telemetry.meters import Endpoint
+    from verdict.pipelines.telemetry.server import Endpoint
 
     job = jobs.job(loaded.keeping(folder), name)
     settings = clients(loaded.spec.settings, loaded.path.parent)

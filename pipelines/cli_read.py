@@ -115,7 +115,7 @@ def repeats(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from verdict.pipelines.repeats import Differing, Reading, Repeats, line, read, serve, told
-    from verdict.pipelines.telemetry.meters import Endpoint
+    from verdict.pipelines.telemetry.server import Endpoint
 
     stop = stop_on_signals() if follow else threading.Event()
     loaded = load(file_of(pipeline))

@@ -24,7 +24,8 @@ from verdict.pipelines.errors import OperatorError, RegistryError, told
 from verdict.pipelines.files import AvroFile, read_events
 from verdict.pipelines.garbage import spared
 from verdict.pipelines.streams import EVENTS, definition
-from verdict.pipelines.telemetry.meters import Endpoint, HopMeter, RunMeter, hop_labels, serve
+from verdict.pipelines.telemetry.meters import HopMeter, RunMeter, hop_labels
+from verdict.pipelines.telemetry.server import Endpoint, serve
 from verdict.pipelines.topology import Job, Stop
 from verdict.state.errors import VerdictError
 from verdict.state.store.rocks import RocksStore

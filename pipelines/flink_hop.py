@@ -21,7 +21,8 @@ from verdict.pipelines.errors import FlinkError, RegistryError, frames, told
 from verdict.pipelines.garbage import spare
 from verdict.pipelines.silence import SILENT, is_silent
 from verdict.pipelines.telemetry import logs
-from verdict.pipelines.telemetry.meters import Endpoint, HopMeter, Served, hop_labels, serve
+from verdict.pipelines.telemetry.meters import HopMeter, hop_labels
+from verdict.pipelines.telemetry.server import Endpoint, Served, serve
 from verdict.pipelines.topology import Job
 from verdict.state.errors import StateError
 from verdict.state.store.cache import PAGES, HeadCache

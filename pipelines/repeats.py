@@ -24,7 +24,8 @@ from verdict.pipelines.kafka import clients, require
 from verdict.pipelines.originals import Coordinates, Originals, watermarks
 from verdict.pipelines.pipeline import Pipeline
 from verdict.pipelines.streams import stream_decoder
-from verdict.pipelines.telemetry.meters import PREFIX, Endpoint
+from verdict.pipelines.telemetry.page import PREFIX
+from verdict.pipelines.telemetry.server import Endpoint
 from verdict.pipelines.topology import SOURCE_HEADER, Stop
 
 PAGE = 4_096

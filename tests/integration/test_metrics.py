@@ -28,7 +28,7 @@ from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.local.java import flink_jars
 from verdict.pipelines.pipeline import Pipeline, load
 from verdict.pipelines.streams import EVENTS, stream_decoder
-from verdict.pipelines.telemetry.meters import Endpoint
+from verdict.pipelines.telemetry.server import Endpoint
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))

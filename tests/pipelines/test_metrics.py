@@ -17,15 +17,10 @@ from verdict.operators.message import NEXT, Emit, Message
 from verdict.operators.meter import BOUNDS_NS, Meter
 from verdict.pipelines.embedded import Output, run_kafka
 from verdict.pipelines.errors import OperatorError
-from verdict.pipelines.telemetry import meters
-from verdict.pipelines.telemetry.meters import (
-    AGE_BOUNDS_MS,
-    Endpoint,
-    HopMeter,
-    RunMeter,
-    hop_labels,
-    serve,
-)
+from verdict.pipelines.telemetry import page, server
+from verdict.pipelines.telemetry.meters import HopMeter, RunMeter, hop_labels
+from verdict.pipelines.telemetry.page import AGE_BOUNDS_MS
+from verdict.pipelines.telemetry.server import Endpoint, serve
 from verdict.pipelines.topology import Hop, Job
 from verdict.state.store.cache import HeadCache
 from verdict.state.store.keyed import KeyedState
@@ -132,7 +127,7 @@ def test_a_run_shows_what_it_counted(tmp_path: Path, monkeypatch: pytest.MonkeyP
     pages: list[Samples] = []
     ports: list[int | None] = []
 
-    def serve_here(where: Endpoint, source: Any) -> meters.Served:
+    def serve_here(where: Endpoint, source: Any) -> server.Served:
         served = serve(where, source)
         ports.append(served.port)
         return served
@@ -263,7 +258,7 @@ def test_the_oldest_undecided_record(monkeypatch: pytest.MonkeyPatch) -> None:
     run = RunMeter(JOB, [meter()], offsets, topic)
 
     def age() -> float:
-        page = meters.Page()
+        page = page.Page()
         run.show(page)
         (family,) = [each for each in page.families() if each.name.endswith("undecided_seconds")]
         return float(family.samples[0].value)
@@ -299,7 +294,7 @@ def test_what_a_batch_took_is_folded_as_one_by_one() -> None:
     many.fold()
     pages = []
     for each in (one, many):
-        page = meters.Page()
+        page = page.Page()
         each.show(page)
         pages.append([f.samples for f in page.families() if f.name == "verdict_hop_seconds"])
     assert pages[0] == pages[1]
@@ -334,11 +329,11 @@ def test_units_are_seconds() -> None:
 
 def test_every_metric_is_documented_with_its_labels() -> None:
     text = DOCS.read_text("utf-8")
-    for name in meters.COUNTERS:
+    for name in page.COUNTERS:
         assert f"`verdict_{name}_total`" in text
-    for name in (*meters.GAUGES, *meters.HISTOGRAMS):
+    for name in (*page.GAUGES, *page.HISTOGRAMS):
         assert f"`verdict_{name}`" in text
-    everything = {**meters.COUNTERS, **meters.GAUGES, **meters.HISTOGRAMS}
+    everything = {**page.COUNTERS, **page.GAUGES, **page.HISTOGRAMS}
     labels = {label for _, labels in everything.values() for label in labels}
     assert not labels & {"key", "id", "event", "customer"}
     assert labels >= {"action", "stage", "kind"}

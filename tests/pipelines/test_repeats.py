@@ -26,7 +26,7 @@ from verdict.pipelines.flink_jvm import free_port
 from verdict.pipelines.kafka import create_topics
 from verdict.pipelines.repeats import PAGE, Differing, Reading, Repeats, read, serve
 from verdict.pipelines.streams import stream_encoder
-from verdict.pipelines.telemetry.meters import Endpoint
+from verdict.pipelines.telemetry.server import Endpoint
 
 Verdict = Callable[..., Any]
 NOW = 1_790_000_000_000
