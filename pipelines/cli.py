@@ -82,11 +82,11 @@ def init(
 
     Next: `verdict check FOLDER`, then `verdict run FOLDER`.
     """
-    from verdict.pipelines import resources
+    from verdict.pipelines.paths import resource
 
     if folder.exists():
         raise SpecError([f"{folder} exists already: name a folder that does not"])
-    source = resources.path("init")
+    source = resource("init")
     for file in sorted(source.rglob("*")):
         if file.is_file() and "__pycache__" not in file.parts:
             target = folder / file.relative_to(source)

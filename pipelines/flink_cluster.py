@@ -18,10 +18,10 @@ from typing import Any, Self
 
 import yaml
 
-from verdict.pipelines import resources
 from verdict.pipelines.errors import FlinkError
 from verdict.pipelines.flink_jvm import environment, flink_home, free_port, java
 from verdict.pipelines.flink_rest import Rest
+from verdict.pipelines.paths import resource
 
 JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
 APPLICATION = "org.apache.flink.container.entrypoint.StandaloneApplicationClusterEntryPoint"
@@ -110,7 +110,7 @@ class FlinkCluster:
             A process died, or the slots are not there in two minutes.
         """
         self._rest_port, rpc_port = free_port(), free_port()
-        template = Template(resources.path("deploy/flink/config.yaml").read_text())
+        template = Template(resource("deploy/flink/config.yaml").read_text())
         (self.folder / "conf").mkdir(parents=True, exist_ok=True)
         # Short: RocksDB names its log by its whole path, which has 255 characters at most.
         self._tmp = Path(tempfile.mkdtemp(prefix="flink-"))

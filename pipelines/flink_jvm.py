@@ -22,10 +22,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
-from verdict.pipelines import resources
 from verdict.pipelines.errors import FlinkError
 from verdict.pipelines.local.java import java_home
-from verdict.pipelines.paths import cache_folder
+from verdict.pipelines.paths import cache_folder, resource
 
 GATEWAY = "org.apache.flink.client.python.PythonGatewayServer"
 PORT = "PYFLINK_GATEWAY_PORT"
@@ -137,7 +136,7 @@ def java(
     options
         Further options of Java.
     """
-    logging_file = resources.path("deploy/flink/log4j.properties").as_uri()
+    logging_file = resource("deploy/flink/log4j.properties").as_uri()
     return [
         str(java_home() / "bin" / "java"),
         *OPENS,

@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from verdict.operators.expressions import FUNCTIONS
 from verdict.operators.models.card import Card
 from verdict.pipelines import kafka_settings, spec
+from verdict.pipelines.paths import resource
 from verdict.pipelines.spec import Spec
 from verdict.pipelines.tests_file import PipelineTests
 
@@ -67,7 +68,7 @@ A word is read as in JSON: `NO`, `0742` and a time are text without quotes.
 
 def page() -> str:
     """Make the whole page."""
-    smallest = (Path(__file__).parent / "resources/init/pipeline.yaml").read_text("utf-8")
+    smallest = resource("init/pipeline.yaml").read_text("utf-8")
     functions = ", ".join(f"`{name}`" for name in FUNCTIONS)
     parts = [
         FIRST.format(smallest=smallest),

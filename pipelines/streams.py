@@ -18,7 +18,7 @@ from verdict.operators.names import (
     STATE_ANSWERS,
 )
 from verdict.operators.records.streams import Decode, Encode, decoder, encoder
-from verdict.pipelines import resources
+from verdict.pipelines.paths import resource
 from verdict.pipelines.spec import Settings, Topics
 
 EVENTS = "events"
@@ -38,7 +38,7 @@ SCHEMA_FILES: Mapping[str, str] = {
 @cache
 def definition(stream: str) -> Any:
     """Read a stream's schema in its JSON form."""
-    path = resources.path(f"avro/{SCHEMA_FILES[stream]}.avsc")
+    path = resource(f"avro/{SCHEMA_FILES[stream]}.avsc")
     return json.loads(path.read_text("utf-8"))
 
 

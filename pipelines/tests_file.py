@@ -228,8 +228,8 @@ def read(path: Path) -> FileOfTests:
 
     Examples
     --------
-    >>> from verdict.pipelines import resources
-    >>> tests = read(resources.path("init/pipeline_test.yaml"))
+    >>> from verdict.pipelines.paths import resource
+    >>> tests = read(resource("init/pipeline_test.yaml"))
     >>> tests.pipeline.name, tests.spec.tests[0].expect[0].event
     ('pipeline.yaml', 'p1')
     """

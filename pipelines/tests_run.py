@@ -163,9 +163,9 @@ class Harness:
 
     Examples
     --------
-    >>> from verdict.pipelines import resources
+    >>> from verdict.pipelines.paths import resource
     >>> from verdict.pipelines.tests_file import read
-    >>> tests = read(resources.path("init/pipeline_test.yaml"))
+    >>> tests = read(resource("init/pipeline_test.yaml"))
     >>> pipeline = load(tests.pipeline)
     >>> harness = Harness(pipeline)
     >>> all(harness.run(case).ok for case in tests.cases(pipeline))

@@ -13,7 +13,7 @@ import yaml
 from events import event_number
 from handmade import FEATURES, schema
 
-from verdict.pipelines import resources
+from verdict.pipelines.paths import resource
 
 HERE = Path(__file__).parent
 
@@ -24,7 +24,7 @@ class Wrong(Exception):
 
 def verdict_decoder() -> Callable[[bytes], dict[str, Any]]:
     """Compile a decoder of verdict's decisions."""
-    return _decoder(fastavro.schema.load_schema(resources.path("avro/decision.avsc")))
+    return _decoder(fastavro.schema.load_schema(resource("avro/decision.avsc")))
 
 
 def flat_decoder() -> Callable[[bytes], dict[str, Any]]:

@@ -20,12 +20,10 @@ from shutil import copyfile
 from string import Template
 from typing import Any, Self
 
-from verdict.pipelines import resources
 from verdict.pipelines.errors import LocalError
-from verdict.pipelines.local.daemon import _replace
-from verdict.pipelines.local.java import java_home, kafka_classpath, pinned, size
+from verdict.pipelines.local.java import java_home, kafka_classpath, pinned
 from verdict.pipelines.local.ports import HOST, free_ports, listens, ports_before
-from verdict.pipelines.paths import cache_folder
+from verdict.pipelines.paths import cache_folder, replace_file, resource
 
 # Few JIT compilations and the simplest collector, against the JVM's defaults on 2 cores: a start of
 # 2.6 s and 3.3 s of CPU, not 3.8 and 6.8; 600,000 records of 150 bytes produced for 4 s of the
@@ -105,7 +103,7 @@ class LocalKafka:
         (self.folder / "data").mkdir(parents=True, exist_ok=True)
         (self.folder / "logs").mkdir(exist_ok=True)
         self._configure()
-        log_start = size(self.folder / "logs" / "kafka.log")
+        log_start = _size(self.folder / "logs" / "kafka.log")
         if not (self.folder / "data" / "meta.properties").exists():
             self._format(java)
         try:
@@ -169,12 +167,10 @@ class LocalKafka:
         settings = self.folder / "kraft.properties"
         if self._ports is None:
             self._ports = ports_before(settings) or free_ports()
-        template = Template(resources.path("deploy/local/kraft.properties").read_text())
+        template = Template(resource("deploy/local/kraft.properties").read_text())
         broker, controller = self._ports
         settings.write_text(template.substitute(broker_port=broker, controller_port=controller))
-        copyfile(
-            resources.path("deploy/local/log4j2.properties"), self.folder / "log4j2.properties"
-        )
+        copyfile(resource("deploy/local/log4j2.properties"), self.folder / "log4j2.properties")
 
     def _format(self, java: list[str]) -> None:
         """Make the data folder a broker's.
@@ -187,7 +183,7 @@ class LocalKafka:
         checkpoint = cache_folder() / f"kafka-{version}-bootstrap.checkpoint"
         if checkpoint.exists():
             copyfile(checkpoint, data / "bootstrap.checkpoint")
-            _replace(
+            replace_file(
                 data / "meta.properties",
                 f"version=1\nnode.id=1\ncluster.id={_kafka_id()}\ndirectory.id={_kafka_id()}\n",
             )
@@ -205,7 +201,7 @@ class LocalKafka:
         )
         if done.returncode != 0:
             raise LocalError(f"{data}: Kafka cannot format this folder:\n{_last(done.stdout)}")
-        _replace(checkpoint, (data / "bootstrap.checkpoint").read_bytes())
+        replace_file(checkpoint, (data / "bootstrap.checkpoint").read_bytes())
 
     def _wait(self, timeout: float, log_start: int) -> None:
         from confluent_kafka import KafkaException
@@ -267,3 +263,7 @@ def _last(text: str, lines: int = 12) -> str:
     """Return the last lines that are not a Java stack's frames or the runtime's warnings."""
     noise = re.compile(r"\s+(at |\.\.\. )|WARNING: ")
     return "\n".join([line for line in text.splitlines() if not noise.match(line)][-lines:])
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0

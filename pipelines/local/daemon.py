@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 from verdict.pipelines.errors import LocalError
 from verdict.pipelines.local.broker import STEP, STOPPING, LocalKafka
 from verdict.pipelines.local.java import locked
+from verdict.pipelines.paths import replace_file
 
 
 def up(folder: Path) -> str:
@@ -33,7 +33,7 @@ def up(folder: Path) -> str:
         broker = LocalKafka(folder, detach=True).start()
         try:
             record = {"pid": broker.pid, "bootstrap": broker.bootstrap}
-            _replace(folder / "broker.json", json.dumps(record))
+            replace_file(folder / "broker.json", json.dumps(record))
         except BaseException:
             broker.kill()
             raise
@@ -95,11 +95,3 @@ def _end(pid: int, alive: Callable[[], bool]) -> None:
     # In the process that started it the broker is a child, and would stay a zombie.
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, 0)
-
-
-def _replace(file: Path, content: str | bytes) -> None:
-    """Write a file so that nobody ever reads half of it."""
-    data = content.encode() if isinstance(content, str) else content
-    with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}-", delete=False) as new:
-        new.write(data)
-    Path(new.name).replace(file)

@@ -13,9 +13,8 @@ from pathlib import Path
 from shutil import rmtree
 from typing import NamedTuple
 
-from verdict.pipelines import resources
 from verdict.pipelines.errors import LocalError
-from verdict.pipelines.paths import cache_folder
+from verdict.pipelines.paths import cache_folder, resource
 
 
 class Jar(NamedTuple):
@@ -71,7 +70,7 @@ def kafka_classpath(progress: bool | None = None) -> str:
 
 def pinned(section: str) -> list[Jar]:
     jars, inside = [], ""
-    for line in resources.path("deploy/jars.txt").read_text().splitlines():
+    for line in resource("deploy/jars.txt").read_text().splitlines():
         if line.startswith("["):
             inside = line.strip("[]")
         elif line and not line.startswith("#") and inside == section:
@@ -157,7 +156,3 @@ def locked(file: Path) -> Iterator[None]:
     with file.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
-
-
-def size(file: Path) -> int:
-    return file.stat().st_size if file.exists() else 0

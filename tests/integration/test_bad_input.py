@@ -28,11 +28,12 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from verdict.operators.events import schema as schemas
 from verdict.operators.names import DEAD_LETTERS, DECISIONS
 from verdict.operators.records.dead_letter import MAX_LETTER, MAX_RAW
-from verdict.pipelines import jobs, resources
+from verdict.pipelines import jobs
 from verdict.pipelines.broker import KafkaBroker, topics_of
 from verdict.pipelines.embedded import run_kafka
 from verdict.pipelines.kafka import Clients, clients, create_topics
 from verdict.pipelines.local.broker import LocalKafka
+from verdict.pipelines.paths import resource
 from verdict.pipelines.pipeline import Pipeline, load
 from verdict.pipelines.spec import Settings
 from verdict.pipelines.streams import EVENTS, stream_decoder
@@ -287,7 +288,7 @@ class Stage:
 
 def stage_of(folder: Path, name: str, kafka: LocalKafka, events: Any, settings: Any) -> Stage:
     (folder / "payment.avsc").write_text(json.dumps(SCHEMA))
-    shutil.copytree(resources.path("init") / "model", folder / "model")
+    shutil.copytree(resource("init") / "model", folder / "model")
     spec = {
         **PIPELINE,
         "pipeline": name,

@@ -35,8 +35,8 @@ from verdict.pipelines.flink_upgrade import STOP_S, come_up, exchange
 from verdict.pipelines.kafka import clients, create_topics
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.local.java import flink_jars
+from verdict.pipelines.paths import resource
 from verdict.pipelines.pipeline import Pipeline, load
-from verdict.pipelines.resources import path as resource
 from verdict.pipelines.streams import stream_decoder
 
 HERE = Path(__file__).parent

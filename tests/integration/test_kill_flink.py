@@ -30,9 +30,9 @@ from verdict.pipelines.kafka import clients, create_topics
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.local.java import flink_jars
 from verdict.pipelines.parity import check
+from verdict.pipelines.paths import resource
 from verdict.pipelines.pipeline import Pipeline, load
 from verdict.pipelines.repeats import SHOWN, Reading, Repeats, read
-from verdict.pipelines.resources import path as resource
 from verdict.pipelines.streams import definition
 
 HERE = Path(__file__).parent

@@ -15,10 +15,10 @@ import yaml
 from confluent_kafka import Producer
 
 from verdict.operators.names import DEAD_LETTERS, DECISIONS
-from verdict.pipelines import resources
 from verdict.pipelines.flink_jvm import free_port
 from verdict.pipelines.kafka import clients, create_topics
 from verdict.pipelines.local.broker import LocalKafka
+from verdict.pipelines.paths import resource
 from verdict.pipelines.pipeline import load
 from verdict.pipelines.streams import EVENTS, stream_decoder
 
@@ -38,7 +38,7 @@ class Running:
 
     def __init__(self, kafka: LocalKafka, folder: Path, engine: str) -> None:
         self.port, self.name = free_port(), f"blocking-{engine}"
-        shutil.copytree(resources.path("init"), folder / "p")
+        shutil.copytree(resource("init"), folder / "p")
         self.file = folder / "p" / "pipeline.yaml"
         data = yaml.safe_load(self.file.read_text())
         del data["events"]["files"]

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
-from verdict.pipelines import cli, resources
+from verdict.pipelines import cli
 from verdict.pipelines.files import AvroFile
 from verdict.pipelines.kafka import Clients, clients, create_topics
 from verdict.pipelines.local.broker import LocalKafka
+from verdict.pipelines.paths import resource
 from verdict.pipelines.pipeline import Pipeline, load
 
 CARD_FRAUD = Path(__file__).parents[2] / "examples" / "card-fraud"
@@ -56,7 +57,7 @@ def verdict(
 @pytest.fixture
 def tiny(tmp_path: Path) -> Path:
     """The folder of what `verdict init` makes."""
-    return Path(shutil.copytree(resources.path("init"), tmp_path / "tiny"))
+    return Path(shutil.copytree(resource("init"), tmp_path / "tiny"))
 
 
 @dataclass(frozen=True)

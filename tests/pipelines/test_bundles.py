@@ -13,9 +13,10 @@ from verdict.operators.errors import BundleError
 from verdict.operators.models.bundle import Bundle, load
 from verdict.operators.models.card import Output
 from verdict.operators.models.histogram import psi
-from verdict.pipelines import bundles, resources
+from verdict.pipelines import bundles
+from verdict.pipelines.paths import resource
 
-ONNX = (resources.path("init/model") / "model.onnx").read_bytes()
+ONNX = (resource("init/model") / "model.onnx").read_bytes()
 NAMES = ["amount", "card_count_1h"]
 
 

@@ -15,11 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from verdict.operators.message import NEXT, Message
-from verdict.pipelines import backfill, bootstrap, jobs, parity, parity_compare, resources
+from verdict.pipelines import backfill, bootstrap, jobs, parity, parity_compare
 from verdict.pipelines.embedded import run_files
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.files import AvroFile, read_records
 from verdict.pipelines.label_files import LabelFeed, LabelSummary
+from verdict.pipelines.paths import resource
 from verdict.pipelines.pipeline import Pipeline, load
 from verdict.state.store.keyed import MemoryState
 from verdict.state.store.rocks import RocksStore
@@ -101,7 +102,7 @@ def pipelines(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Pipeline]:
     folder = tmp_path_factory.mktemp("shop")
     (folder / "event.avsc").write_text(json.dumps(EVENT))
     (folder / "label.avsc").write_text(json.dumps(LABEL))
-    shutil.copytree(resources.path("init/model"), folder / "model")
+    shutil.copytree(resource("init/model"), folder / "model")
     found = {}
     for whole in (True, False):
         file = folder / f"{'whole' if whole else 'joined'}.yaml"

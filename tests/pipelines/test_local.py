@@ -15,7 +15,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from verdict.pipelines import paths, resources
+from verdict.pipelines import paths
 from verdict.pipelines.errors import LocalError
 from verdict.pipelines.local import daemon, java
 from verdict.pipelines.local.broker import LocalKafka
@@ -159,7 +159,7 @@ def test_jars_at_hand_cost_no_time_and_no_jgo() -> None:
     java.flink_jars()
     java.kafka_classpath()
     script = (
-        "import sys, time; from verdict.pipelines.local import broker\n"
+        "import sys, time; from verdict.pipelines.local import java\n"
         "start = time.perf_counter(); java.flink_jars(); java.kafka_classpath()\n"
         "print(time.perf_counter() - start, *(m for m in ('jgo', 'rich', 'requests') "
         "if m in sys.modules))"
@@ -231,7 +231,7 @@ def pin(
 ) -> None:
     file = tmp_path / "jars.txt"
     file.write_text(f"# pinned\n[kafka]\n\n[flink]\n{coordinate} sha256:{sha256}\n")
-    monkeypatch.setattr(resources, "path", lambda _: file)
+    monkeypatch.setattr(java, "resource", lambda _: file)
 
 
 def test_two_at_once_fetch_a_jar_once(

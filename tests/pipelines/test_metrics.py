@@ -17,9 +17,9 @@ from verdict.operators.message import NEXT, Emit, Message
 from verdict.operators.meter import BOUNDS_NS, Meter
 from verdict.pipelines.embedded import Output, run_kafka
 from verdict.pipelines.errors import OperatorError
-from verdict.pipelines.telemetry import page, server
+from verdict.pipelines.telemetry import server
 from verdict.pipelines.telemetry.meters import HopMeter, RunMeter, hop_labels
-from verdict.pipelines.telemetry.page import AGE_BOUNDS_MS
+from verdict.pipelines.telemetry.page import AGE_BOUNDS_MS, COUNTERS, GAUGES, HISTOGRAMS, Page
 from verdict.pipelines.telemetry.server import Endpoint, serve
 from verdict.pipelines.topology import Hop, Job
 from verdict.state.store.cache import HeadCache
@@ -258,7 +258,7 @@ def test_the_oldest_undecided_record(monkeypatch: pytest.MonkeyPatch) -> None:
     run = RunMeter(JOB, [meter()], offsets, topic)
 
     def age() -> float:
-        page = page.Page()
+        page = Page()
         run.show(page)
         (family,) = [each for each in page.families() if each.name.endswith("undecided_seconds")]
         return float(family.samples[0].value)
@@ -294,7 +294,7 @@ def test_what_a_batch_took_is_folded_as_one_by_one() -> None:
     many.fold()
     pages = []
     for each in (one, many):
-        page = page.Page()
+        page = Page()
         each.show(page)
         pages.append([f.samples for f in page.families() if f.name == "verdict_hop_seconds"])
     assert pages[0] == pages[1]
@@ -329,11 +329,11 @@ def test_units_are_seconds() -> None:
 
 def test_every_metric_is_documented_with_its_labels() -> None:
     text = DOCS.read_text("utf-8")
-    for name in page.COUNTERS:
+    for name in COUNTERS:
         assert f"`verdict_{name}_total`" in text
-    for name in (*page.GAUGES, *page.HISTOGRAMS):
+    for name in (*GAUGES, *HISTOGRAMS):
         assert f"`verdict_{name}`" in text
-    everything = {**page.COUNTERS, **page.GAUGES, **page.HISTOGRAMS}
+    everything = {**COUNTERS, **GAUGES, **HISTOGRAMS}
     labels = {label for _, labels in everything.values() for label in labels}
     assert not labels & {"key", "id", "event", "customer"}
     assert labels >= {"action", "stage", "kind"}

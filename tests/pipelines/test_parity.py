@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from verdict.operators.message import NEXT, Message
 from verdict.operators.names import DEAD_LETTERS, DECISIONS
-from verdict.pipelines import jobs, parity, parity_compare, resources
+from verdict.pipelines import jobs, parity, parity_compare
 from verdict.pipelines.broker import KafkaBroker, topics_of
 from verdict.pipelines.embedded import run_files, run_kafka
 from verdict.pipelines.files import AvroFile, read_bodies
@@ -27,6 +27,7 @@ from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.parity import Summary
 from verdict.pipelines.parity_lost import Settled
 from verdict.pipelines.parity_show import told as told_of
+from verdict.pipelines.paths import resource
 from verdict.pipelines.pipeline import Pipeline, load
 from verdict.pipelines.streams import EVENTS, definition, stream_decoder, stream_encoder
 from verdict.state.store.keyed import MemoryState
@@ -81,7 +82,7 @@ def race(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
 
 def write(folder: Path, spec: dict[str, Any], name: str = "pipeline.yaml") -> Pipeline:
     if not (folder / "model").exists():
-        shutil.copytree(resources.path("init") / "model", folder / "model")
+        shutil.copytree(resource("init") / "model", folder / "model")
     (folder / "event.avsc").write_text(json.dumps(SCHEMA))
     (folder / name).write_text(yaml.safe_dump(spec, sort_keys=False))
     return load(folder / name)

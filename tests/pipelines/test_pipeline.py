@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from verdict.pipelines import resources
 from verdict.pipelines.errors import SpecError
+from verdict.pipelines.paths import resource
 from verdict.pipelines.pipeline import Pipeline, check_models, load
 
 PIPELINE = """\
@@ -121,7 +121,7 @@ MINE = "def distance(fields):\n    return 1.0\n\nnumber = 5\n"
 
 def write_bundle(folder: Path, **changes: Any) -> None:
     """Copy the bundle of `verdict init`, of amount and card_count_1h, with another card."""
-    shutil.copytree(resources.path("init/model"), folder)
+    shutil.copytree(resource("init/model"), folder)
     card = yaml.safe_load((folder / "model.yaml").read_text())
     (folder / "model.yaml").write_text(yaml.safe_dump({**card, **changes}))
 

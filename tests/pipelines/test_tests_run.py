@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from verdict.pipelines import jobs, resources
+from verdict.pipelines import jobs
 from verdict.pipelines.embedded import run_files
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.files import read_records
+from verdict.pipelines.paths import resource
 from verdict.pipelines.pipeline import load
 from verdict.pipelines.tests_file import read
 from verdict.pipelines.tests_run import UNASKED, Harness, Outcome, Row
@@ -52,7 +53,7 @@ def ran(tiny: Path) -> Callable[[str], Outcome]:
 
 
 @pytest.mark.parametrize(
-    "path", [CARD_FRAUD / "pipeline_test.yaml", resources.path("init/pipeline_test.yaml")]
+    "path", [CARD_FRAUD / "pipeline_test.yaml", resource("init/pipeline_test.yaml")]
 )
 def test_the_tests_that_come_with_pipelines_pass(path: Path) -> None:
     found = outcomes(path)
