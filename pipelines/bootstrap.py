@@ -21,7 +21,7 @@ from verdict.pipelines.embedded import BATCH, Holding, Output, Runner, run_kafka
 from verdict.pipelines.errors import FileError, KafkaError
 from verdict.pipelines.files import read_events
 from verdict.pipelines.garbage import spared
-from verdict.pipelines.kafka import clients
+from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.label_files import LabelFeed
 from verdict.pipelines.pipeline import Pipeline
 from verdict.pipelines.streams import EVENTS

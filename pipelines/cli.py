@@ -155,7 +155,7 @@ def check(
 
 def _retention(pipeline: Pipeline) -> list[str]:
     """Compare the topic's retention with the windows, if somebody said where the broker is."""
-    from verdict.pipelines import retention
+    from verdict.pipelines.kafka import retention
 
     if not retention.named(pipeline):
         return []
@@ -287,7 +287,7 @@ def _run_kafka(
 ) -> None:
     from verdict.pipelines.broker import KafkaBroker, topics_of
     from verdict.pipelines.embedded import run_kafka
-    from verdict.pipelines.kafka import clients
+    from verdict.pipelines.kafka.clients import clients
     from verdict.pipelines.telemetry.server import Endpoint
 
     job = jobs.job(loaded.keeping(folder), name)
@@ -375,7 +375,7 @@ def topics_create(
 
     Next: `verdict run PIPELINE`, and in another terminal `verdict tail PIPELINE decisions -f`.
     """
-    from verdict.pipelines.kafka import clients, create_topics
+    from verdict.pipelines.kafka.clients import clients, create_topics
 
     loaded = load(file_of(pipeline))
     settings = clients(loaded.spec.settings, loaded.path.parent)

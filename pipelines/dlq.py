@@ -12,8 +12,8 @@ from enum import StrEnum
 from typing import Any
 
 from verdict.operators.records.dead_letter import MAX_RAW
-from verdict.pipelines.kafka import clients
-from verdict.pipelines.originals import Coordinates, Original, Originals
+from verdict.pipelines.kafka.clients import clients
+from verdict.pipelines.kafka.fetch import Coordinates, Original, Originals
 from verdict.pipelines.pipeline import Pipeline
 
 

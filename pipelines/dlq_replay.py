@@ -17,8 +17,8 @@ from verdict.operators.names import ENTITY_LABELS, LABELS, STATE_COMMANDS
 from verdict.pipelines.dlq import Found, Letter, compared
 from verdict.pipelines.errors import KafkaError
 from verdict.pipelines.jobs import SCORE_JOB
-from verdict.pipelines.kafka import clients, require
-from verdict.pipelines.originals import Coordinates, Headers, Original, Originals, coordinates
+from verdict.pipelines.kafka.clients import clients, require
+from verdict.pipelines.kafka.fetch import Coordinates, Headers, Original, Originals, coordinates
 from verdict.pipelines.pipeline import Pipeline
 from verdict.pipelines.streams import EVENTS
 

@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka import KafkaError as ClientError
 
 from verdict.pipelines.errors import FlinkError, KafkaError
-from verdict.pipelines.kafka import Clients
+from verdict.pipelines.kafka.clients import Clients
 
 READERS = "SourceReaderState"
 """Name of a source operator's state: a list of what its readers go on from."""

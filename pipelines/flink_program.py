@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from verdict.pipelines import jobs, transactions
+from verdict.pipelines import jobs
 from verdict.pipelines.broker import topics_of
 from verdict.pipelines.errors import FlinkError
 from verdict.pipelines.flink import EXACTLY_ONCE, MAX_PARALLELISM, FlinkSettings, title
 from verdict.pipelines.flink_uids import stateful
-from verdict.pipelines.kafka import clients, require
+from verdict.pipelines.kafka import transactions
+from verdict.pipelines.kafka.clients import clients, require
 from verdict.pipelines.local.java import flink_jars
 from verdict.pipelines.package import Package, carried, read, save
 from verdict.pipelines.pipeline import Pipeline

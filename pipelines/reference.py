@@ -13,7 +13,8 @@ from pydantic.fields import FieldInfo
 
 from verdict.operators.expressions import FUNCTIONS
 from verdict.operators.models.card import Card
-from verdict.pipelines import kafka_settings, spec
+from verdict.pipelines import spec
+from verdict.pipelines.kafka import settings
 from verdict.pipelines.paths import resource
 from verdict.pipelines.spec import Spec
 from verdict.pipelines.tests_file import PipelineTests
@@ -75,7 +76,7 @@ def page() -> str:
         "\n".join(_sections(Spec)),
         EXPRESSIONS.format(functions=functions),
         "## Kafka clients\n\nWhat `settings.kafka` takes, under librdkafka's names.\n",
-        kafka_settings.reference(),
+        settings.reference(),
         TESTS,
         "\n".join(_sections(PipelineTests)),
         "## The model bundle\n\nA folder with `model.onnx` and `model.yaml`, which says:\n",

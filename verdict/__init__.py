@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from verdict.pipelines.bundles import write as write_bundle
     from verdict.pipelines.embedded import run_files
     from verdict.pipelines.files import AvroFile, read_records
-    from verdict.pipelines.kafka import default_bootstrap
+    from verdict.pipelines.kafka.clients import default_bootstrap
     from verdict.pipelines.pipeline import Pipeline, load
     from verdict.state.errors import VerdictError
 
@@ -47,7 +47,7 @@ _FROM = {
     "Pipeline": ("verdict.pipelines.pipeline", "Pipeline"),
     "VerdictError": ("verdict.state.errors", "VerdictError"),
     "batches": ("verdict.pipelines.backfill", "batches"),
-    "default_bootstrap": ("verdict.pipelines.kafka", "default_bootstrap"),
+    "default_bootstrap": ("verdict.pipelines.kafka.clients", "default_bootstrap"),
     "load": ("verdict.pipelines.pipeline", "load"),
     "read_records": ("verdict.pipelines.files", "read_records"),
     "run_files": ("verdict.pipelines.embedded", "run_files"),

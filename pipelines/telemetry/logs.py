@@ -16,7 +16,7 @@ from verdict.state.errors import VerdictError
 
 LOGGER = logging.getLogger(__name__)
 
-LIBRDKAFKA = "verdict.pipelines.kafka"
+LIBRDKAFKA = "verdict.pipelines.kafka.clients"
 """Logger of librdkafka. It warns of what it tries again by itself, as when a broker has just
 started: only its errors are logged."""
 

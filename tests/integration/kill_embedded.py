@@ -21,7 +21,7 @@ from typing import Any
 from verdict.pipelines import jobs
 from verdict.pipelines.broker import KafkaBroker, topics_of
 from verdict.pipelines.embedded import run_kafka
-from verdict.pipelines.kafka import clients
+from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.pipeline import load
 from verdict.pipelines.spec import Settings
 

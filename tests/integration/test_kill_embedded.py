@@ -13,7 +13,7 @@ import pytest
 from confluent_kafka import Producer
 
 from verdict.operators.names import DEAD_LETTERS, DECISIONS
-from verdict.pipelines.kafka import clients, create_topics
+from verdict.pipelines.kafka.clients import clients, create_topics
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.spec import Settings
 from verdict.pipelines.streams import EVENTS

@@ -16,7 +16,7 @@ from confluent_kafka import Producer
 
 from verdict.operators.names import DEAD_LETTERS, DECISIONS
 from verdict.pipelines.flink_jvm import free_port
-from verdict.pipelines.kafka import clients, create_topics
+from verdict.pipelines.kafka.clients import clients, create_topics
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.paths import resource
 from verdict.pipelines.pipeline import load

@@ -23,9 +23,9 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import NameOID
 from py4j.java_gateway import GatewayParameters, JavaGateway
 
-from verdict.pipelines import kafka as module
 from verdict.pipelines.errors import KafkaError
-from verdict.pipelines.kafka import (
+from verdict.pipelines.kafka import clients as module
+from verdict.pipelines.kafka.clients import (
     LOCAL_BROKER,
     Clients,
     Secret,
@@ -34,7 +34,7 @@ from verdict.pipelines.kafka import (
     create_topics,
     require,
 )
-from verdict.pipelines.kafka_settings import ALIASES, JAVA, OURS, SETTINGS, reference
+from verdict.pipelines.kafka.settings import ALIASES, JAVA, OURS, SETTINGS, reference
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.local.java import flink_jars, java_home
 from verdict.pipelines.spec import Settings

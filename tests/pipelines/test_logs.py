@@ -31,7 +31,7 @@ def handlers() -> list[logging.Handler]:
 def test_a_warning_is_a_line_of_json(capsys: pytest.CaptureFixture[str]) -> None:
     with logs.to_stderr("card-fraud", "score"):
         LOGGER.info("unimportant")
-        logging.getLogger("verdict.pipelines.kafka").warning("retrying")
+        logging.getLogger("verdict.pipelines.kafka.clients").warning("retrying")
         LOGGER.warning("%d records\nin two lines", 3, extra={"fields": {"partition": 7}})
         logging.getLogger("somebody.else").error("ü")
     first, second = lines(capsys.readouterr().err)

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
-from verdict.pipelines.kafka import clients, create_topics
+from verdict.pipelines.kafka.clients import clients, create_topics
+from verdict.pipelines.kafka.retention import retention_ms, warnings
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.pipeline import load
-from verdict.pipelines.retention import retention_ms, warnings
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "card-fraud"
 Verdict = Callable[..., Any]

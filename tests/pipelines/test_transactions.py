@@ -2,9 +2,9 @@
 
 import pytest
 
-from verdict.pipelines import transactions
 from verdict.pipelines.errors import KafkaError
-from verdict.pipelines.kafka import Clients, clients
+from verdict.pipelines.kafka import transactions
+from verdict.pipelines.kafka.clients import Clients, clients
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.spec import Settings
 

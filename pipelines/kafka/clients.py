@@ -22,7 +22,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from verdict.operators.records.dead_letter import MAX_LETTER
 from verdict.pipelines.errors import KafkaError
-from verdict.pipelines.kafka_settings import ALIASES, CONSUMER, JAVA, OURS, PRODUCER, SETTINGS
+from verdict.pipelines.kafka.settings import ALIASES, CONSUMER, JAVA, OURS, PRODUCER, SETTINGS
 from verdict.pipelines.spec import FromEnvironment, FromFile, Settings
 
 LOGGER = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from confluent_kafka import KafkaError as Code
 
 from verdict.pipelines.errors import KafkaError
 from verdict.pipelines.files import NO_TIMESTAMP
-from verdict.pipelines.kafka import ANSWER_S, Clients, connect
+from verdict.pipelines.kafka.clients import ANSWER_S, Clients, connect
 
 POLL_S = 0.5
 SILENT_S = 30.0

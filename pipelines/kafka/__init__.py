@@ -1,0 +1,1 @@
+"""The broker: clients, topics, records read back."""
