@@ -11,7 +11,8 @@ from verdict.operators.names import ENTITY_LABELS, LABELS
 from verdict.operators.score.hops import LATEST
 from verdict.pipelines.embedded import Output
 from verdict.pipelines.errors import KafkaError
-from verdict.pipelines.kafka.clients import Clients, require
+from verdict.pipelines.kafka.admin import require
+from verdict.pipelines.kafka.clients import Clients
 from verdict.pipelines.streams import EVENTS
 from verdict.pipelines.topology import MAX_CARRIED, SOURCE_HEADER
 

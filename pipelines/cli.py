@@ -375,7 +375,8 @@ def topics_create(
 
     Next: `verdict run PIPELINE`, and in another terminal `verdict tail PIPELINE decisions -f`.
     """
-    from verdict.pipelines.kafka.clients import clients, create_topics
+    from verdict.pipelines.kafka.admin import create_topics
+    from verdict.pipelines.kafka.clients import clients
 
     loaded = load(file_of(pipeline))
     settings = clients(loaded.spec.settings, loaded.path.parent)

@@ -34,7 +34,7 @@ LettersFrom = Annotated[
 
 def _asked(stage: Stage | None, kind: str | None, since: str | None, places: list[str]) -> Any:
     from verdict.pipelines.dlq import Asked
-    from verdict.pipelines.kafka.fetch import coordinates
+    from verdict.pipelines.kafka.coordinates import coordinates
 
     originals = frozenset(map(coordinates, places)) if places else None
     return Asked(None if stage is None else stage.value, kind, after(since), originals)

@@ -13,7 +13,8 @@ from typing import Any
 
 from verdict.operators.records.dead_letter import MAX_RAW
 from verdict.pipelines.kafka.clients import clients
-from verdict.pipelines.kafka.fetch import Coordinates, Original, Originals
+from verdict.pipelines.kafka.coordinates import Coordinates
+from verdict.pipelines.kafka.fetch import Original, Originals
 from verdict.pipelines.pipeline import Pipeline
 
 

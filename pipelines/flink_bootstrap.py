@@ -41,7 +41,8 @@ from verdict.pipelines.flink_upgrade import (
     noted,
     start_or_go_back,
 )
-from verdict.pipelines.kafka.clients import Clients, clients, require
+from verdict.pipelines.kafka.admin import require
+from verdict.pipelines.kafka.clients import Clients, clients
 from verdict.pipelines.package import pack, unpack
 from verdict.pipelines.pipeline import Pipeline, load
 from verdict.pipelines.topology import Stop

@@ -146,7 +146,8 @@ def train(work: Path, jars: Sequence[Path]) -> None:
     """Run the training, with Java taking notes."""
     from confluent_kafka import Producer
 
-    from verdict.pipelines.kafka.clients import clients, create_topics
+    from verdict.pipelines.kafka.admin import create_topics
+    from verdict.pipelines.kafka.clients import clients
     from verdict.pipelines.spec import Settings
 
     job = training()

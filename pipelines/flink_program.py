@@ -12,7 +12,8 @@ from verdict.pipelines.errors import FlinkError
 from verdict.pipelines.flink import EXACTLY_ONCE, MAX_PARALLELISM, FlinkSettings, title
 from verdict.pipelines.flink_uids import stateful
 from verdict.pipelines.kafka import transactions
-from verdict.pipelines.kafka.clients import clients, require
+from verdict.pipelines.kafka.admin import require
+from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.java import flink_jars
 from verdict.pipelines.package import Package, carried, read, save
 from verdict.pipelines.pipeline import Pipeline

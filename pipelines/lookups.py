@@ -26,7 +26,8 @@ from verdict.operators.events.decode import Decode, avro_decoder, confluent_deco
 from verdict.operators.features.lookups import Asked, Lookup, Lookups, Rows
 from verdict.pipelines.errors import KafkaError, RegistryError
 from verdict.pipelines.files import read_events
-from verdict.pipelines.kafka.clients import Clients, clients, require
+from verdict.pipelines.kafka.admin import require
+from verdict.pipelines.kafka.clients import Clients, clients
 from verdict.pipelines.paths import cache_folder
 from verdict.pipelines.pipeline import Pipeline
 from verdict.pipelines.spec import LookupFeature, Settings

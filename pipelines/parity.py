@@ -34,8 +34,9 @@ from verdict.pipelines import jobs
 from verdict.pipelines.errors import FileError, Interrupted, OperatorError, told
 from verdict.pipelines.files import read_bodies, read_events
 from verdict.pipelines.garbage import spared
-from verdict.pipelines.kafka.clients import clients, require
-from verdict.pipelines.kafka.fetch import coordinates
+from verdict.pipelines.kafka.admin import require
+from verdict.pipelines.kafka.clients import clients
+from verdict.pipelines.kafka.coordinates import coordinates
 from verdict.pipelines.label_files import LabelFeed
 from verdict.pipelines.parity_compare import Compare, Difference, Gap
 from verdict.pipelines.parity_lost import Decided, Letters, Settled, settled, sources

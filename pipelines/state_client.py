@@ -11,7 +11,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from verdict.operators.names import STATE_ANSWERS, STATE_COMMANDS
 from verdict.operators.score.commands import Command
 from verdict.pipelines.errors import KafkaError, SpecError
-from verdict.pipelines.kafka.clients import clients, require
+from verdict.pipelines.kafka.admin import require
+from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.pipeline import Pipeline
 from verdict.pipelines.streams import stream_decoder
 

@@ -58,7 +58,8 @@ def _from_topic(
 ) -> Iterator[dict[str, Any]]:
     from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-    from verdict.pipelines.kafka.clients import clients, require
+    from verdict.pipelines.kafka.admin import require
+    from verdict.pipelines.kafka.clients import clients
 
     settings = clients(pipeline.spec.settings, pipeline.path.parent)
     topic = pipeline.topics[stream]

@@ -32,7 +32,8 @@ from rich.progress import Progress  # noqa: E402
 from rich.table import Table  # noqa: E402
 from targets import Embedded, Flink, Target  # noqa: E402
 
-from verdict.pipelines.kafka.clients import clients, create_topics  # noqa: E402
+from verdict.pipelines.kafka.admin import create_topics  # noqa: E402
+from verdict.pipelines.kafka.clients import clients  # noqa: E402
 from verdict.pipelines.local.broker import LocalKafka  # noqa: E402
 from verdict.pipelines.pipeline import Pipeline, load  # noqa: E402
 from verdict.pipelines.spec import Settings  # noqa: E402

@@ -8,47 +8,16 @@ from confluent_kafka import KafkaError as Code
 
 from verdict.pipelines.errors import KafkaError
 from verdict.pipelines.files import NO_TIMESTAMP
-from verdict.pipelines.kafka.clients import ANSWER_S, Clients, connect
+from verdict.pipelines.kafka.admin import ANSWER_S, connect
+from verdict.pipelines.kafka.clients import Clients
+from verdict.pipelines.kafka.coordinates import Coordinates
 
 POLL_S = 0.5
 SILENT_S = 30.0
 """How long a broker that answered before may say nothing."""
 NEAR = 2_000
 """Offsets up to so far ahead are read on to, not sought."""
-
 Headers = list[tuple[str, bytes | None]]
-
-
-class Coordinates(NamedTuple):
-    """Where a record lies.
-
-    >>> str(coordinates("payments/0/17"))
-    'payments/0/17'
-    """
-
-    topic: str
-    partition: int
-    offset: int
-
-    def __str__(self) -> str:
-        return f"{self.topic}/{self.partition}/{self.offset}"
-
-
-def coordinates(text: str) -> Coordinates:
-    """Read ``topic/partition/offset``.
-
-    Raises
-    ------
-    KafkaError
-        It is none.
-    """
-    topic, partition, offset = [*text.rsplit("/", 2), "", ""][:3]
-    if not topic or not (partition.isdecimal() and offset.isdecimal()):
-        raise KafkaError(
-            f"'{text}' is no place of a record; write TOPIC/PARTITION/OFFSET, as 'verdict dlq "
-            "list' shows it: transactions/0/17"
-        )
-    return Coordinates(topic, int(partition), int(offset))
 
 
 class Original(NamedTuple):

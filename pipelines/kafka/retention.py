@@ -6,7 +6,8 @@ from typing import Any
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import ConfigResource
 
-from verdict.pipelines.kafka.clients import ANSWER_S, clients, connect
+from verdict.pipelines.kafka.admin import ANSWER_S, connect
+from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.pipeline import Pipeline
 
 DAY_MS = 86_400_000

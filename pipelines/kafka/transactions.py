@@ -6,7 +6,8 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import ConfigResource
 
 from verdict.pipelines.errors import KafkaError
-from verdict.pipelines.kafka.clients import ANSWER_S, Clients, connect
+from verdict.pipelines.kafka.admin import ANSWER_S, connect
+from verdict.pipelines.kafka.clients import Clients
 
 TIMEOUT = "transaction.timeout.ms"
 LIMIT = "transaction.max.timeout.ms"

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from verdict.operators.message import Message
-from verdict.pipelines.kafka.clients import clients, create_topics
+from verdict.pipelines.kafka.admin import create_topics
+from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.spec import Settings
 from verdict.pipelines.topology import Job

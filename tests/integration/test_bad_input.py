@@ -31,7 +31,8 @@ from verdict.operators.records.dead_letter import MAX_LETTER, MAX_RAW
 from verdict.pipelines import jobs
 from verdict.pipelines.broker import KafkaBroker, topics_of
 from verdict.pipelines.embedded import run_kafka
-from verdict.pipelines.kafka.clients import Clients, clients, create_topics
+from verdict.pipelines.kafka.admin import create_topics
+from verdict.pipelines.kafka.clients import Clients, clients
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.paths import resource
 from verdict.pipelines.pipeline import Pipeline, load

@@ -20,7 +20,8 @@ from verdict.pipelines import backfill, jobs
 from verdict.pipelines.broker import KafkaBroker, topics_of
 from verdict.pipelines.embedded import run_kafka
 from verdict.pipelines.files import AvroFile
-from verdict.pipelines.kafka.clients import Clients, clients, create_topics
+from verdict.pipelines.kafka.admin import create_topics
+from verdict.pipelines.kafka.clients import Clients, clients
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.pipeline import Pipeline, load
 from verdict.pipelines.spec import Settings

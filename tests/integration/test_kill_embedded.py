@@ -13,7 +13,8 @@ import pytest
 from confluent_kafka import Producer
 
 from verdict.operators.names import DEAD_LETTERS, DECISIONS
-from verdict.pipelines.kafka.clients import clients, create_topics
+from verdict.pipelines.kafka.admin import create_topics
+from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.spec import Settings
 from verdict.pipelines.streams import EVENTS

@@ -26,7 +26,8 @@ from verdict.pipelines.flink_cluster import FlinkCluster
 from verdict.pipelines.flink_prepare import prepare
 from verdict.pipelines.flink_rest import Rest
 from verdict.pipelines.flink_upgrade import submit
-from verdict.pipelines.kafka.clients import clients, create_topics
+from verdict.pipelines.kafka.admin import create_topics
+from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.local.java import flink_jars
 from verdict.pipelines.parity import check

@@ -16,7 +16,8 @@ from confluent_kafka import Producer
 
 from verdict.operators.names import DEAD_LETTERS, DECISIONS
 from verdict.pipelines.flink_jvm import free_port
-from verdict.pipelines.kafka.clients import clients, create_topics
+from verdict.pipelines.kafka.admin import create_topics
+from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.paths import resource
 from verdict.pipelines.pipeline import load

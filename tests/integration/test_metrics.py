@@ -23,7 +23,8 @@ from verdict.pipelines.flink import SHORT_LIVED_JAVA, FlinkSettings, run
 from verdict.pipelines.flink_cluster import FlinkCluster
 from verdict.pipelines.flink_jvm import free_port
 from verdict.pipelines.flink_prepare import prepare
-from verdict.pipelines.kafka.clients import clients, create_topics
+from verdict.pipelines.kafka.admin import create_topics
+from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.local.java import flink_jars
 from verdict.pipelines.pipeline import Pipeline, load

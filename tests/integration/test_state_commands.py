@@ -15,7 +15,8 @@ import pytest
 from confluent_kafka import Producer
 
 from verdict.pipelines.errors import KafkaError, SpecError
-from verdict.pipelines.kafka.clients import clients, create_topics
+from verdict.pipelines.kafka.admin import create_topics
+from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.pipeline import Pipeline, load
 from verdict.pipelines.state_client import ask

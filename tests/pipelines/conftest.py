@@ -13,7 +13,8 @@ import yaml
 
 from verdict.pipelines import cli
 from verdict.pipelines.files import AvroFile
-from verdict.pipelines.kafka.clients import Clients, clients, create_topics
+from verdict.pipelines.kafka.admin import create_topics
+from verdict.pipelines.kafka.clients import Clients, clients
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.paths import resource
 from verdict.pipelines.pipeline import Pipeline, load

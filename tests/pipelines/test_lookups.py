@@ -16,7 +16,8 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from verdict.pipelines import backfill, lookups
 from verdict.pipelines.errors import KafkaError, SpecError
 from verdict.pipelines.files import read_records
-from verdict.pipelines.kafka.clients import clients, create_topics
+from verdict.pipelines.kafka.admin import create_topics
+from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.package import pack, unpack
 from verdict.pipelines.pipeline import Pipeline, load

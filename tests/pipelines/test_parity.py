@@ -22,7 +22,8 @@ from verdict.pipelines import jobs, parity, parity_compare
 from verdict.pipelines.broker import KafkaBroker, topics_of
 from verdict.pipelines.embedded import run_files, run_kafka
 from verdict.pipelines.files import AvroFile, read_bodies
-from verdict.pipelines.kafka.clients import clients, create_topics
+from verdict.pipelines.kafka.admin import create_topics
+from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.parity import Summary
 from verdict.pipelines.parity_lost import Settled

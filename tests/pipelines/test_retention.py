@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
-from verdict.pipelines.kafka.clients import clients, create_topics
+from verdict.pipelines.kafka.admin import create_topics
+from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.kafka.retention import retention_ms, warnings
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.pipeline import load
