@@ -37,9 +37,9 @@ def work(pipeline: Path) -> None:
     from verdict.operators.message import Message
     from verdict.pipelines import jobs
     from verdict.pipelines.embedded import Runner
+    from verdict.pipelines.formats.streams import EVENTS
     from verdict.pipelines.garbage import spared
     from verdict.pipelines.pipeline import load
-    from verdict.pipelines.streams import EVENTS
     from verdict.state.store.rocks import RocksStore
 
     events = enumerate(encoded(1 << 40))

@@ -47,9 +47,9 @@ from verdict.operators.names import DEAD_LETTERS, DECISIONS
 from verdict.operators.records.dead_letter import MAX_LETTER, MAX_RAW
 from verdict.pipelines import jobs
 from verdict.pipelines.embedded import Output, Runner
+from verdict.pipelines.formats.streams import EVENTS, stream_decoder
 from verdict.pipelines.pipeline import Pipeline, load
 from verdict.pipelines.spec import Settings
-from verdict.pipelines.streams import EVENTS, stream_decoder
 from verdict.state.store.rocks import RocksStore
 
 ROOT = Path(__file__).parents[1]

@@ -25,11 +25,11 @@ from verdict.pipelines import jobs
 from verdict.pipelines.ahead import Ahead, Part, halves
 from verdict.pipelines.embedded import Output, Runner
 from verdict.pipelines.errors import FileError, Interrupted, SpecError
-from verdict.pipelines.files import AvroFile, read_events
+from verdict.pipelines.formats.events import AvroFile, read_events
+from verdict.pipelines.formats.streams import EVENTS, definition
 from verdict.pipelines.garbage import spared
 from verdict.pipelines.label_files import LabelFeed, LabelSummary, outcomes
 from verdict.pipelines.pipeline import Pipeline, load
-from verdict.pipelines.streams import EVENTS, definition
 from verdict.pipelines.topology import Job, Stop
 from verdict.state.store.rocks import RocksStore
 

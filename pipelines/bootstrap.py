@@ -19,12 +19,12 @@ from verdict.pipelines import jobs
 from verdict.pipelines.broker import LABEL_STREAMS, KafkaBroker, topics_of
 from verdict.pipelines.embedded import BATCH, Holding, Output, Runner, run_kafka
 from verdict.pipelines.errors import FileError, KafkaError
-from verdict.pipelines.files import read_events
+from verdict.pipelines.formats.events import read_events
+from verdict.pipelines.formats.streams import EVENTS
 from verdict.pipelines.garbage import spared
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.label_files import LabelFeed
 from verdict.pipelines.pipeline import Pipeline
-from verdict.pipelines.streams import EVENTS
 from verdict.pipelines.topology import Job, Stop
 from verdict.state.store.keyed import KeyedState
 from verdict.state.store.rocks import RocksStore

@@ -11,9 +11,9 @@ from verdict.operators.names import ENTITY_LABELS, LABELS
 from verdict.operators.score.hops import LATEST
 from verdict.pipelines.embedded import Output
 from verdict.pipelines.errors import KafkaError
+from verdict.pipelines.formats.streams import EVENTS
 from verdict.pipelines.kafka.admin import require
 from verdict.pipelines.kafka.clients import Clients
-from verdict.pipelines.streams import EVENTS
 from verdict.pipelines.topology import MAX_CARRIED, SOURCE_HEADER
 
 LABEL_STREAMS = frozenset((LABELS, ENTITY_LABELS))

@@ -16,13 +16,13 @@ from verdict.operators.errors import BadRecord
 from verdict.operators.names import DEAD_LETTERS
 from verdict.pipelines.dlq import Asked, Letter, moment
 from verdict.pipelines.errors import FileError, KafkaError
-from verdict.pipelines.files import NO_TIMESTAMP, read_records
+from verdict.pipelines.formats.events import NO_TIMESTAMP, read_records
+from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.kafka.admin import require
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.kafka.coordinates import Coordinates
 from verdict.pipelines.kafka.fetch import POLL_S, SILENT_S, watermarks
 from verdict.pipelines.pipeline import Pipeline
-from verdict.pipelines.streams import stream_decoder
 
 FETCH_MOST = 500
 

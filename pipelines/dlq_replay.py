@@ -16,13 +16,13 @@ from confluent_kafka import KafkaException, Producer
 from verdict.operators.names import ENTITY_LABELS, LABELS, STATE_COMMANDS
 from verdict.pipelines.dlq import Found, Letter, compared
 from verdict.pipelines.errors import KafkaError
+from verdict.pipelines.formats.streams import EVENTS
 from verdict.pipelines.jobs import SCORE_JOB
 from verdict.pipelines.kafka.admin import require
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.kafka.coordinates import Coordinates, coordinates
 from verdict.pipelines.kafka.fetch import Headers, Original, Originals
 from verdict.pipelines.pipeline import Pipeline
-from verdict.pipelines.streams import EVENTS
 
 REPLAYED_HEADER = "replayed-from"
 """Header of a replayed event: ``topic/partition/offset`` of the event that failed first."""

@@ -21,9 +21,9 @@ from verdict.operators.meter import Meter
 from verdict.operators.names import DEAD_LETTERS
 from verdict.operators.score.carry import Deferred
 from verdict.pipelines.errors import OperatorError, RegistryError, told
-from verdict.pipelines.files import AvroFile, read_events
+from verdict.pipelines.formats.events import AvroFile, read_events
+from verdict.pipelines.formats.streams import EVENTS, definition
 from verdict.pipelines.garbage import spared
-from verdict.pipelines.streams import EVENTS, definition
 from verdict.pipelines.telemetry.meters import HopMeter, RunMeter, hop_labels
 from verdict.pipelines.telemetry.server import Endpoint, serve
 from verdict.pipelines.topology import Job, Stop

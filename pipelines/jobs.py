@@ -53,9 +53,9 @@ from verdict.operators.watch.drift import Drifts
 from verdict.operators.watch.merge import Merge
 from verdict.operators.watch.split import SCORE, Split
 from verdict.pipelines.errors import SpecError
+from verdict.pipelines.formats.streams import EVENTS, stream_decoder, stream_encoder, stream_prefix
 from verdict.pipelines.pipeline import DECODE_HOP, Pipeline, load
 from verdict.pipelines.spec import AggregateFeature
-from verdict.pipelines.streams import EVENTS, stream_decoder, stream_encoder, stream_prefix
 from verdict.pipelines.topology import Hop, Job
 from verdict.state.store.dedupe import SeenState
 
@@ -564,7 +564,7 @@ def _record_decoder(pipeline: Pipeline, format_: str, schema: Schema, from_files
         return json_decoder()
     schemas = pipeline.spec.settings.schemas
     if format_ == "confluent" and schemas is not None and not from_files:
-        from verdict.pipelines.schema_registry import SchemaSource
+        from verdict.pipelines.formats.registry import SchemaSource
 
         return confluent_decoder(schema, SchemaSource(schemas, pipeline.path.parent).writer_schema)
     return avro_decoder(schema)

@@ -11,7 +11,7 @@ from verdict.operators.labels.label import Label, best
 from verdict.operators.message import Message
 from verdict.operators.names import LABELS
 from verdict.pipelines import jobs
-from verdict.pipelines.files import NO_TIMESTAMP, read_events
+from verdict.pipelines.formats.events import NO_TIMESTAMP, read_events
 from verdict.pipelines.pipeline import Pipeline
 
 

@@ -25,7 +25,7 @@ from verdict.operators.errors import BadRecord
 from verdict.operators.events.decode import Decode, avro_decoder, confluent_decoder, json_decoder
 from verdict.operators.features.lookups import Asked, Lookup, Lookups, Rows
 from verdict.pipelines.errors import KafkaError, RegistryError
-from verdict.pipelines.files import read_events
+from verdict.pipelines.formats.events import read_events
 from verdict.pipelines.kafka.admin import require
 from verdict.pipelines.kafka.clients import Clients, clients
 from verdict.pipelines.paths import cache_folder
@@ -192,7 +192,7 @@ def _decoder(pipeline: Pipeline, name: str, from_files: bool) -> Decode:
         return json_decoder()
     schemas = pipeline.spec.settings.schemas
     if spec.format == "confluent" and schemas is not None and not from_files:
-        from verdict.pipelines.schema_registry import SchemaSource
+        from verdict.pipelines.formats.registry import SchemaSource
 
         return confluent_decoder(schema, SchemaSource(schemas, pipeline.path.parent).writer_schema)
     return avro_decoder(schema)

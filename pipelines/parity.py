@@ -32,7 +32,8 @@ from verdict.operators.score.hops import EntityHop
 from verdict.operators.score.intake import Intake
 from verdict.pipelines import jobs
 from verdict.pipelines.errors import FileError, Interrupted, OperatorError, told
-from verdict.pipelines.files import read_bodies, read_events
+from verdict.pipelines.formats.events import read_bodies, read_events
+from verdict.pipelines.formats.streams import EVENTS, definition, stream_decoder
 from verdict.pipelines.garbage import spared
 from verdict.pipelines.kafka.admin import require
 from verdict.pipelines.kafka.clients import clients
@@ -43,7 +44,6 @@ from verdict.pipelines.parity_lost import Decided, Letters, Settled, settled, so
 from verdict.pipelines.parity_order import NONE, PASS, Places, Ready, Sequencer, order
 from verdict.pipelines.pipeline import Pipeline
 from verdict.pipelines.repeats import Reading, records
-from verdict.pipelines.streams import EVENTS, definition, stream_decoder
 from verdict.pipelines.topology import SOURCE_HEADER, Stop
 from verdict.state.errors import VerdictError
 from verdict.state.store.dedupe import SeenState

@@ -19,6 +19,7 @@ from verdict.operators.policy.decide import SCORE
 from verdict.operators.records.decision import AMOUNT_SCALE
 from verdict.pipelines import yaml_file
 from verdict.pipelines.errors import SpecError
+from verdict.pipelines.formats.streams import EVENTS, output_topics
 from verdict.pipelines.spec import (
     AggregateFeature,
     ExpressionFeature,
@@ -27,7 +28,6 @@ from verdict.pipelines.spec import (
     PythonFeature,
     Spec,
 )
-from verdict.pipelines.streams import EVENTS, output_topics
 from verdict.pipelines.yaml_file import Source
 from verdict.state.windows.plan import LABELLED
 

@@ -16,9 +16,9 @@ import fastavro
 from verdict.operators.events.schema import without_logical_types
 from verdict.operators.names import DECISIONS
 from verdict.pipelines import jobs
+from verdict.pipelines.formats.streams import definition
 from verdict.pipelines.pipeline import Pipeline
 from verdict.pipelines.probe import longest, written
-from verdict.pipelines.streams import definition
 from verdict.state.store.cache import CAPACITY, PAGES
 
 MB = 2**20

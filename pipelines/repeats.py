@@ -20,12 +20,12 @@ from verdict.operators.errors import BadRecord
 from verdict.operators.names import DECISIONS
 from verdict.pipelines.dlq import printable
 from verdict.pipelines.errors import KafkaError
+from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.kafka.admin import require
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.kafka.coordinates import Coordinates
 from verdict.pipelines.kafka.fetch import Originals, watermarks
 from verdict.pipelines.pipeline import Pipeline
-from verdict.pipelines.streams import stream_decoder
 from verdict.pipelines.telemetry.page import PREFIX
 from verdict.pipelines.telemetry.server import Endpoint
 from verdict.pipelines.topology import SOURCE_HEADER, Stop

@@ -11,10 +11,10 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from verdict.operators.names import STATE_ANSWERS, STATE_COMMANDS
 from verdict.operators.score.commands import Command
 from verdict.pipelines.errors import KafkaError, SpecError
+from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.kafka.admin import require
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.pipeline import Pipeline
-from verdict.pipelines.streams import stream_decoder
 
 POLL_S = 0.2
 

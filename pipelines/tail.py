@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from verdict.pipelines.errors import FileError
-from verdict.pipelines.files import read_records
+from verdict.pipelines.formats.events import read_records
+from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.pipeline import Pipeline
-from verdict.pipelines.streams import stream_decoder
 
 POLL_S = 0.2
 MARKERS = 100

@@ -15,9 +15,9 @@ from verdict.operators.message import Message, Operator
 from verdict.operators.names import DEAD_LETTERS, DECISIONS, LABELS
 from verdict.pipelines import jobs
 from verdict.pipelines.embedded import Runner
-from verdict.pipelines.files import NO_TIMESTAMP
+from verdict.pipelines.formats.events import NO_TIMESTAMP
+from verdict.pipelines.formats.streams import EVENTS, stream_decoder
 from verdict.pipelines.pipeline import FILE_SUFFIX, Pipeline, check_models, load
-from verdict.pipelines.streams import EVENTS, stream_decoder
 from verdict.pipelines.tests_file import (
     FEATURE_TOLERANCE,
     FILE,

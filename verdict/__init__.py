@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from verdict.pipelines.backfill import write as write_backfill
     from verdict.pipelines.bundles import write as write_bundle
     from verdict.pipelines.embedded import run_files
-    from verdict.pipelines.files import AvroFile, read_records
+    from verdict.pipelines.formats.events import AvroFile, read_records
     from verdict.pipelines.kafka.clients import default_bootstrap
     from verdict.pipelines.pipeline import Pipeline, load
     from verdict.state.errors import VerdictError
@@ -42,14 +42,14 @@ __all__ = [
 ]
 
 _FROM = {
-    "AvroFile": ("verdict.pipelines.files", "AvroFile"),
+    "AvroFile": ("verdict.pipelines.formats.events", "AvroFile"),
     "Output": ("verdict.operators.models.bundle", "Output"),
     "Pipeline": ("verdict.pipelines.pipeline", "Pipeline"),
     "VerdictError": ("verdict.state.errors", "VerdictError"),
     "batches": ("verdict.pipelines.backfill", "batches"),
     "default_bootstrap": ("verdict.pipelines.kafka.clients", "default_bootstrap"),
     "load": ("verdict.pipelines.pipeline", "load"),
-    "read_records": ("verdict.pipelines.files", "read_records"),
+    "read_records": ("verdict.pipelines.formats.events", "read_records"),
     "run_files": ("verdict.pipelines.embedded", "run_files"),
     "write_backfill": ("verdict.pipelines.backfill", "write"),
     "write_bundle": ("verdict.pipelines.bundles", "write"),

@@ -15,8 +15,8 @@ from verdict.operators.message import Message
 from verdict.operators.names import DECISIONS
 from verdict.pipelines import jobs
 from verdict.pipelines.embedded import Runner
+from verdict.pipelines.formats.streams import EVENTS
 from verdict.pipelines.pipeline import Pipeline
-from verdict.pipelines.streams import EVENTS
 from verdict.state.store.rocks import RocksStore
 
 ID_LENGTH = 12

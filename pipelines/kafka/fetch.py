@@ -7,7 +7,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka import KafkaError as Code
 
 from verdict.pipelines.errors import KafkaError
-from verdict.pipelines.files import NO_TIMESTAMP
+from verdict.pipelines.formats.events import NO_TIMESTAMP
 from verdict.pipelines.kafka.admin import ANSWER_S, connect
 from verdict.pipelines.kafka.clients import Clients
 from verdict.pipelines.kafka.coordinates import Coordinates

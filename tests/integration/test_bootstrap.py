@@ -14,11 +14,11 @@ from verdict.pipelines import bootstrap, jobs
 from verdict.pipelines.broker import KafkaBroker, topics_of
 from verdict.pipelines.embedded import Runner, run_kafka
 from verdict.pipelines.errors import FileError, KafkaError
+from verdict.pipelines.formats.streams import EVENTS, stream_decoder
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.pipeline import Pipeline, load
-from verdict.pipelines.streams import EVENTS, stream_decoder
 from verdict.state.errors import StateError
 from verdict.state.store.rocks import RocksStore
 

@@ -19,13 +19,13 @@ from verdict.operators.names import DEAD_LETTERS, DECISIONS, ENTITY_LABELS, LABE
 from verdict.pipelines import backfill, jobs
 from verdict.pipelines.broker import KafkaBroker, topics_of
 from verdict.pipelines.embedded import run_kafka
-from verdict.pipelines.files import AvroFile
+from verdict.pipelines.formats.events import AvroFile
+from verdict.pipelines.formats.streams import EVENTS, stream_decoder
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import Clients, clients
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.pipeline import Pipeline, load
 from verdict.pipelines.spec import Settings
-from verdict.pipelines.streams import EVENTS, stream_decoder
 from verdict.pipelines.topology import Job
 
 ROOT = Path(__file__).parents[2]

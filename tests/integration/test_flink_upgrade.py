@@ -32,13 +32,13 @@ from verdict.pipelines.flink_prepare import prepare
 from verdict.pipelines.flink_program import Program, Submitted, home_of, program
 from verdict.pipelines.flink_rest import ENDED, Rest
 from verdict.pipelines.flink_upgrade import STOP_S, come_up, exchange
+from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.local.java import flink_jars
 from verdict.pipelines.paths import resource
 from verdict.pipelines.pipeline import Pipeline, load
-from verdict.pipelines.streams import stream_decoder
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))

@@ -13,11 +13,11 @@ import pytest
 from confluent_kafka import Producer
 
 from verdict.operators.names import DEAD_LETTERS, DECISIONS
+from verdict.pipelines.formats.streams import EVENTS
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.spec import Settings
-from verdict.pipelines.streams import EVENTS
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))

@@ -26,6 +26,7 @@ from verdict.pipelines.flink_cluster import FlinkCluster
 from verdict.pipelines.flink_prepare import prepare
 from verdict.pipelines.flink_rest import Rest
 from verdict.pipelines.flink_upgrade import submit
+from verdict.pipelines.formats.streams import definition
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.broker import LocalKafka
@@ -34,7 +35,6 @@ from verdict.pipelines.parity import check
 from verdict.pipelines.paths import resource
 from verdict.pipelines.pipeline import Pipeline, load
 from verdict.pipelines.repeats import SHOWN, Reading, Repeats, read
-from verdict.pipelines.streams import definition
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))

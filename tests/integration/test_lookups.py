@@ -16,12 +16,12 @@ from confluent_kafka import Producer
 
 from verdict.operators.names import DEAD_LETTERS, DECISIONS
 from verdict.pipelines.flink_jvm import free_port
+from verdict.pipelines.formats.streams import EVENTS, stream_decoder
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.paths import resource
 from verdict.pipelines.pipeline import load
-from verdict.pipelines.streams import EVENTS, stream_decoder
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))

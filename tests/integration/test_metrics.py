@@ -23,12 +23,12 @@ from verdict.pipelines.flink import SHORT_LIVED_JAVA, FlinkSettings, run
 from verdict.pipelines.flink_cluster import FlinkCluster
 from verdict.pipelines.flink_jvm import free_port
 from verdict.pipelines.flink_prepare import prepare
+from verdict.pipelines.formats.streams import EVENTS, stream_decoder
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.local.java import flink_jars
 from verdict.pipelines.pipeline import Pipeline, load
-from verdict.pipelines.streams import EVENTS, stream_decoder
 from verdict.pipelines.telemetry.server import Endpoint
 
 HERE = Path(__file__).parent

@@ -15,12 +15,12 @@ import pytest
 from confluent_kafka import Producer
 
 from verdict.pipelines.errors import KafkaError, SpecError
+from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.pipeline import Pipeline, load
 from verdict.pipelines.state_client import ask
-from verdict.pipelines.streams import stream_decoder
 
 sys.path.insert(0, str(Path(__file__).parent))
 from flink_topics import Reader, until

@@ -19,10 +19,10 @@ from verdict.pipelines import jobs
 from verdict.pipelines.broker import KafkaBroker, topics_of
 from verdict.pipelines.embedded import Output, run_kafka
 from verdict.pipelines.errors import KafkaError
+from verdict.pipelines.formats.streams import EVENTS, stream_decoder
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import Clients
 from verdict.pipelines.local.broker import LocalKafka
-from verdict.pipelines.streams import EVENTS, stream_decoder
 
 DEADLINE_S = 60
 

@@ -23,13 +23,13 @@ from verdict.pipelines.dlq_read import letters, newest, summary
 from verdict.pipelines.dlq_replay import WINDOW, Replay
 from verdict.pipelines.dlq_show import body, table
 from verdict.pipelines.errors import FileError, KafkaError
+from verdict.pipelines.formats.streams import EVENTS, stream_encoder
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import Clients, clients
 from verdict.pipelines.kafka.coordinates import Coordinates, coordinates
 from verdict.pipelines.kafka.fetch import Original, Originals
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.pipeline import Pipeline, load
-from verdict.pipelines.streams import EVENTS, stream_encoder
 
 Verdict = Callable[..., Any]
 STREAMS = ("decisions", "dead-letters", "shadow-scores", "drift", "comparison")

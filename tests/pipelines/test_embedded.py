@@ -16,9 +16,9 @@ from verdict.operators.names import DECISIONS
 from verdict.pipelines import embedded, jobs
 from verdict.pipelines.embedded import BATCH, Output, Runner, paced, run_files, run_kafka
 from verdict.pipelines.errors import FileError, KafkaError
-from verdict.pipelines.files import AvroFile
+from verdict.pipelines.formats.events import AvroFile
+from verdict.pipelines.formats.streams import EVENTS, definition
 from verdict.pipelines.pipeline import Pipeline, load
-from verdict.pipelines.streams import EVENTS, definition
 from verdict.pipelines.topology import Hop, Job
 from verdict.state.errors import StateError
 from verdict.state.store.keyed import KeyedState

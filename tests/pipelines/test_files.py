@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from verdict.operators.events.schema import Schema, parse
-from verdict.pipelines import files
 from verdict.pipelines.errors import FileError
-from verdict.pipelines.files import AvroFile, read_events, read_records
+from verdict.pipelines.formats import events
+from verdict.pipelines.formats.events import AvroFile, read_events, read_records
 
 DECIMAL = {"type": "bytes", "logicalType": "decimal", "precision": 12, "scale": 2}
 NULLABLE = [
@@ -68,7 +68,7 @@ def test_a_container_of_the_same_schema_is_cut_not_decoded(
     tmp_path: Path, codec: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = container(tmp_path / "a.avro", PAYMENT, payments(100), codec)
-    monkeypatch.setattr(files, "_encoded", None)  # whoever encodes anew fails
+    monkeypatch.setattr(events, "_encoded", None)  # whoever encodes anew fails
     messages = list(read_events([file], SCHEMA, "events"))
     assert [message.value for message in messages] == [body(SCHEMA, p) for p in payments(100)]
     assert [message.offset for message in messages] == list(range(100))
@@ -76,7 +76,7 @@ def test_a_container_of_the_same_schema_is_cut_not_decoded(
 
 
 def test_the_examples_events_are_cut_too(example: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_encoded", None)
+    monkeypatch.setattr(events, "_encoded", None)
     values = [value for _, value in example.messages]
     read = [m.value for m in read_events([example.events], example.pipeline.schema, "events")]
     assert len(read) > 1_000

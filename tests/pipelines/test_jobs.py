@@ -16,8 +16,8 @@ from verdict.operators.score.side_inputs import EntityHopBeside
 from verdict.pipelines import jobs
 from verdict.pipelines.embedded import Output, Runner
 from verdict.pipelines.errors import SpecError
+from verdict.pipelines.formats.streams import EVENTS, stream_decoder
 from verdict.pipelines.pipeline import Pipeline, load
-from verdict.pipelines.streams import EVENTS, stream_decoder
 from verdict.pipelines.topology import Job
 from verdict.state.store.rocks import RocksStore
 

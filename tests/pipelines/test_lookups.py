@@ -15,13 +15,13 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from verdict.pipelines import backfill, lookups
 from verdict.pipelines.errors import KafkaError, SpecError
-from verdict.pipelines.files import read_records
+from verdict.pipelines.formats.events import read_records
+from verdict.pipelines.formats.streams import EVENTS
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.package import pack, unpack
 from verdict.pipelines.pipeline import Pipeline, load
-from verdict.pipelines.streams import EVENTS
 
 DEADLINE_S = 30.0
 Ran = Any

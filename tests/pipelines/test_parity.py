@@ -21,7 +21,8 @@ from verdict.operators.names import DEAD_LETTERS, DECISIONS
 from verdict.pipelines import jobs, parity, parity_compare
 from verdict.pipelines.broker import KafkaBroker, topics_of
 from verdict.pipelines.embedded import run_files, run_kafka
-from verdict.pipelines.files import AvroFile, read_bodies
+from verdict.pipelines.formats.events import AvroFile, read_bodies
+from verdict.pipelines.formats.streams import EVENTS, definition, stream_decoder, stream_encoder
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.broker import LocalKafka
@@ -30,7 +31,6 @@ from verdict.pipelines.parity_lost import Settled
 from verdict.pipelines.parity_show import told as told_of
 from verdict.pipelines.paths import resource
 from verdict.pipelines.pipeline import Pipeline, load
-from verdict.pipelines.streams import EVENTS, definition, stream_decoder, stream_encoder
 from verdict.state.store.keyed import MemoryState
 
 DAY_MS = 86_400_000

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from verdict.operators.names import DEAD_LETTERS
-from verdict.pipelines.files import AvroFile
+from verdict.pipelines.formats.events import AvroFile
+from verdict.pipelines.formats.streams import definition, stream_encoder
 from verdict.pipelines.parity_lost import Decided, Settled, settled, sources
 from verdict.pipelines.pipeline import load
-from verdict.pipelines.streams import definition, stream_encoder
 
 LETTER: dict[str, Any] = {"stage": "score", "kind": "k", "reason": "r", "topic": "events.avro"}
 LETTER |= {"partition": 0, "timestamp": 0, "key": None, "value": None}

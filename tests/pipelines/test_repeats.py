@@ -23,9 +23,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from verdict.pipelines.flink_jvm import free_port
+from verdict.pipelines.formats.streams import stream_encoder
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.repeats import PAGE, Differing, Reading, Repeats, read, serve
-from verdict.pipelines.streams import stream_encoder
 from verdict.pipelines.telemetry.server import Endpoint
 
 Verdict = Callable[..., Any]

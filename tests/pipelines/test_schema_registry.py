@@ -21,7 +21,7 @@ from verdict.operators.errors import BadRecord, SchemaError
 from verdict.operators.events import schema as schemas
 from verdict.operators.events.decode import confluent_decoder
 from verdict.pipelines.errors import RegistryError
-from verdict.pipelines.schema_registry import SchemaSource
+from verdict.pipelines.formats.registry import SchemaSource
 from verdict.pipelines.spec import Schemas
 
 PAYMENT = {

@@ -12,8 +12,7 @@ import pytest
 
 from verdict.operators.errors import BadRecord
 from verdict.operators.records.decision import amount_bytes
-from verdict.pipelines.spec import Settings, Topics
-from verdict.pipelines.streams import (
+from verdict.pipelines.formats.streams import (
     SCHEMA_FILES,
     definition,
     output_topics,
@@ -21,6 +20,7 @@ from verdict.pipelines.streams import (
     stream_encoder,
     stream_prefix,
 )
+from verdict.pipelines.spec import Settings, Topics
 
 MILLIS = 1_767_225_600_000
 AMOUNT = amount_bytes(1_234, 2)

@@ -17,9 +17,9 @@ from verdict.operators.errors import BadRecord
 from verdict.pipelines import jobs
 from verdict.pipelines.embedded import run_files
 from verdict.pipelines.errors import FileError
+from verdict.pipelines.formats.streams import stream_encoder
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.pipeline import Pipeline, load
-from verdict.pipelines.streams import stream_encoder
 from verdict.pipelines.tail import newest, plain
 
 LETTERS = "dead-letters"

@@ -63,7 +63,7 @@ def stream_prefix(stream: str, settings: Settings, topic: str, folder: Path) -> 
         The registry that the header's schema id comes from does not answer.
     """
     if settings.output_format == "confluent" and settings.schemas is not None:
-        from verdict.pipelines.schema_registry import SchemaSource
+        from verdict.pipelines.formats.registry import SchemaSource
 
         schema_id = SchemaSource(settings.schemas, folder).register(
             f"{topic}-value", definition(stream)

@@ -64,7 +64,7 @@ def _values(file: Path, schema: Schema, progress: Callable[[int], None]) -> Iter
     if file.suffix == ".avro":
         return _avro_values(file, schema, progress)
     if file.suffix == ".parquet":
-        from verdict.pipelines.parquet import values
+        from verdict.pipelines.formats.parquet import values
 
         return values(file, schema, progress)
     return _lines(file, progress)

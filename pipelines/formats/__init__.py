@@ -1,0 +1,1 @@
+"""Records outside of Kafka, and the schemas of those inside."""
