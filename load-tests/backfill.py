@@ -23,7 +23,7 @@ from events import EPOCH, EVENTS_A_DAY, START_MS, encoded, event_id
 from processes import cpu_s, machine, peak_mb
 from rich.console import Console
 
-from verdict.pipelines.formats.events import AvroFile
+from verdict.pipelines.formats.avro_file import AvroFile
 from verdict.pipelines.pipeline import load
 
 HERE = Path(__file__).parent

@@ -35,9 +35,9 @@ def work(pipeline: Path) -> None:
     from events import encoded
 
     from verdict.operators.message import Message
+    from verdict.operators.names import EVENTS
     from verdict.pipelines import jobs
     from verdict.pipelines.embedded import Runner
-    from verdict.pipelines.formats.streams import EVENTS
     from verdict.pipelines.garbage import spared
     from verdict.pipelines.pipeline import load
     from verdict.state.store.rocks import RocksStore

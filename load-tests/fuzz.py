@@ -43,11 +43,11 @@ from rich.progress import Progress
 
 from verdict.operators.events.schema import without_logical_types
 from verdict.operators.message import Message
-from verdict.operators.names import DEAD_LETTERS, DECISIONS
+from verdict.operators.names import DEAD_LETTERS, DECISIONS, EVENTS
 from verdict.operators.records.dead_letter import MAX_LETTER, MAX_RAW
 from verdict.pipelines import jobs
 from verdict.pipelines.embedded import Output, Runner
-from verdict.pipelines.formats.streams import EVENTS, stream_decoder
+from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.pipeline import Pipeline, load
 from verdict.pipelines.spec import Settings
 from verdict.state.store.rocks import RocksStore

@@ -36,9 +36,10 @@ from rich.table import Table
 
 from verdict.operators.message import Message
 from verdict.operators.models import bundle as bundles
+from verdict.operators.names import EVENTS
 from verdict.pipelines import jobs
 from verdict.pipelines.embedded import run_kafka
-from verdict.pipelines.formats.streams import DECISIONS, EVENTS, definition, stream_decoder
+from verdict.pipelines.formats.streams import DECISIONS, definition, stream_decoder
 from verdict.pipelines.pipeline import Pipeline, load
 from verdict.pipelines.spec import Settings
 from verdict.pipelines.telemetry.server import Endpoint

@@ -16,3 +16,6 @@ ROWS = "rows"
 
 
 STATE_COMMANDS, STATE_ANSWERS = "state-commands", "state-answers"
+
+
+EVENTS = "events"

@@ -19,14 +19,15 @@ import pyarrow.parquet as pq
 from verdict.operators.features.columns import LABEL
 from verdict.operators.message import NEXT, Message
 from verdict.operators.models.card import read_card
-from verdict.operators.names import DEAD_LETTERS, ROWS
+from verdict.operators.names import DEAD_LETTERS, EVENTS, ROWS
 from verdict.operators.score.rows import Row
 from verdict.pipelines import jobs
 from verdict.pipelines.ahead import Ahead, Part, halves
 from verdict.pipelines.embedded import Output, Runner
 from verdict.pipelines.errors import FileError, Interrupted, SpecError
-from verdict.pipelines.formats.events import AvroFile, read_events
-from verdict.pipelines.formats.streams import EVENTS, definition
+from verdict.pipelines.formats.avro_file import AvroFile
+from verdict.pipelines.formats.events import read_events
+from verdict.pipelines.formats.streams import definition
 from verdict.pipelines.garbage import spared
 from verdict.pipelines.label_files import LabelFeed, LabelSummary, outcomes
 from verdict.pipelines.pipeline import Pipeline, load

@@ -15,12 +15,12 @@ from itertools import islice
 from pathlib import Path
 
 from verdict.operators.message import Emit, Message, Operator
+from verdict.operators.names import EVENTS
 from verdict.pipelines import jobs
 from verdict.pipelines.broker import LABEL_STREAMS, KafkaBroker, topics_of
 from verdict.pipelines.embedded import BATCH, Holding, Output, Runner, run_kafka
 from verdict.pipelines.errors import FileError, KafkaError
 from verdict.pipelines.formats.events import read_events
-from verdict.pipelines.formats.streams import EVENTS
 from verdict.pipelines.garbage import spared
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.label_files import LabelFeed

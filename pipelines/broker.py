@@ -7,11 +7,10 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer
 from confluent_kafka import KafkaError as ClientError
 
 from verdict.operators.message import Headers, Message, new
-from verdict.operators.names import ENTITY_LABELS, LABELS
+from verdict.operators.names import ENTITY_LABELS, EVENTS, LABELS
 from verdict.operators.score.hops import LATEST
 from verdict.pipelines.embedded import Output
 from verdict.pipelines.errors import KafkaError
-from verdict.pipelines.formats.streams import EVENTS
 from verdict.pipelines.kafka.admin import require
 from verdict.pipelines.kafka.clients import Clients
 from verdict.pipelines.topology import MAX_CARRIED, SOURCE_HEADER

@@ -16,7 +16,8 @@ from verdict.operators.errors import BadRecord
 from verdict.operators.names import DEAD_LETTERS
 from verdict.pipelines.dlq import Asked, Letter, moment
 from verdict.pipelines.errors import FileError, KafkaError
-from verdict.pipelines.formats.events import NO_TIMESTAMP, read_records
+from verdict.pipelines.formats.avro_file import read_records
+from verdict.pipelines.formats.events import NO_TIMESTAMP
 from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.kafka.admin import require
 from verdict.pipelines.kafka.clients import clients

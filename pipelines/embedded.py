@@ -18,11 +18,12 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from verdict.operators.events.schema import Schema
 from verdict.operators.message import NEXT, Emit, Message, new
 from verdict.operators.meter import Meter
-from verdict.operators.names import DEAD_LETTERS
+from verdict.operators.names import DEAD_LETTERS, EVENTS
 from verdict.operators.score.carry import Deferred
 from verdict.pipelines.errors import OperatorError, RegistryError, told
-from verdict.pipelines.formats.events import AvroFile, read_events
-from verdict.pipelines.formats.streams import EVENTS, definition
+from verdict.pipelines.formats.avro_file import AvroFile
+from verdict.pipelines.formats.events import read_events
+from verdict.pipelines.formats.streams import definition
 from verdict.pipelines.garbage import spared
 from verdict.pipelines.telemetry.meters import HopMeter, RunMeter, hop_labels
 from verdict.pipelines.telemetry.server import Endpoint, serve

@@ -31,6 +31,7 @@ from verdict.operators.names import (
     DECISIONS,
     DRIFT,
     ENTITY_LABELS,
+    EVENTS,
     LABELS,
     ROWS,
     SHADOW_SCORES,
@@ -53,7 +54,7 @@ from verdict.operators.watch.drift import Drifts
 from verdict.operators.watch.merge import Merge
 from verdict.operators.watch.split import SCORE, Split
 from verdict.pipelines.errors import SpecError
-from verdict.pipelines.formats.streams import EVENTS, stream_decoder, stream_encoder, stream_prefix
+from verdict.pipelines.formats.streams import stream_decoder, stream_encoder, stream_prefix
 from verdict.pipelines.pipeline import DECODE_HOP, Pipeline, load
 from verdict.pipelines.spec import AggregateFeature
 from verdict.pipelines.topology import Hop, Job

@@ -24,7 +24,7 @@ from verdict.operators.features.lookups import Lookups
 from verdict.operators.labels.label import Label
 from verdict.operators.labels.read import check_key
 from verdict.operators.message import NEXT, Emit, Message
-from verdict.operators.names import DEAD_LETTERS, DECISIONS, LABELS
+from verdict.operators.names import DEAD_LETTERS, DECISIONS, EVENTS, LABELS
 from verdict.operators.records import avro as out
 from verdict.operators.records.decision import PRESENT
 from verdict.operators.score.carry import WITH_KEY, WITHOUT_KEY, Carry, Deferred
@@ -32,8 +32,9 @@ from verdict.operators.score.hops import EntityHop
 from verdict.operators.score.intake import Intake
 from verdict.pipelines import jobs
 from verdict.pipelines.errors import FileError, Interrupted, OperatorError, told
-from verdict.pipelines.formats.events import read_bodies, read_events
-from verdict.pipelines.formats.streams import EVENTS, definition, stream_decoder
+from verdict.pipelines.formats.avro_file import read_bodies
+from verdict.pipelines.formats.events import read_events
+from verdict.pipelines.formats.streams import definition, stream_decoder
 from verdict.pipelines.garbage import spared
 from verdict.pipelines.kafka.admin import require
 from verdict.pipelines.kafka.clients import clients

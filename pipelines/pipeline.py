@@ -14,12 +14,12 @@ from verdict.operators.features.columns import LABEL, WindowedFeature, kinds
 from verdict.operators.features.formulas import Formula, in_order
 from verdict.operators.features.functions import load_function
 from verdict.operators.models import bundle as bundles
-from verdict.operators.names import ENTITY_LABELS, LABELS, STATE_COMMANDS
+from verdict.operators.names import ENTITY_LABELS, EVENTS, LABELS, STATE_COMMANDS
 from verdict.operators.policy.decide import SCORE
 from verdict.operators.records.decision import AMOUNT_SCALE
 from verdict.pipelines import yaml_file
 from verdict.pipelines.errors import SpecError
-from verdict.pipelines.formats.streams import EVENTS, output_topics
+from verdict.pipelines.formats.streams import output_topics
 from verdict.pipelines.spec import (
     AggregateFeature,
     ExpressionFeature,

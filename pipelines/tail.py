@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from verdict.pipelines.errors import FileError
-from verdict.pipelines.formats.events import read_records
+from verdict.pipelines.formats.avro_file import read_records
 from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.pipeline import Pipeline
 

@@ -12,11 +12,11 @@ import yaml
 
 from verdict.operators.labels.label import Label, Precedence
 from verdict.operators.message import Message, Operator
-from verdict.operators.names import DEAD_LETTERS, DECISIONS, LABELS
+from verdict.operators.names import DEAD_LETTERS, DECISIONS, EVENTS, LABELS
 from verdict.pipelines import jobs
 from verdict.pipelines.embedded import Runner
 from verdict.pipelines.formats.events import NO_TIMESTAMP
-from verdict.pipelines.formats.streams import EVENTS, stream_decoder
+from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.pipeline import FILE_SUFFIX, Pipeline, check_models, load
 from verdict.pipelines.tests_file import (
     FEATURE_TOLERANCE,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from verdict.pipelines.backfill import write as write_backfill
     from verdict.pipelines.bundles import write as write_bundle
     from verdict.pipelines.embedded import run_files
-    from verdict.pipelines.formats.events import AvroFile, read_records
+    from verdict.pipelines.formats.avro_file import AvroFile, read_records
     from verdict.pipelines.kafka.clients import default_bootstrap
     from verdict.pipelines.pipeline import Pipeline, load
     from verdict.state.errors import VerdictError

@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.live import Live
 
 from verdict.pipelines.errors import LocalError
-from verdict.pipelines.formats.events import AvroFile
+from verdict.pipelines.formats.avro_file import AvroFile
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.local.java import flink_jars, kafka_classpath
 from verdict.state.errors import VerdictError

@@ -21,7 +21,7 @@ from sklearn.metrics import roc_auc_score
 from verdict.operators.models.card import Output
 from verdict.pipelines import bundles
 from verdict.pipelines.backfill import batches
-from verdict.pipelines.formats.events import AvroFile
+from verdict.pipelines.formats.avro_file import AvroFile
 from verdict.pipelines.pipeline import load
 
 HERE = Path(__file__).parent

@@ -12,10 +12,9 @@ from confluent_kafka import Consumer, TopicPartition
 from events import encoded, event_number
 
 from verdict.operators.message import Message
-from verdict.operators.names import DECISIONS
+from verdict.operators.names import DECISIONS, EVENTS
 from verdict.pipelines import jobs
 from verdict.pipelines.embedded import Runner
-from verdict.pipelines.formats.streams import EVENTS
 from verdict.pipelines.pipeline import Pipeline
 from verdict.state.store.rocks import RocksStore
 

@@ -21,8 +21,6 @@ from verdict.operators.records.streams import Decode, Encode, decoder, encoder
 from verdict.pipelines.paths import resource
 from verdict.pipelines.spec import Settings, Topics
 
-EVENTS = "events"
-
 SCHEMA_FILES: Mapping[str, str] = {
     DECISIONS: "decision",
     DEAD_LETTERS: "dead-letter",

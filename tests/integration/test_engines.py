@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
-from verdict.operators.names import DEAD_LETTERS, DECISIONS, ENTITY_LABELS, LABELS
+from verdict.operators.names import DEAD_LETTERS, DECISIONS, ENTITY_LABELS, EVENTS, LABELS
 from verdict.pipelines import backfill, jobs
 from verdict.pipelines.broker import KafkaBroker, topics_of
 from verdict.pipelines.embedded import run_kafka
-from verdict.pipelines.formats.events import AvroFile
-from verdict.pipelines.formats.streams import EVENTS, stream_decoder
+from verdict.pipelines.formats.avro_file import AvroFile
+from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import Clients, clients
 from verdict.pipelines.local.broker import LocalKafka

@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 from confluent_kafka import Producer
 
-from verdict.operators.names import DEAD_LETTERS, DECISIONS
-from verdict.pipelines.formats.streams import EVENTS
+from verdict.operators.names import DEAD_LETTERS, DECISIONS, EVENTS
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.broker import LocalKafka

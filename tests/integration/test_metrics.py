@@ -18,12 +18,12 @@ import yaml
 from confluent_kafka import Producer
 from prometheus_client.parser import text_string_to_metric_families
 
-from verdict.operators.names import DEAD_LETTERS, DECISIONS
+from verdict.operators.names import DEAD_LETTERS, DECISIONS, EVENTS
 from verdict.pipelines.flink import SHORT_LIVED_JAVA, FlinkSettings, run
 from verdict.pipelines.flink_cluster import FlinkCluster
 from verdict.pipelines.flink_jvm import free_port
 from verdict.pipelines.flink_prepare import prepare
-from verdict.pipelines.formats.streams import EVENTS, stream_decoder
+from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.broker import LocalKafka

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from verdict.pipelines import cli
-from verdict.pipelines.formats.events import AvroFile
+from verdict.pipelines.formats.avro_file import AvroFile
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import Clients, clients
 from verdict.pipelines.local.broker import LocalKafka

@@ -19,7 +19,7 @@ import pytest
 from verdict.pipelines import backfill, jobs
 from verdict.pipelines.embedded import run_files
 from verdict.pipelines.errors import FileError, Interrupted, SpecError
-from verdict.pipelines.formats.events import read_records
+from verdict.pipelines.formats.avro_file import read_records
 from verdict.pipelines.pipeline import Pipeline, load
 
 

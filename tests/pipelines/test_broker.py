@@ -14,12 +14,12 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from verdict.operators.message import Message
-from verdict.operators.names import DEAD_LETTERS, DECISIONS, LABELS
+from verdict.operators.names import DEAD_LETTERS, DECISIONS, EVENTS, LABELS
 from verdict.pipelines import jobs
 from verdict.pipelines.broker import KafkaBroker, topics_of
 from verdict.pipelines.embedded import Output, run_kafka
 from verdict.pipelines.errors import KafkaError
-from verdict.pipelines.formats.streams import EVENTS, stream_decoder
+from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import Clients
 from verdict.pipelines.local.broker import LocalKafka

@@ -19,7 +19,7 @@ from confluent_kafka import Producer
 
 from verdict.pipelines import cli
 from verdict.pipelines.errors import FlinkError
-from verdict.pipelines.formats.events import read_records
+from verdict.pipelines.formats.avro_file import read_records
 from verdict.pipelines.local import broker
 
 STREAMS = ("decisions", "dead-letters", "shadow-scores", "drift", "comparison")

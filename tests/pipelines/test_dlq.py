@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 
 from verdict.operators.errors import BadRecord
 from verdict.operators.message import Message
-from verdict.operators.names import DEAD_LETTERS
+from verdict.operators.names import DEAD_LETTERS, EVENTS
 from verdict.operators.records.dead_letter import MAX_RAW, dead_letter
 from verdict.pipelines.dlq import Asked, Found, Letter, compared
 from verdict.pipelines.dlq_read import letters, newest, summary
 from verdict.pipelines.dlq_replay import WINDOW, Replay
 from verdict.pipelines.dlq_show import body, table
 from verdict.pipelines.errors import FileError, KafkaError
-from verdict.pipelines.formats.streams import EVENTS, stream_encoder
+from verdict.pipelines.formats.streams import stream_encoder
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import Clients, clients
 from verdict.pipelines.kafka.coordinates import Coordinates, coordinates

@@ -12,12 +12,12 @@ import fastavro
 import pytest
 
 from verdict.operators.message import NEXT, Emit, Message
-from verdict.operators.names import DECISIONS
+from verdict.operators.names import DECISIONS, EVENTS
 from verdict.pipelines import embedded, jobs
 from verdict.pipelines.embedded import BATCH, Output, Runner, paced, run_files, run_kafka
 from verdict.pipelines.errors import FileError, KafkaError
-from verdict.pipelines.formats.events import AvroFile
-from verdict.pipelines.formats.streams import EVENTS, definition
+from verdict.pipelines.formats.avro_file import AvroFile
+from verdict.pipelines.formats.streams import definition
 from verdict.pipelines.pipeline import Pipeline, load
 from verdict.pipelines.topology import Hop, Job
 from verdict.state.errors import StateError

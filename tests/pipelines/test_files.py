@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from verdict.operators.events.schema import Schema, parse
 from verdict.pipelines.errors import FileError
 from verdict.pipelines.formats import events
-from verdict.pipelines.formats.events import AvroFile, read_events, read_records
+from verdict.pipelines.formats.avro_file import AvroFile, read_records
+from verdict.pipelines.formats.events import read_events
 
 DECIMAL = {"type": "bytes", "logicalType": "decimal", "precision": 12, "scale": 2}
 NULLABLE = [

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from verdict.operators.message import Message
-from verdict.operators.names import DEAD_LETTERS, DECISIONS, ROWS
+from verdict.operators.names import DEAD_LETTERS, DECISIONS, EVENTS, ROWS
 from verdict.operators.score.hops import DecodeHop, EntityHop
 from verdict.operators.score.side_inputs import EntityHopBeside
 from verdict.pipelines import jobs
 from verdict.pipelines.embedded import Output, Runner
 from verdict.pipelines.errors import SpecError
-from verdict.pipelines.formats.streams import EVENTS, stream_decoder
+from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.pipeline import Pipeline, load
 from verdict.pipelines.topology import Job
 from verdict.state.store.rocks import RocksStore

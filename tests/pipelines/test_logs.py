@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
+from verdict.operators.names import EVENTS
 from verdict.operators.score.hops import EntityHop
 from verdict.pipelines import cli
 from verdict.pipelines.errors import KafkaError
-from verdict.pipelines.formats.streams import EVENTS
 from verdict.pipelines.telemetry import logs
 
 LOGGER = logging.getLogger("verdict.pipelines.test")

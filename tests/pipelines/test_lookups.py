@@ -13,10 +13,10 @@ import yaml
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
+from verdict.operators.names import EVENTS
 from verdict.pipelines import backfill, lookups
 from verdict.pipelines.errors import KafkaError, SpecError
-from verdict.pipelines.formats.events import read_records
-from verdict.pipelines.formats.streams import EVENTS
+from verdict.pipelines.formats.avro_file import read_records
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.broker import LocalKafka

@@ -17,12 +17,12 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from verdict.operators.message import NEXT, Message
-from verdict.operators.names import DEAD_LETTERS, DECISIONS
+from verdict.operators.names import DEAD_LETTERS, DECISIONS, EVENTS
 from verdict.pipelines import jobs, parity, parity_compare
 from verdict.pipelines.broker import KafkaBroker, topics_of
 from verdict.pipelines.embedded import run_files, run_kafka
-from verdict.pipelines.formats.events import AvroFile, read_bodies
-from verdict.pipelines.formats.streams import EVENTS, definition, stream_decoder, stream_encoder
+from verdict.pipelines.formats.avro_file import AvroFile, read_bodies
+from verdict.pipelines.formats.streams import definition, stream_decoder, stream_encoder
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.broker import LocalKafka

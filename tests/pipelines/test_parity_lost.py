@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from verdict.operators.names import DEAD_LETTERS
-from verdict.pipelines.formats.events import AvroFile
+from verdict.pipelines.formats.avro_file import AvroFile
 from verdict.pipelines.formats.streams import definition, stream_encoder
 from verdict.pipelines.parity_lost import Decided, Settled, settled, sources
 from verdict.pipelines.pipeline import load

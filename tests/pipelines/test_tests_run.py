@@ -11,7 +11,7 @@ import pytest
 from verdict.pipelines import jobs
 from verdict.pipelines.embedded import run_files
 from verdict.pipelines.errors import SpecError
-from verdict.pipelines.formats.events import read_records
+from verdict.pipelines.formats.avro_file import read_records
 from verdict.pipelines.paths import resource
 from verdict.pipelines.pipeline import load
 from verdict.pipelines.tests_file import read

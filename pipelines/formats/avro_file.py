@@ -1,0 +1,143 @@
+"""Avro containers: outputs written, and read back."""
+
+import io
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, BinaryIO
+
+import fastavro
+from fastavro.write import Writer
+
+from verdict.operators.events.schema import without_logical_types
+from verdict.pipelines.errors import FileError
+
+
+def canonical(definition: Any) -> str:
+    """Write a schema as text to compare; a default of bytes as JSON has it."""
+    return json.dumps(definition, sort_keys=True, default=lambda data: data.decode("latin-1"))
+
+
+def _damaged(file: Path, number: int, error: Exception) -> FileError:
+    why = str(error) or "it ends early"
+    return FileError(f"{file}: damaged after {number} records: {type(error).__name__}: {why}")
+
+
+class AvroFile:
+    """An Avro container that grows by whole blocks and can be cut back to a known length.
+
+    Parameters
+    ----------
+    path
+        Of the file; made if it is not there.
+    definition
+        The schema in its JSON form.
+    length
+        Bytes to keep of a file that is there, as `length` said after the last block that counts;
+        what lies behind was not committed. 0 starts the file anew.
+    """
+
+    def __init__(self, path: Path, definition: Any, length: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file: BinaryIO
+        if length and path.exists() and path.stat().st_size >= length:
+            self._file = path.open("r+b")
+            self._file.truncate(length)
+            self._file.seek(length)  # else the writer writes a second header over the first
+        elif length:
+            raise FileError(
+                f"{path} is shorter than it was: the state knows of {length} bytes; "
+                "restore the file, or start anew with an empty state folder"
+            )
+        else:
+            self._file = path.open("w+b")
+        self._writer = Writer(self._file, definition)
+        self._file.seek(0, io.SEEK_END)
+        self._file.flush()
+
+    @property
+    def length(self) -> int:
+        """Bytes of the file up to the last block."""
+        return self._file.tell()
+
+    def append(self, bodies: Iterable[bytes]) -> None:
+        """Write records, already encoded, as one block."""
+        records = list(bodies)
+        if records:
+            block = SimpleNamespace(num_records=len(records), bytes_=io.BytesIO(b"".join(records)))
+            self._writer.write_block(block)
+            self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read_records(path: Path) -> Iterator[dict[str, Any]]:
+    """Read an output file back, decimals as `Decimal` and times as `datetime`.
+
+    Raises
+    ------
+    FileError
+        It cannot be read, or ends within a block: a run that was killed leaves it so, and mends it
+        when it is started again.
+    """
+    number = 0
+    try:
+        with path.open("rb") as container:
+            for record in fastavro.reader(container):
+                yield record
+                number += 1
+    except OSError as error:
+        raise FileError(f"cannot read {path}: {error.strerror}") from None
+    except Exception as error:  # fastavro raises a dozen kinds
+        raise _damaged(path, number, error) from None
+
+
+def read_bodies(path: Path, definition: Any) -> Iterator[bytes]:
+    """Read an output file back, each record as it was encoded.
+
+    Parameters
+    ----------
+    path
+        An Avro container, of this release or of one whose schema resolves to this one's.
+    definition
+        The stream's schema in its JSON form.
+
+    Raises
+    ------
+    FileError
+        It cannot be read, is damaged, or holds other records.
+    """
+    schema = without_logical_types(definition)
+    number = 0
+    try:
+        with path.open("rb") as container:
+            blocks = fastavro.block_reader(container)
+            plain = without_logical_types(blocks.writer_schema)
+            if plain.get("name", "").rpartition(".")[2] != definition["name"]:
+                raise FileError(
+                    f"{path} holds records '{plain.get('name')}', no {definition['name']}s"
+                )
+            same = canonical(plain) == canonical(schema)
+            writer, reader = fastavro.parse_schema(plain), fastavro.parse_schema(schema)
+            for block in blocks:
+                body = block.bytes_
+                data = body.getvalue()
+                for _ in range(block.num_records):
+                    start = body.tell()
+                    record = fastavro.schemaless_reader(body, writer, None if same else reader)
+                    if same:
+                        yield data[start : body.tell()]
+                    else:
+                        again: io.BytesIO = io.BytesIO()
+                        fastavro.schemaless_writer(again, reader, record)
+                        yield again.getvalue()
+                    number += 1
+    except FileError:
+        raise
+    except OSError as error:
+        raise FileError(f"cannot read {path}: {error.strerror}") from None
+    except Exception as error:  # fastavro raises a dozen kinds
+        raise _damaged(path, number, error) from None
