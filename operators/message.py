@@ -68,3 +68,8 @@ class Operator(Protocol):
     """(record, state) -> outputs. Pure: no engine, no clock, no I/O."""
 
     def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]: ...
+
+
+SURE = 20
+"""Events in a row that have to agree that a time has come before anything is deleted for it."""
+LATEST = (1 << 63) - 1

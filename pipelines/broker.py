@@ -6,9 +6,8 @@ from typing import Any
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka import KafkaError as ClientError
 
-from verdict.operators.message import Headers, Message, new
+from verdict.operators.message import LATEST, Headers, Message, new
 from verdict.operators.names import ENTITY_LABELS, EVENTS, LABELS
-from verdict.operators.score.hops import LATEST
 from verdict.pipelines.embedded import Output
 from verdict.pipelines.errors import KafkaError
 from verdict.pipelines.kafka.admin import require

@@ -11,12 +11,11 @@ from typing import Any
 from verdict.operators.errors import BadRecord
 from verdict.operators.labels.label import Label
 from verdict.operators.labels.read import ReadsLabel, entity_label
-from verdict.operators.message import NEXT, Emit, Message
+from verdict.operators.message import LATEST, NEXT, SURE, Emit, Message
 from verdict.operators.meter import Meter
 from verdict.operators.names import DEAD_LETTERS, ENTITY_LABELS, LABELS
 from verdict.operators.records.dead_letter import TOMBSTONE, dead_letter
 from verdict.operators.records.streams import Decode, Encode
-from verdict.operators.score.hops import LATEST, SURE
 from verdict.state.errors import StateError
 from verdict.state.store.keyed import KeyedState
 from verdict.state.windows.values import NEVER

@@ -9,7 +9,7 @@ from typing import Any
 from verdict.operators.errors import BadRecord
 from verdict.operators.features.lookups import Table
 from verdict.operators.features.windowed import EntityFeatures
-from verdict.operators.message import NEXT, Emit, Message, new
+from verdict.operators.message import LATEST, NEXT, SURE, Emit, Message, new
 from verdict.operators.meter import Meter
 from verdict.operators.records.decision import hop_encoder, no_hop
 from verdict.operators.records.streams import Encode
@@ -29,10 +29,6 @@ from verdict.state.store.dedupe import SeenState, without_ids
 from verdict.state.store.keyed import KeyedState
 from verdict.state.windows.layout import newest
 from verdict.state.windows.values import NEVER
-
-SURE = 20
-"""Events in a row that have to agree that a time has come before anything is deleted for it."""
-LATEST = (1 << 63) - 1
 
 
 class DecodeHop:

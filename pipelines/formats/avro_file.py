@@ -19,7 +19,7 @@ def canonical(definition: Any) -> str:
     return json.dumps(definition, sort_keys=True, default=lambda data: data.decode("latin-1"))
 
 
-def _damaged(file: Path, number: int, error: Exception) -> FileError:
+def damaged(file: Path, number: int, error: Exception) -> FileError:
     why = str(error) or "it ends early"
     return FileError(f"{file}: damaged after {number} records: {type(error).__name__}: {why}")
 
@@ -92,7 +92,7 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
     except OSError as error:
         raise FileError(f"cannot read {path}: {error.strerror}") from None
     except Exception as error:  # fastavro raises a dozen kinds
-        raise _damaged(path, number, error) from None
+        raise damaged(path, number, error) from None
 
 
 def read_bodies(path: Path, definition: Any) -> Iterator[bytes]:
@@ -140,4 +140,4 @@ def read_bodies(path: Path, definition: Any) -> Iterator[bytes]:
     except OSError as error:
         raise FileError(f"cannot read {path}: {error.strerror}") from None
     except Exception as error:  # fastavro raises a dozen kinds
-        raise _damaged(path, number, error) from None
+        raise damaged(path, number, error) from None

@@ -11,7 +11,7 @@ from verdict.operators.events.decode import Decoded
 from verdict.operators.events.schema import Schema, mismatch, without_logical_types
 from verdict.operators.message import Message
 from verdict.pipelines.errors import FileError
-from verdict.pipelines.formats.avro_file import _damaged, canonical
+from verdict.pipelines.formats.avro_file import canonical, damaged
 
 NO_TIMESTAMP = -1
 """Kafka's own value for a record without one."""
@@ -110,7 +110,7 @@ def _avro_values(file: Path, schema: Schema, progress: Callable[[int], None]) ->
     except OSError as error:
         raise FileError(f"cannot read {file}: {error.strerror}") from None
     except Exception as error:  # fastavro raises a dozen kinds
-        raise _damaged(file, number, error) from None
+        raise damaged(file, number, error) from None
 
 
 def _encoded(record: Any, schema: Schema) -> bytes:

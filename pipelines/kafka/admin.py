@@ -3,7 +3,6 @@
 import re
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from confluent_kafka import KafkaError as Code
 from confluent_kafka import KafkaException
@@ -11,7 +10,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from verdict.pipelines.errors import KafkaError
 from verdict.pipelines.kafka.clients import Clients
-from verdict.pipelines.kafka.secret import Secret
+from verdict.pipelines.kafka.secret import without_secrets
 
 ANSWER_S = 5.0
 """How long a broker may take to answer: enough for one that is starting."""
@@ -168,10 +167,3 @@ def _no_answer(clients: Clients, heard: Mapping[int, str]) -> str:
         f"no broker answers at {clients.servers}{because}; "
         "start one with 'verdict up' or mend settings.kafka 'bootstrap.servers'"
     )
-
-
-def without_secrets(text: str, config: Mapping[str, Any]) -> str:
-    for value in config.values():
-        if isinstance(value, Secret) and value:
-            text = text.replace(value, "***")
-    return text

@@ -19,10 +19,9 @@ from confluent_kafka import Consumer, KafkaException, Producer
 
 from verdict.operators.records.dead_letter import MAX_LETTER
 from verdict.pipelines.errors import KafkaError
-from verdict.pipelines.kafka.admin import without_secrets
-from verdict.pipelines.kafka.java import LOGIN_MODULES, _java
-from verdict.pipelines.kafka.secret import Secret
-from verdict.pipelines.kafka.settings import ALIASES, CONSUMER, OURS, PRODUCER, SETTINGS
+from verdict.pipelines.kafka.java import LOGIN_MODULES, java_settings
+from verdict.pipelines.kafka.secret import Secret, without_secrets
+from verdict.pipelines.kafka.settings import ALIASES, CONSUMER, OURS, PRODUCER, SETTINGS, wrong
 from verdict.pipelines.spec import FromEnvironment, FromFile, Settings
 
 LOGGER = logging.getLogger(__name__)
@@ -103,7 +102,7 @@ def clients(settings: Settings, folder: Path = Path()) -> Clients:
         consumer={**CONSUMER, **of("all", "consumer")},
         producer={**PRODUCER, **of("all", "producer")},
         admin=of("all"),
-        java=_java(given),
+        java=java_settings(given),
     )
     _check_values(Consumer, {**made.consumer, "group.id": "check"})
     _check_values(Producer, made.producer)
@@ -158,10 +157,6 @@ def _value(name: str, value: Any, folder: Path) -> str:
         # Errors name the brokers: these are no secret, wherever they come from.
         return text if name == "bootstrap.servers" else Secret(text)
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def wrong(name: str, what: str) -> KafkaError:
-    return KafkaError(f"settings.kafka.{name}: {what}")
 
 
 def _unknown(name: str) -> str:

@@ -4,9 +4,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from verdict.pipelines.kafka.clients import wrong
 from verdict.pipelines.kafka.secret import Secret
-from verdict.pipelines.kafka.settings import JAVA, SETTINGS
+from verdict.pipelines.kafka.settings import JAVA, SETTINGS, wrong
 
 SHADED = "org.apache.flink.kafka.shaded.org.apache.kafka.common.security"
 """Where the SQL connector's jar has Kafka's login modules."""
@@ -19,7 +18,7 @@ JAVA_FOREVER = 2**31 - 1
 """Milliseconds that stand for librdkafka's 0, no limit."""
 
 
-def _java(given: Mapping[str, str]) -> dict[str, str]:
+def java_settings(given: Mapping[str, str]) -> dict[str, str]:
     """Translate for Kafka's Java client, as the SQL connector's jar has it."""
     java = dict(JAVA)
     for name, value in given.items():

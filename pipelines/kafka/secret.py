@@ -1,5 +1,8 @@
 """What must not be printed."""
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class Secret(str):
     """A string whose repr, and so that of whatever dict it is in, does not show it.
@@ -12,3 +15,10 @@ class Secret(str):
 
     def __repr__(self) -> str:
         return "'***'"
+
+
+def without_secrets(text: str, config: Mapping[str, Any]) -> str:
+    for value in config.values():
+        if isinstance(value, Secret) and value:
+            text = text.replace(value, "***")
+    return text

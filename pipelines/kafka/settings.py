@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
+from verdict.pipelines.errors import KafkaError
+
 
 class Setting(NamedTuple):
     """One row of the table.
@@ -204,3 +206,7 @@ def reference() -> str:
 
 def _code(names: list[str] | tuple[str, ...], between: str) -> str:
     return between.join(f"`{name}`" for name in names)
+
+
+def wrong(name: str, what: str) -> KafkaError:
+    return KafkaError(f"settings.kafka.{name}: {what}")

@@ -25,9 +25,9 @@ from py4j.java_gateway import GatewayParameters, JavaGateway
 
 from verdict.pipelines.errors import KafkaError
 from verdict.pipelines.kafka import clients as module
-from verdict.pipelines.kafka import java
 from verdict.pipelines.kafka.admin import connect, create_topics, require
 from verdict.pipelines.kafka.clients import LOCAL_BROKER, Clients, clients
+from verdict.pipelines.kafka.java import LOGIN_MODULES
 from verdict.pipelines.kafka.secret import Secret
 from verdict.pipelines.kafka.settings import ALIASES, JAVA, OURS, SETTINGS, reference
 from verdict.pipelines.local.broker import LocalKafka
@@ -298,10 +298,10 @@ def test_aliases_are_librdkafkas_own() -> None:
             Producer({alias: str(value), "logger": module.LOGGER})
 
 
-@pytest.mark.parametrize("mechanism", java.LOGIN_MODULES)
+@pytest.mark.parametrize("mechanism", LOGIN_MODULES)
 def test_the_login_modules_are_in_flinks_jar(mechanism: str, java: Java) -> None:
     loader = java.jvm.java.lang.ClassLoader.getSystemClassLoader()
-    loader.loadClass(java.LOGIN_MODULES[mechanism])
+    loader.loadClass(LOGIN_MODULES[mechanism])
 
 
 def test_both_clients_send_a_key_to_one_partition(kafka: LocalKafka, java: Java) -> None:
