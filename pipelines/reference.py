@@ -119,7 +119,7 @@ def _default(info: FieldInfo) -> str:
         return ""
     if isinstance(value, BaseModel) or value in ({}, [], ""):
         return ""
-    if spec.milliseconds in _validators(info):
+    if _is_duration(info):
         return f"`{_duration(value)}`"
     return f"`{value}`"
 
@@ -131,14 +131,16 @@ def _duration(value: int) -> str:
     return f"{value}ms"
 
 
-def _validators(info: FieldInfo) -> list[Any]:
-    return [getattr(part, "func", None) for part in info.metadata]
+def _is_duration(info: FieldInfo) -> bool:
+    # Pydantic moves what a `Duration` is annotated with to the field, but not that of one in a
+    # union.
+    inner = [part for kind in get_args(info.annotation) for part in get_args(kind)]
+    found = [*info.metadata, *inner]
+    return any(getattr(part, "func", None) is spec.milliseconds for part in found)
 
 
 def _kind(info: FieldInfo) -> str:
-    if spec.milliseconds in _validators(info):
-        return "duration"
-    return _named(info.annotation)
+    return "duration" if _is_duration(info) else _named(info.annotation)
 
 
 def _named(annotation: Any) -> str:

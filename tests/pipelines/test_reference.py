@@ -56,6 +56,11 @@ def test_durations_are_shown_as_they_are_written() -> None:
     assert "| `allowed_lateness` | duration | `1h` |" in reference.page()
 
 
+@pytest.mark.parametrize("setting", ["dedupe", "maturity", "over", "half_life", "delay"])
+def test_durations_that_may_be_left_out_are_durations(setting: str) -> None:
+    assert f"| `{setting}` | duration |  |" in reference.page()
+
+
 def test_the_page_is_written_into_a_folder_or_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
