@@ -36,8 +36,8 @@ from throughput import measure
 from topics import Topics
 
 from verdict.pipelines.local.broker import LocalKafka
-from verdict.pipelines.pipeline import load
 from verdict.pipelines.plan import plan as size
+from verdict.pipelines.spec.checks import load
 from verdict.state.errors import VerdictError
 
 HERE = Path(__file__).parent

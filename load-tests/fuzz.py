@@ -48,8 +48,8 @@ from verdict.operators.records.dead_letter import MAX_LETTER, MAX_RAW
 from verdict.pipelines import jobs
 from verdict.pipelines.embedded import Output, Runner
 from verdict.pipelines.formats.streams import stream_decoder
-from verdict.pipelines.pipeline import Pipeline, load
-from verdict.pipelines.spec import Settings
+from verdict.pipelines.spec.checks import Pipeline, load
+from verdict.pipelines.spec.spec import Settings
 from verdict.state.store.rocks import RocksStore
 
 ROOT = Path(__file__).parents[1]

@@ -40,8 +40,8 @@ from verdict.operators.names import EVENTS
 from verdict.pipelines import jobs
 from verdict.pipelines.embedded import run_kafka
 from verdict.pipelines.formats.streams import DECISIONS, definition, stream_decoder
-from verdict.pipelines.pipeline import Pipeline, load
-from verdict.pipelines.spec import Settings
+from verdict.pipelines.spec.checks import Pipeline, load
+from verdict.pipelines.spec.spec import Settings
 from verdict.pipelines.telemetry.server import Endpoint
 from verdict.state.store.rocks import RocksStore
 

@@ -30,7 +30,7 @@ from verdict.pipelines.formats.events import read_events
 from verdict.pipelines.formats.streams import definition
 from verdict.pipelines.garbage import spared
 from verdict.pipelines.label_files import LabelFeed, LabelSummary, outcomes
-from verdict.pipelines.pipeline import Pipeline, load
+from verdict.pipelines.spec.checks import Pipeline, load
 from verdict.pipelines.topology import Job, Stop
 from verdict.state.store.rocks import RocksStore
 

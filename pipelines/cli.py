@@ -25,7 +25,7 @@ from verdict.pipelines import (
 )
 from verdict.pipelines.against import Change, Effect, changes
 from verdict.pipelines.errors import FlinkError, KafkaError, SpecError, UntestableError
-from verdict.pipelines.pipeline import Pipeline, check_models, load
+from verdict.pipelines.spec.checks import Pipeline, check_models, load
 from verdict.pipelines.telemetry import logs
 from verdict.pipelines.terminal import AsJson, PipelineFile, err, file_of, out, stop_on_signals
 from verdict.pipelines.topology import Job

@@ -43,8 +43,8 @@ from verdict.pipelines.flink_upgrade import (
 )
 from verdict.pipelines.kafka.admin import require
 from verdict.pipelines.kafka.clients import Clients, clients
-from verdict.pipelines.package import pack, unpack
-from verdict.pipelines.pipeline import Pipeline, load
+from verdict.pipelines.spec.checks import Pipeline, load
+from verdict.pipelines.spec.package import pack, unpack
 from verdict.pipelines.topology import Stop
 
 CAUGHT_UP_S = 10.0

@@ -45,8 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         job, topics = job_of(asked.job), asked.topics
     else:
         from verdict.pipelines.flink_program import program
-        from verdict.pipelines.package import pack
-        from verdict.pipelines.pipeline import check_models, load
+        from verdict.pipelines.spec.checks import check_models, load
+        from verdict.pipelines.spec.package import pack
 
         folder = asked.pipeline
         loaded = load(folder / "pipeline.yaml" if folder.is_dir() else folder)

@@ -55,8 +55,8 @@ from verdict.operators.watch.merge import Merge
 from verdict.operators.watch.split import SCORE, Split
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.formats.streams import stream_decoder, stream_encoder, stream_prefix
-from verdict.pipelines.pipeline import DECODE_HOP, Pipeline, load
-from verdict.pipelines.spec import AggregateFeature
+from verdict.pipelines.spec.checks import DECODE_HOP, Pipeline, load
+from verdict.pipelines.spec.spec import AggregateFeature
 from verdict.pipelines.topology import Hop, Job
 from verdict.state.store.dedupe import SeenState
 

@@ -43,8 +43,8 @@ from verdict.pipelines.label_files import LabelFeed
 from verdict.pipelines.parity_compare import Compare, Difference, Gap
 from verdict.pipelines.parity_lost import Decided, Letters, Settled, settled, sources
 from verdict.pipelines.parity_order import NONE, PASS, Places, Ready, Sequencer, order
-from verdict.pipelines.pipeline import Pipeline
 from verdict.pipelines.repeats import Reading, records
+from verdict.pipelines.spec.checks import Pipeline
 from verdict.pipelines.topology import SOURCE_HEADER, Stop
 from verdict.state.errors import VerdictError
 from verdict.state.store.dedupe import SeenState

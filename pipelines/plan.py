@@ -17,8 +17,8 @@ from verdict.operators.events.schema import without_logical_types
 from verdict.operators.names import DECISIONS
 from verdict.pipelines import jobs
 from verdict.pipelines.formats.streams import definition
-from verdict.pipelines.pipeline import Pipeline
 from verdict.pipelines.probe import longest, written
+from verdict.pipelines.spec.checks import Pipeline
 from verdict.state.store.cache import CAPACITY, PAGES
 
 MB = 2**20
@@ -39,7 +39,8 @@ of state and 0.87 MB of checkpoint, half; the other half is for what compaction 
 KEY_BYTES = 32
 """Of a state's key in RocksDB: key group, the entity's key with its length, the chunk's number."""
 SEEN_BYTES = 24
-"""Of one remembered event id, where ``events.dedupe`` is set: what `pipelines.spec` says of it."""
+"""Of one remembered event id, where ``events.dedupe`` is set: what `pipelines.spec.spec` says of
+it."""
 RECORD_BYTES = 130
 """Of a Kafka record beside key and value: a batch's header (61), for with ``linger.ms: 0`` most
 batches are of one record, the record's own (some 10), the ``source`` header (some 40)."""

@@ -14,7 +14,7 @@ import fastavro
 import yaml
 
 from verdict.operators.events.schema import MICROS, MILLIS, WAS, Schema
-from verdict.pipelines.yaml_file import Fault, Place
+from verdict.pipelines.spec.yaml_file import Fault, Place
 
 NUMBER = r"-?(?:0|[1-9][0-9]*)"
 LIMITS = {"int": 31, "long": 63}

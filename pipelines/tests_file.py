@@ -9,12 +9,12 @@ from typing import Annotated, Any
 
 from pydantic import AwareDatetime, BeforeValidator, Field, model_validator
 
-from verdict.pipelines import yaml_file
 from verdict.pipelines.errors import SpecError
-from verdict.pipelines.pipeline import Pipeline
-from verdict.pipelines.spec import Default
+from verdict.pipelines.spec import yaml_file
+from verdict.pipelines.spec.checks import Pipeline
+from verdict.pipelines.spec.spec import Default
+from verdict.pipelines.spec.yaml_file import Fault, Model, Place, Source
 from verdict.pipelines.tests_events import EventEncoder, JsonLoader, merged, plain
-from verdict.pipelines.yaml_file import Fault, Model, Place, Source
 
 FILE = "pipeline_test.yaml"
 """Its name; ``fast_pipeline_test.yaml`` is one too."""

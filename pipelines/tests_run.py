@@ -17,7 +17,7 @@ from verdict.pipelines import jobs
 from verdict.pipelines.embedded import Runner
 from verdict.pipelines.formats.events import NO_TIMESTAMP
 from verdict.pipelines.formats.streams import stream_decoder
-from verdict.pipelines.pipeline import FILE_SUFFIX, Pipeline, check_models, load
+from verdict.pipelines.spec.checks import FILE_SUFFIX, Pipeline, check_models, load
 from verdict.pipelines.tests_file import (
     FEATURE_TOLERANCE,
     FILE,
@@ -241,7 +241,7 @@ def _same(operator: Operator) -> Operator:
 
 def _without_registry(pipeline: Pipeline, folder: Path) -> Pipeline:
     """Copy a pipeline whose outputs bear the ids of a schema registry: a test asks none."""
-    from verdict.pipelines.package import pack, unpack
+    from verdict.pipelines.spec.package import pack, unpack
 
     path = unpack(pack(pipeline), folder)
     data = yaml.safe_load(path.read_text("utf-8"))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from verdict.pipelines.embedded import run_files
     from verdict.pipelines.formats.avro_file import AvroFile, read_records
     from verdict.pipelines.kafka.clients import default_bootstrap
-    from verdict.pipelines.pipeline import Pipeline, load
+    from verdict.pipelines.spec.checks import Pipeline, load
     from verdict.state.errors import VerdictError
 
 __all__ = [
@@ -44,11 +44,11 @@ __all__ = [
 _FROM = {
     "AvroFile": ("verdict.pipelines.formats.events", "AvroFile"),
     "Output": ("verdict.operators.models.bundle", "Output"),
-    "Pipeline": ("verdict.pipelines.pipeline", "Pipeline"),
+    "Pipeline": ("verdict.pipelines.spec.checks", "Pipeline"),
     "VerdictError": ("verdict.state.errors", "VerdictError"),
     "batches": ("verdict.pipelines.backfill", "batches"),
     "default_bootstrap": ("verdict.pipelines.kafka.clients", "default_bootstrap"),
-    "load": ("verdict.pipelines.pipeline", "load"),
+    "load": ("verdict.pipelines.spec.checks", "load"),
     "read_records": ("verdict.pipelines.formats.events", "read_records"),
     "run_files": ("verdict.pipelines.embedded", "run_files"),
     "write_backfill": ("verdict.pipelines.backfill", "write"),

@@ -19,7 +19,7 @@ from verdict.operators.names import (
 )
 from verdict.operators.records.streams import Decode, Encode, decoder, encoder
 from verdict.pipelines.paths import resource
-from verdict.pipelines.spec import Settings, Topics
+from verdict.pipelines.spec.spec import Settings, Topics
 
 SCHEMA_FILES: Mapping[str, str] = {
     DECISIONS: "decision",

@@ -36,8 +36,8 @@ from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import Clients, clients
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.paths import resource
-from verdict.pipelines.pipeline import Pipeline, load
-from verdict.pipelines.spec import Settings
+from verdict.pipelines.spec.checks import Pipeline, load
+from verdict.pipelines.spec.spec import Settings
 
 RUN_FLINK = Path(__file__).with_name("run_flink.py")
 DEADLINE_S = 120

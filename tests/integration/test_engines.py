@@ -24,8 +24,8 @@ from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import Clients, clients
 from verdict.pipelines.local.broker import LocalKafka
-from verdict.pipelines.pipeline import Pipeline, load
-from verdict.pipelines.spec import Settings
+from verdict.pipelines.spec.checks import Pipeline, load
+from verdict.pipelines.spec.spec import Settings
 from verdict.pipelines.topology import Job
 
 ROOT = Path(__file__).parents[2]

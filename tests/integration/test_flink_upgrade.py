@@ -38,7 +38,7 @@ from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.local.java import flink_jars
 from verdict.pipelines.paths import resource
-from verdict.pipelines.pipeline import Pipeline, load
+from verdict.pipelines.spec.checks import Pipeline, load
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))

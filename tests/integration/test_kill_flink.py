@@ -33,8 +33,8 @@ from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.local.java import flink_jars
 from verdict.pipelines.parity import check
 from verdict.pipelines.paths import resource
-from verdict.pipelines.pipeline import Pipeline, load
 from verdict.pipelines.repeats import SHOWN, Reading, Repeats, read
+from verdict.pipelines.spec.checks import Pipeline, load
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))

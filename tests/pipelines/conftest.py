@@ -17,7 +17,7 @@ from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import Clients, clients
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.paths import resource
-from verdict.pipelines.pipeline import Pipeline, load
+from verdict.pipelines.spec.checks import Pipeline, load
 
 CARD_FRAUD = Path(__file__).parents[2] / "examples" / "card-fraud"
 UNREADABLE = ("truncated", "garbage")

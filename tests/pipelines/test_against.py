@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from verdict.pipelines.against import Effect, changes
-from verdict.pipelines.pipeline import Pipeline, load
+from verdict.pipelines.spec.checks import Pipeline, load
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "card-fraud"
 Verdict = Callable[..., Any]

@@ -20,7 +20,7 @@ from verdict.pipelines import backfill, jobs
 from verdict.pipelines.embedded import run_files
 from verdict.pipelines.errors import FileError, Interrupted, SpecError
 from verdict.pipelines.formats.avro_file import read_records
-from verdict.pipelines.pipeline import Pipeline, load
+from verdict.pipelines.spec.checks import Pipeline, load
 
 
 def rows(pipeline: Pipeline, files: list[Path], features_only: bool = True) -> list[dict[str, Any]]:

@@ -20,8 +20,8 @@ from verdict.pipelines.formats.avro_file import read_records
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.broker import LocalKafka
-from verdict.pipelines.package import pack, unpack
-from verdict.pipelines.pipeline import Pipeline, load
+from verdict.pipelines.spec.checks import Pipeline, load
+from verdict.pipelines.spec.package import pack, unpack
 
 DEADLINE_S = 30.0
 Ran = Any

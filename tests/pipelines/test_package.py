@@ -12,8 +12,8 @@ import pytest
 from verdict.operators.message import Message
 from verdict.pipelines import jobs
 from verdict.pipelines.errors import SpecError
-from verdict.pipelines.package import Package, carried, pack, read, save, unpack
-from verdict.pipelines.pipeline import load
+from verdict.pipelines.spec.checks import load
+from verdict.pipelines.spec.package import Package, carried, pack, read, save, unpack
 from verdict.state.store.keyed import MemoryState
 
 ROOT = Path(__file__).parents[2]
@@ -143,6 +143,6 @@ def test_workers_that_unpack_at_once_do_not_disturb_each_other(home: Path, tmp_p
 
 
 def test_too_much_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("verdict.pipelines.package.MOST_BYTES", 1000)
+    monkeypatch.setattr("verdict.pipelines.spec.package.MOST_BYTES", 1000)
     with pytest.raises(SpecError, match="MiB compressed, a Flink job carries"):
         pack(load(home / "pipeline.yaml"))

@@ -11,7 +11,7 @@ import yaml
 
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.paths import resource
-from verdict.pipelines.pipeline import Pipeline, check_models, load
+from verdict.pipelines.spec.checks import Pipeline, check_models, load
 
 PIPELINE = """\
 pipeline: shop

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from verdict.pipelines.spec import (
+from verdict.pipelines.spec.spec import (
     DURATION,
     OPS,
     UNITS_MS,

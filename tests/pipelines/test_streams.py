@@ -20,7 +20,7 @@ from verdict.pipelines.formats.streams import (
     stream_encoder,
     stream_prefix,
 )
-from verdict.pipelines.spec import Settings, Topics
+from verdict.pipelines.spec.spec import Settings, Topics
 
 MILLIS = 1_767_225_600_000
 AMOUNT = amount_bytes(1_234, 2)

@@ -19,7 +19,7 @@ from verdict.pipelines.embedded import run_files
 from verdict.pipelines.errors import FileError
 from verdict.pipelines.formats.streams import stream_encoder
 from verdict.pipelines.kafka.admin import create_topics
-from verdict.pipelines.pipeline import Pipeline, load
+from verdict.pipelines.spec.checks import Pipeline, load
 from verdict.pipelines.tail import newest, plain
 
 LETTERS = "dead-letters"

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from verdict.operators.events.decode import avro_decoder
 from verdict.operators.events.schema import Schema, parse
+from verdict.pipelines.spec.yaml_file import Fault
 from verdict.pipelines.tests_events import EventEncoder, JsonLoader, merged
-from verdict.pipelines.yaml_file import Fault
 
 SHOP = {
     "type": "record",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from verdict.pipelines.errors import SpecError
-from verdict.pipelines.yaml_file import Fault, Model, Source, parse, read
+from verdict.pipelines.spec.yaml_file import Fault, Model, Source, parse, read
 
 
 class Circle(Model):

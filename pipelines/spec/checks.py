@@ -17,10 +17,10 @@ from verdict.operators.models import bundle as bundles
 from verdict.operators.names import ENTITY_LABELS, EVENTS, LABELS, STATE_COMMANDS
 from verdict.operators.policy.decide import SCORE
 from verdict.operators.records.decision import AMOUNT_SCALE
-from verdict.pipelines import yaml_file
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.formats.streams import output_topics
-from verdict.pipelines.spec import (
+from verdict.pipelines.spec import yaml_file
+from verdict.pipelines.spec.spec import (
     AggregateFeature,
     ExpressionFeature,
     FieldCheck,
@@ -28,7 +28,7 @@ from verdict.pipelines.spec import (
     PythonFeature,
     Spec,
 )
-from verdict.pipelines.yaml_file import Source
+from verdict.pipelines.spec.yaml_file import Source
 from verdict.state.windows.plan import LABELLED
 
 DECODE_HOP = "decode"

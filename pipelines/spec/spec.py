@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from verdict.pipelines.yaml_file import Fault, Model
+from verdict.pipelines.spec.yaml_file import Fault, Model
 from verdict.state.windows.plan import DECAYED, DELAYED, OPS
 
 UNITS_MS: Mapping[str, int] = {
