@@ -24,7 +24,7 @@ from processes import cpu_s, machine, peak_mb
 from rich.console import Console
 
 from verdict.pipelines.formats.avro_file import AvroFile
-from verdict.pipelines.spec.checks import load
+from verdict.pipelines.spec.load import load
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "RESULTS.md"

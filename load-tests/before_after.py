@@ -39,7 +39,7 @@ def work(pipeline: Path) -> None:
     from verdict.pipelines import jobs
     from verdict.pipelines.embedded import Runner
     from verdict.pipelines.garbage import spared
-    from verdict.pipelines.spec.checks import load
+    from verdict.pipelines.spec.load import load
     from verdict.state.store.rocks import RocksStore
 
     events = enumerate(encoded(1 << 40))

@@ -37,7 +37,7 @@ from topics import Topics
 
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.plan import plan as size
-from verdict.pipelines.spec.checks import load
+from verdict.pipelines.spec.load import load
 from verdict.state.errors import VerdictError
 
 HERE = Path(__file__).parent

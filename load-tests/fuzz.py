@@ -48,8 +48,9 @@ from verdict.operators.records.dead_letter import MAX_LETTER, MAX_RAW
 from verdict.pipelines import jobs
 from verdict.pipelines.embedded import Output, Runner
 from verdict.pipelines.formats.streams import stream_decoder
-from verdict.pipelines.spec.checks import Pipeline, load
-from verdict.pipelines.spec.spec import Settings
+from verdict.pipelines.spec.load import load
+from verdict.pipelines.spec.pipeline import Pipeline
+from verdict.pipelines.spec.settings import Settings
 from verdict.state.store.rocks import RocksStore
 
 ROOT = Path(__file__).parents[1]

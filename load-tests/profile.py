@@ -40,8 +40,9 @@ from verdict.operators.names import EVENTS
 from verdict.pipelines import jobs
 from verdict.pipelines.embedded import run_kafka
 from verdict.pipelines.formats.streams import DECISIONS, definition, stream_decoder
-from verdict.pipelines.spec.checks import Pipeline, load
-from verdict.pipelines.spec.spec import Settings
+from verdict.pipelines.spec.load import load
+from verdict.pipelines.spec.pipeline import Pipeline
+from verdict.pipelines.spec.settings import Settings
 from verdict.pipelines.telemetry.server import Endpoint
 from verdict.state.store.rocks import RocksStore
 

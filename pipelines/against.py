@@ -5,8 +5,8 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from verdict.pipelines import probe
-from verdict.pipelines.spec.checks import Pipeline
-from verdict.pipelines.spec.spec import AggregateFeature
+from verdict.pipelines.spec.features import AggregateFeature
+from verdict.pipelines.spec.pipeline import Pipeline
 
 
 class Effect(StrEnum):

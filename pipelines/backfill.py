@@ -30,7 +30,8 @@ from verdict.pipelines.formats.events import read_events
 from verdict.pipelines.formats.streams import definition
 from verdict.pipelines.garbage import spared
 from verdict.pipelines.label_files import LabelFeed, LabelSummary, outcomes
-from verdict.pipelines.spec.checks import Pipeline, load
+from verdict.pipelines.spec.load import load
+from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.topology import Job, Stop
 from verdict.state.store.rocks import RocksStore
 

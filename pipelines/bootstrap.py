@@ -24,7 +24,7 @@ from verdict.pipelines.formats.events import read_events
 from verdict.pipelines.garbage import spared
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.label_files import LabelFeed
-from verdict.pipelines.spec.checks import Pipeline
+from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.topology import Job, Stop
 from verdict.state.store.keyed import KeyedState
 from verdict.state.store.rocks import RocksStore

@@ -25,7 +25,8 @@ from verdict.pipelines import (
 )
 from verdict.pipelines.against import Change, Effect, changes
 from verdict.pipelines.errors import FlinkError, KafkaError, SpecError, UntestableError
-from verdict.pipelines.spec.checks import Pipeline, check_models, load
+from verdict.pipelines.spec.load import check_models, load
+from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.telemetry import logs
 from verdict.pipelines.terminal import AsJson, PipelineFile, err, file_of, out, stop_on_signals
 from verdict.pipelines.topology import Job

@@ -8,7 +8,8 @@ import typer
 
 from verdict.pipelines import jobs
 from verdict.pipelines.errors import SpecError
-from verdict.pipelines.spec.checks import Pipeline, check_models, load
+from verdict.pipelines.spec.load import check_models, load
+from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.terminal import AsJson, PipelineFile, err, file_of, out
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from verdict.pipelines.errors import SpecError
-from verdict.pipelines.spec.checks import load
+from verdict.pipelines.spec.load import load
 from verdict.pipelines.terminal import (
     AsJson,
     PipelineFile,

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from verdict.operators.score.commands import FORGET, GET
-from verdict.pipelines.spec.checks import load
+from verdict.pipelines.spec.load import load
 from verdict.pipelines.terminal import AsJson, PipelineFile, err, file_of, out
 
 SHOWN = 20

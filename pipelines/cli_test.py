@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from verdict.pipelines.errors import SpecError, UntestableError
-from verdict.pipelines.spec.checks import load
+from verdict.pipelines.spec.load import load
 from verdict.pipelines.terminal import AsJson, file_of, out
 from verdict.state.errors import VerdictError
 

@@ -15,7 +15,7 @@ from verdict.operators.records.dead_letter import MAX_RAW
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.kafka.coordinates import Coordinates
 from verdict.pipelines.kafka.fetch import Original, Originals
-from verdict.pipelines.spec.checks import Pipeline
+from verdict.pipelines.spec.pipeline import Pipeline
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from verdict.pipelines.kafka.admin import require
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.kafka.coordinates import Coordinates
 from verdict.pipelines.kafka.fetch import POLL_S, SILENT_S, watermarks
-from verdict.pipelines.spec.checks import Pipeline
+from verdict.pipelines.spec.pipeline import Pipeline
 
 FETCH_MOST = 500
 

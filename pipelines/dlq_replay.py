@@ -21,7 +21,7 @@ from verdict.pipelines.kafka.admin import require
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.kafka.coordinates import Coordinates, coordinates
 from verdict.pipelines.kafka.fetch import Headers, Original, Originals
-from verdict.pipelines.spec.checks import Pipeline
+from verdict.pipelines.spec.pipeline import Pipeline
 
 REPLAYED_HEADER = "replayed-from"
 """Header of a replayed event: ``topic/partition/offset`` of the event that failed first."""

@@ -43,8 +43,9 @@ from verdict.pipelines.flink_upgrade import (
 )
 from verdict.pipelines.kafka.admin import require
 from verdict.pipelines.kafka.clients import Clients, clients
-from verdict.pipelines.spec.checks import Pipeline, load
+from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.package import pack, unpack
+from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.topology import Stop
 
 CAUGHT_UP_S = 10.0

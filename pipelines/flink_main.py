@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         job, topics = job_of(asked.job), asked.topics
     else:
         from verdict.pipelines.flink_program import program
-        from verdict.pipelines.spec.checks import check_models, load
+        from verdict.pipelines.spec.load import check_models, load
         from verdict.pipelines.spec.package import pack
 
         folder = asked.pipeline

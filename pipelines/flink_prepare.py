@@ -148,7 +148,7 @@ def train(work: Path, jars: Sequence[Path]) -> None:
 
     from verdict.pipelines.kafka.admin import create_topics
     from verdict.pipelines.kafka.clients import clients
-    from verdict.pipelines.spec.spec import Settings
+    from verdict.pipelines.spec.settings import Settings
 
     job = training()
     topics = {stream: f"training-{stream}" for stream in (*job.inputs, *job.outputs)}

@@ -15,8 +15,8 @@ from verdict.pipelines.kafka import transactions
 from verdict.pipelines.kafka.admin import require
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.java import flink_jars
-from verdict.pipelines.spec.checks import Pipeline
 from verdict.pipelines.spec.package import Package, carried, read, save
+from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.topology import Job
 
 

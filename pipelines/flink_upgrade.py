@@ -20,8 +20,9 @@ from verdict.pipelines.flink import (
 from verdict.pipelines.flink_program import Program, Submitted, home_of, program, submitted
 from verdict.pipelines.flink_rest import ENDED, LOOK_S, Rest, cause_of
 from verdict.pipelines.flink_uids import stateful
-from verdict.pipelines.spec.checks import Pipeline, load
+from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.package import Package, pack, unpack
+from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.state.errors import VerdictError
 
 COME_UP_S = 120.0

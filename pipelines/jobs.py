@@ -55,13 +55,14 @@ from verdict.operators.watch.merge import Merge
 from verdict.operators.watch.split import SCORE, Split
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.formats.streams import stream_decoder, stream_encoder, stream_prefix
-from verdict.pipelines.spec.checks import DECODE_HOP, Pipeline, load
-from verdict.pipelines.spec.spec import AggregateFeature
+from verdict.pipelines.spec.features import AggregateFeature
+from verdict.pipelines.spec.load import load
+from verdict.pipelines.spec.pipeline import DECODE_HOP, Pipeline
 from verdict.pipelines.topology import Hop, Job
 from verdict.state.store.dedupe import SeenState
 
 if TYPE_CHECKING:
-    from verdict.pipelines.lookups import Place
+    from verdict.pipelines.tables.open import Place
 
 SCORE_JOB, SHADOW_JOB, WATCH_JOB, LABELS_JOB = "score", "shadow", "watch", "labels"
 BACKFILL_JOB = "backfill"
@@ -247,7 +248,7 @@ def _decode_hop(path: Path, from_files: bool, labels: str | None = None) -> Oper
 
 
 def _place(pipeline: Pipeline) -> "Place | None":
-    from verdict.pipelines.lookups import place
+    from verdict.pipelines.tables.open import place
 
     return place(pipeline)
 
@@ -256,7 +257,7 @@ def _opened(pipeline: Pipeline, tables: "Place | Lookups | None") -> Lookups | N
     """Open the tables and fill them: the last that is done before the first event."""
     if tables is None or isinstance(tables, Lookups):
         return tables
-    from verdict.pipelines.lookups import lookups
+    from verdict.pipelines.tables.open import lookups
 
     return lookups(pipeline, tables)
 
@@ -613,7 +614,7 @@ def _kept(pipeline: Pipeline) -> list[str]:
     """List the features of state and tables, in the order in which they become known."""
     found = [each.name for entity in pipeline.entities for each in pipeline.windowed(entity)]
     if pipeline.spec.lookups:
-        from verdict.pipelines.lookups import names
+        from verdict.pipelines.tables.open import names
 
         found += names(pipeline)
     return found

@@ -12,7 +12,7 @@ from verdict.operators.message import Message
 from verdict.operators.names import LABELS
 from verdict.pipelines import jobs
 from verdict.pipelines.formats.events import NO_TIMESTAMP, read_events
-from verdict.pipelines.spec.checks import Pipeline
+from verdict.pipelines.spec.pipeline import Pipeline
 
 
 @dataclass

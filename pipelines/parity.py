@@ -44,7 +44,7 @@ from verdict.pipelines.parity_compare import Compare, Difference, Gap
 from verdict.pipelines.parity_lost import Decided, Letters, Settled, settled, sources
 from verdict.pipelines.parity_order import NONE, PASS, Places, Ready, Sequencer, order
 from verdict.pipelines.repeats import Reading, records
-from verdict.pipelines.spec.checks import Pipeline
+from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.topology import SOURCE_HEADER, Stop
 from verdict.state.errors import VerdictError
 from verdict.state.store.dedupe import SeenState
@@ -612,7 +612,7 @@ def _source(message: Message) -> str:
 def _recorded(pipeline: Pipeline) -> Recorded | None:
     if not pipeline.spec.lookups:
         return None
-    from verdict.pipelines.lookups import names
+    from verdict.pipelines.tables.open import names
 
     found = names(pipeline)
     defaults = [getattr(pipeline.spec.features[name], "default", None) for name in found]

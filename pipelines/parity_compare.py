@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from verdict.operators.expressions import Expression, Kind
 from verdict.operators.features.columns import WindowedFeature
 from verdict.pipelines import jobs
-from verdict.pipelines.spec.checks import Pipeline
+from verdict.pipelines.spec.pipeline import Pipeline
 
 SAME, DIFFERS = "same", "differs"
 COLD, HISTORY, LOOKUP, ABSENT, MODEL = "cold", "history", "lookup", "absent", "model"

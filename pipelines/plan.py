@@ -18,7 +18,7 @@ from verdict.operators.names import DECISIONS
 from verdict.pipelines import jobs
 from verdict.pipelines.formats.streams import definition
 from verdict.pipelines.probe import longest, written
-from verdict.pipelines.spec.checks import Pipeline
+from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.state.store.cache import CAPACITY, PAGES
 
 MB = 2**20

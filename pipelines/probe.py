@@ -5,7 +5,7 @@ from typing import Any
 
 from verdict.operators.events.event import Event
 from verdict.operators.features.windowed import EntityFeatures
-from verdict.pipelines.spec.checks import Pipeline
+from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.state.store.keyed import MemoryState
 
 

@@ -16,7 +16,7 @@ import pytest
 if TYPE_CHECKING:
     from _pytest._code.code import TerminalRepr
 
-    from verdict.pipelines.spec.checks import Pipeline
+    from verdict.pipelines.spec.pipeline import Pipeline
     from verdict.pipelines.tests_file import Case
     from verdict.pipelines.tests_run import Harness, Outcome
 
@@ -52,7 +52,7 @@ class YamlFile(pytest.File):
 
     def collect(self) -> Iterator[pytest.Item]:
         """Read the file, and yield its tests."""
-        from verdict.pipelines.spec.checks import load
+        from verdict.pipelines.spec.load import load
         from verdict.pipelines.tests_file import read
 
         tests = read(self.path)

@@ -15,7 +15,7 @@ from verdict.operators.expressions import FUNCTIONS
 from verdict.operators.models.card import Card
 from verdict.pipelines.kafka import settings
 from verdict.pipelines.paths import resource
-from verdict.pipelines.spec import spec
+from verdict.pipelines.spec import values
 from verdict.pipelines.spec.spec import Spec
 from verdict.pipelines.tests_file import PipelineTests
 
@@ -125,7 +125,7 @@ def _default(info: FieldInfo) -> str:
 
 
 def _duration(value: int) -> str:
-    for unit, size in sorted(spec.UNITS_MS.items(), key=lambda item: -item[1]):
+    for unit, size in sorted(values.UNITS_MS.items(), key=lambda item: -item[1]):
         if value % size == 0:
             return f"{value // size}{unit}"
     return f"{value}ms"
@@ -136,7 +136,7 @@ def _is_duration(info: FieldInfo) -> bool:
     # union.
     inner = [part for kind in get_args(info.annotation) for part in get_args(kind)]
     found = [*info.metadata, *inner]
-    return any(getattr(part, "func", None) is spec.milliseconds for part in found)
+    return any(getattr(part, "func", None) is values.milliseconds for part in found)
 
 
 def _kind(info: FieldInfo) -> str:

@@ -25,7 +25,7 @@ from verdict.pipelines.kafka.admin import require
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.kafka.coordinates import Coordinates
 from verdict.pipelines.kafka.fetch import Originals, watermarks
-from verdict.pipelines.spec.checks import Pipeline
+from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.telemetry.page import PREFIX
 from verdict.pipelines.telemetry.server import Endpoint
 from verdict.pipelines.topology import SOURCE_HEADER, Stop

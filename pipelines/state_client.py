@@ -14,7 +14,7 @@ from verdict.pipelines.errors import KafkaError, SpecError
 from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.kafka.admin import require
 from verdict.pipelines.kafka.clients import clients
-from verdict.pipelines.spec.checks import Pipeline
+from verdict.pipelines.spec.pipeline import Pipeline
 
 POLL_S = 0.2
 

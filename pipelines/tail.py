@@ -10,7 +10,7 @@ from typing import Any
 from verdict.pipelines.errors import FileError
 from verdict.pipelines.formats.avro_file import read_records
 from verdict.pipelines.formats.streams import stream_decoder
-from verdict.pipelines.spec.checks import Pipeline
+from verdict.pipelines.spec.pipeline import Pipeline
 
 POLL_S = 0.2
 MARKERS = 100

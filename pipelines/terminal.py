@@ -10,7 +10,7 @@ from rich.console import Console
 
 from verdict.pipelines.dlq import ago
 from verdict.pipelines.errors import SpecError
-from verdict.pipelines.spec.spec import milliseconds
+from verdict.pipelines.spec.values import milliseconds
 
 # An event's id may hold what rich would take for markup, or a path be longer than a line.
 out = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)

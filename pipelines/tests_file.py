@@ -11,8 +11,8 @@ from pydantic import AwareDatetime, BeforeValidator, Field, model_validator
 
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.spec import yaml_file
-from verdict.pipelines.spec.checks import Pipeline
-from verdict.pipelines.spec.spec import Default
+from verdict.pipelines.spec.pipeline import Pipeline
+from verdict.pipelines.spec.values import Default
 from verdict.pipelines.spec.yaml_file import Fault, Model, Place, Source
 from verdict.pipelines.tests_events import EventEncoder, JsonLoader, merged, plain
 

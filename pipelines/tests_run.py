@@ -17,7 +17,8 @@ from verdict.pipelines import jobs
 from verdict.pipelines.embedded import Runner
 from verdict.pipelines.formats.events import NO_TIMESTAMP
 from verdict.pipelines.formats.streams import stream_decoder
-from verdict.pipelines.spec.checks import FILE_SUFFIX, Pipeline, check_models, load
+from verdict.pipelines.spec.load import check_models, load
+from verdict.pipelines.spec.pipeline import FILE_SUFFIX, Pipeline
 from verdict.pipelines.tests_file import (
     FEATURE_TOLERANCE,
     FILE,

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from verdict.pipelines.embedded import run_files
     from verdict.pipelines.formats.avro_file import AvroFile, read_records
     from verdict.pipelines.kafka.clients import default_bootstrap
-    from verdict.pipelines.spec.checks import Pipeline, load
+    from verdict.pipelines.spec.load import load
+    from verdict.pipelines.spec.pipeline import Pipeline
     from verdict.state.errors import VerdictError
 
 __all__ = [

@@ -19,8 +19,8 @@ from typing import Any
 from verdict.pipelines import jobs
 from verdict.pipelines.embedded import Output, paced, run_files
 from verdict.pipelines.formats.streams import stream_decoder
-from verdict.pipelines.spec.checks import load
-from verdict.pipelines.spec.spec import Settings
+from verdict.pipelines.spec.load import load
+from verdict.pipelines.spec.settings import Settings
 from verdict.pipelines.tail import plain
 
 HERE = Path(__file__).parent

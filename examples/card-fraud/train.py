@@ -29,7 +29,7 @@ from verdict.operators.models.card import Output
 from verdict.pipelines import bundles
 from verdict.pipelines.backfill import batches
 from verdict.pipelines.formats.avro_file import AvroFile
-from verdict.pipelines.spec.checks import load
+from verdict.pipelines.spec.load import load
 
 HERE = Path(__file__).parent
 DAY_MS = 86_400_000

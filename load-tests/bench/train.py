@@ -22,7 +22,7 @@ from verdict.operators.models.card import Output
 from verdict.pipelines import bundles
 from verdict.pipelines.backfill import batches
 from verdict.pipelines.formats.avro_file import AvroFile
-from verdict.pipelines.spec.checks import load
+from verdict.pipelines.spec.load import load
 
 HERE = Path(__file__).parent
 EVENTS = 120_000

@@ -15,7 +15,7 @@ from verdict.operators.message import Message
 from verdict.operators.names import DECISIONS, EVENTS
 from verdict.pipelines import jobs
 from verdict.pipelines.embedded import Runner
-from verdict.pipelines.spec.checks import Pipeline
+from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.state.store.rocks import RocksStore
 
 ID_LENGTH = 12

@@ -35,8 +35,9 @@ from targets import Embedded, Flink, Target  # noqa: E402
 from verdict.pipelines.kafka.admin import create_topics  # noqa: E402
 from verdict.pipelines.kafka.clients import clients  # noqa: E402
 from verdict.pipelines.local.broker import LocalKafka  # noqa: E402
-from verdict.pipelines.spec.checks import Pipeline, load  # noqa: E402
-from verdict.pipelines.spec.spec import Settings  # noqa: E402
+from verdict.pipelines.spec.load import load  # noqa: E402
+from verdict.pipelines.spec.pipeline import Pipeline  # noqa: E402
+from verdict.pipelines.spec.settings import Settings  # noqa: E402
 
 BENCH = HERE.parent / "bench"
 SETTLE_S = 240.0

@@ -17,7 +17,7 @@ from fastavro.schema import SchemaParseException, UnknownType
 from verdict.operators.errors import SchemaError
 from verdict.operators.events.schema import without_logical_types
 from verdict.pipelines.errors import RegistryError
-from verdict.pipelines.spec.spec import Schemas
+from verdict.pipelines.spec.settings import Schemas
 
 TIMEOUT_S = 5
 """How long a registry may take to answer one request."""

@@ -19,7 +19,7 @@ from verdict.operators.names import (
 )
 from verdict.operators.records.streams import Decode, Encode, decoder, encoder
 from verdict.pipelines.paths import resource
-from verdict.pipelines.spec.spec import Settings, Topics
+from verdict.pipelines.spec.settings import Settings
 
 SCHEMA_FILES: Mapping[str, str] = {
     DECISIONS: "decision",
@@ -78,17 +78,3 @@ def stream_decoder(stream: str, settings: Settings, *, logical: bool = False) ->
     prefix = CONFLUENT_HEADER if settings.output_format == "confluent" else 0
     schema = definition(stream)
     return decoder(schema if logical else without_logical_types(schema), prefix)
-
-
-def output_topics(topics: Topics) -> dict[str, str]:
-    """Map every output stream to its topic."""
-    found = {
-        DECISIONS: topics.decisions,
-        DEAD_LETTERS: topics.dead_letters,
-        SHADOW_SCORES: topics.shadow_scores,
-        DRIFT: topics.drift,
-        COMPARISON: topics.comparison,
-    }
-    if topics.state_commands is not None:
-        found[STATE_ANSWERS] = topics.state_answers
-    return found

@@ -22,7 +22,7 @@ from verdict.pipelines.errors import KafkaError
 from verdict.pipelines.kafka.java import LOGIN_MODULES, java_settings
 from verdict.pipelines.kafka.secret import Secret, without_secrets
 from verdict.pipelines.kafka.settings import ALIASES, CONSUMER, OURS, PRODUCER, SETTINGS, wrong
-from verdict.pipelines.spec.spec import FromEnvironment, FromFile, Settings
+from verdict.pipelines.spec.settings import FromEnvironment, FromFile, Settings
 
 LOGGER = logging.getLogger(__name__)
 """Gets what librdkafka would print to stderr."""

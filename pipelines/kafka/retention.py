@@ -8,7 +8,7 @@ from confluent_kafka.admin import ConfigResource
 
 from verdict.pipelines.kafka.admin import ANSWER_S, connect
 from verdict.pipelines.kafka.clients import clients
-from verdict.pipelines.spec.checks import Pipeline
+from verdict.pipelines.spec.pipeline import Pipeline
 
 DAY_MS = 86_400_000
 

@@ -23,8 +23,8 @@ import yaml
 from verdict.operators.message import Operator
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.paths import cache_folder
-from verdict.pipelines.spec.checks import Pipeline
-from verdict.pipelines.spec.spec import PythonFeature
+from verdict.pipelines.spec.features import PythonFeature
+from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.topology import Job
 
 FILE = "pipeline.yaml"

@@ -11,7 +11,7 @@ from verdict.operators.message import Message
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.broker import LocalKafka
-from verdict.pipelines.spec.spec import Settings
+from verdict.pipelines.spec.settings import Settings
 from verdict.pipelines.topology import Job
 
 DEADLINE_S = 90.0

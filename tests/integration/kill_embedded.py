@@ -22,8 +22,8 @@ from verdict.pipelines import jobs
 from verdict.pipelines.broker import KafkaBroker, topics_of
 from verdict.pipelines.embedded import run_kafka
 from verdict.pipelines.kafka.clients import clients
-from verdict.pipelines.spec.checks import load
-from verdict.pipelines.spec.spec import Settings
+from verdict.pipelines.spec.load import load
+from verdict.pipelines.spec.settings import Settings
 
 
 def run(asked: dict[str, Any], stop: threading.Event, begun: int) -> None:

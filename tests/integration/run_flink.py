@@ -6,7 +6,7 @@ from pathlib import Path
 
 from verdict.pipelines import flink, jobs
 from verdict.pipelines.local.java import flink_jars
-from verdict.pipelines.spec.checks import load
+from verdict.pipelines.spec.load import load
 
 
 def main() -> None:

@@ -36,8 +36,9 @@ from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import Clients, clients
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.paths import resource
-from verdict.pipelines.spec.checks import Pipeline, load
-from verdict.pipelines.spec.spec import Settings
+from verdict.pipelines.spec.load import load
+from verdict.pipelines.spec.pipeline import Pipeline
+from verdict.pipelines.spec.settings import Settings
 
 RUN_FLINK = Path(__file__).with_name("run_flink.py")
 DEADLINE_S = 120

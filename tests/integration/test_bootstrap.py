@@ -19,7 +19,8 @@ from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.broker import LocalKafka
-from verdict.pipelines.spec.checks import Pipeline, load
+from verdict.pipelines.spec.load import load
+from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.state.errors import StateError
 from verdict.state.store.rocks import RocksStore
 

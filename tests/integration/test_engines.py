@@ -24,8 +24,9 @@ from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import Clients, clients
 from verdict.pipelines.local.broker import LocalKafka
-from verdict.pipelines.spec.checks import Pipeline, load
-from verdict.pipelines.spec.spec import Settings
+from verdict.pipelines.spec.load import load
+from verdict.pipelines.spec.pipeline import Pipeline
+from verdict.pipelines.spec.settings import Settings
 from verdict.pipelines.topology import Job
 
 ROOT = Path(__file__).parents[2]

@@ -38,7 +38,8 @@ from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.local.java import flink_jars
 from verdict.pipelines.paths import resource
-from verdict.pipelines.spec.checks import Pipeline, load
+from verdict.pipelines.spec.load import load
+from verdict.pipelines.spec.pipeline import Pipeline
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))

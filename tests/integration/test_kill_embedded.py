@@ -16,7 +16,7 @@ from verdict.operators.names import DEAD_LETTERS, DECISIONS, EVENTS
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.broker import LocalKafka
-from verdict.pipelines.spec.spec import Settings
+from verdict.pipelines.spec.settings import Settings
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))

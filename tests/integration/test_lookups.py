@@ -21,7 +21,7 @@ from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.paths import resource
-from verdict.pipelines.spec.checks import load
+from verdict.pipelines.spec.load import load
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))

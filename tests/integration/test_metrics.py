@@ -28,7 +28,8 @@ from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.local.java import flink_jars
-from verdict.pipelines.spec.checks import Pipeline, load
+from verdict.pipelines.spec.load import load
+from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.telemetry.server import Endpoint
 
 HERE = Path(__file__).parent

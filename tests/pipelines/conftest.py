@@ -17,7 +17,8 @@ from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import Clients, clients
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.paths import resource
-from verdict.pipelines.spec.checks import Pipeline, load
+from verdict.pipelines.spec.load import load
+from verdict.pipelines.spec.pipeline import Pipeline
 
 CARD_FRAUD = Path(__file__).parents[2] / "examples" / "card-fraud"
 UNREADABLE = ("truncated", "garbage")

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from verdict.pipelines.against import Effect, changes
-from verdict.pipelines.spec.checks import Pipeline, load
+from verdict.pipelines.spec.load import load
+from verdict.pipelines.spec.pipeline import Pipeline
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "card-fraud"
 Verdict = Callable[..., Any]

@@ -19,7 +19,7 @@ from verdict.pipelines import ahead, backfill
 from verdict.pipelines.ahead import Ahead, Part
 from verdict.pipelines.embedded import Output
 from verdict.pipelines.errors import FileError, OperatorError
-from verdict.pipelines.spec.checks import load
+from verdict.pipelines.spec.load import load
 
 AT = ("payments", 0, 7, -1)
 CARRY = Carry(

@@ -20,7 +20,8 @@ from verdict.pipelines import backfill, jobs
 from verdict.pipelines.embedded import run_files
 from verdict.pipelines.errors import FileError, Interrupted, SpecError
 from verdict.pipelines.formats.avro_file import read_records
-from verdict.pipelines.spec.checks import Pipeline, load
+from verdict.pipelines.spec.load import load
+from verdict.pipelines.spec.pipeline import Pipeline
 
 
 def rows(pipeline: Pipeline, files: list[Path], features_only: bool = True) -> list[dict[str, Any]]:

@@ -29,7 +29,8 @@ from verdict.pipelines.kafka.clients import Clients, clients
 from verdict.pipelines.kafka.coordinates import Coordinates, coordinates
 from verdict.pipelines.kafka.fetch import Original, Originals
 from verdict.pipelines.local.broker import LocalKafka
-from verdict.pipelines.spec.checks import Pipeline, load
+from verdict.pipelines.spec.load import load
+from verdict.pipelines.spec.pipeline import Pipeline
 
 Verdict = Callable[..., Any]
 STREAMS = ("decisions", "dead-letters", "shadow-scores", "drift", "comparison")

@@ -18,7 +18,8 @@ from verdict.pipelines.embedded import BATCH, Output, Runner, paced, run_files, 
 from verdict.pipelines.errors import FileError, KafkaError
 from verdict.pipelines.formats.avro_file import AvroFile
 from verdict.pipelines.formats.streams import definition
-from verdict.pipelines.spec.checks import Pipeline, load
+from verdict.pipelines.spec.load import load
+from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.topology import Hop, Job
 from verdict.state.errors import StateError
 from verdict.state.store.keyed import KeyedState

@@ -20,8 +20,9 @@ from verdict.pipelines.flink_program import (
 )
 from verdict.pipelines.flink_rest import Rest
 from verdict.pipelines.flink_upgrade import RolledBack, Standing, conflicts, noted, start_or_go_back
-from verdict.pipelines.spec.checks import Pipeline, load
+from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.package import pack
+from verdict.pipelines.spec.pipeline import Pipeline
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "card-fraud"
 

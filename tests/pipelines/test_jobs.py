@@ -17,7 +17,8 @@ from verdict.pipelines import jobs
 from verdict.pipelines.embedded import Output, Runner
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.formats.streams import stream_decoder
-from verdict.pipelines.spec.checks import Pipeline, load
+from verdict.pipelines.spec.load import load
+from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.topology import Job
 from verdict.state.store.rocks import RocksStore
 

@@ -32,7 +32,7 @@ from verdict.pipelines.kafka.secret import Secret
 from verdict.pipelines.kafka.settings import ALIASES, JAVA, OURS, SETTINGS, reference
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.local.java import flink_jars, java_home
-from verdict.pipelines.spec.spec import Settings
+from verdict.pipelines.spec.settings import Settings
 
 PASSWORD = r"""p"w\d;='{ ü$"""
 SASL = {

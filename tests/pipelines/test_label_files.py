@@ -21,7 +21,8 @@ from verdict.pipelines.errors import SpecError
 from verdict.pipelines.formats.avro_file import AvroFile, read_records
 from verdict.pipelines.label_files import LabelFeed, LabelSummary
 from verdict.pipelines.paths import resource
-from verdict.pipelines.spec.checks import Pipeline, load
+from verdict.pipelines.spec.load import load
+from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.state.store.keyed import MemoryState
 from verdict.state.store.rocks import RocksStore
 

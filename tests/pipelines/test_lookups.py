@@ -14,14 +14,16 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from verdict.operators.names import EVENTS
-from verdict.pipelines import backfill, lookups
+from verdict.pipelines import backfill
 from verdict.pipelines.errors import KafkaError, SpecError
 from verdict.pipelines.formats.avro_file import read_records
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.broker import LocalKafka
-from verdict.pipelines.spec.checks import Pipeline, load
+from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.package import pack, unpack
+from verdict.pipelines.spec.pipeline import Pipeline
+from verdict.pipelines.tables import open
 
 DEADLINE_S = 30.0
 Ran = Any
@@ -125,10 +127,10 @@ def payment(number: int, card: str = "c1", shop: str | None = "m1", at: int = T0
     return json.dumps(event).encode()
 
 
-def opened(pipeline: Pipeline) -> dict[str, lookups.Followed]:
-    found = lookups.lookups(pipeline, lookups.place(pipeline))
+def opened(pipeline: Pipeline) -> dict[str, open.Followed]:
+    found = open.lookups(pipeline, open.place(pipeline))
     assert found is not None
-    return {table.name: table for table in found.tables if isinstance(table, lookups.Followed)}
+    return {table.name: table for table in found.tables if isinstance(table, open.Followed)}
 
 
 @pytest.fixture
@@ -178,8 +180,8 @@ def test_it_goes_on_where_it_was_unless_that_was_long_ago_or_otherwise_packed(
         packed.append(value)
         return pack(self, value)
 
-    pack = lookups.Rows.pack
-    monkeypatch.setattr(lookups.Rows, "pack", counting)
+    pack = open.Rows.pack
+    monkeypatch.setattr(open.Rows, "pack", counting)
 
     def start(pipeline: Pipeline) -> tuple[int, int]:
         packed.clear()
@@ -213,13 +215,13 @@ def test_hops_of_a_process_share_a_table_and_another_has_its_own(case: Case) -> 
     folder = case.folder / ".verdict" / case.prefix / "lookups" / "blocked"
     assert sorted(path.name for path in folder.iterdir()) == ["0"]
     # The other user of a folder would be another process; it sees the same lock.
-    beside = lookups.claim(folder, "elsewhere")
+    beside = open.claim(folder, "elsewhere")
     assert sorted(path.name for path in folder.iterdir()) == ["0", "1"]
     beside.close()
-    for table in list(lookups._tables.values()):
+    for table in list(open._tables.values()):
         table.users = 1
         table.close()
-    assert not lookups._tables
+    assert not open._tables
 
 
 def test_a_cluster_has_its_tables_where_the_pipeline_is_unpacked(
@@ -227,11 +229,11 @@ def test_a_cluster_has_its_tables_where_the_pipeline_is_unpacked(
 ) -> None:
     pipeline = case.make_topics()
     case.put("merchants", "m1", {"risk": 0.5})
-    where = lookups.place(pipeline)
+    where = open.place(pipeline)
     package = pack(pipeline)
     (case.folder / "merchant.avsc").unlink()
     monkeypatch.setenv("VERDICT_CACHE", str(tmp_path / "cache"))
-    found = lookups.lookups(load(unpack(package)), where)
+    found = open.lookups(load(unpack(package)), where)
     assert found is not None
     assert sorted((table.name, table.rows) for table in found.tables) == [
         ("blocked", 0),
@@ -251,11 +253,11 @@ def test_a_missing_topic_and_a_topic_that_says_nothing_are_errors(
         opened(pipeline)
     pipeline = case.make_topics()
     case.put("merchants", "m1", {"risk": 0.5})
-    monkeypatch.setattr(lookups, "READY_S", -1.0)
-    monkeypatch.setattr(lookups, "LOOK_S", 0.0)
+    monkeypatch.setattr(open, "READY_S", -1.0)
+    monkeypatch.setattr(open, "LOOK_S", 0.0)
     with pytest.raises(KafkaError, match=r"records of topic '.*' are still to be read"):
         opened(pipeline)
-    assert not lookups._tables, "what was opened is let go of"
+    assert not open._tables, "what was opened is let go of"
 
 
 def test_a_table_that_cannot_follow_answers_no_more(

@@ -12,7 +12,7 @@ import pytest
 from verdict.operators.message import Message
 from verdict.pipelines import jobs
 from verdict.pipelines.errors import SpecError
-from verdict.pipelines.spec.checks import load
+from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.package import Package, carried, pack, read, save, unpack
 from verdict.state.store.keyed import MemoryState
 

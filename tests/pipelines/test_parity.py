@@ -30,7 +30,8 @@ from verdict.pipelines.parity import Summary
 from verdict.pipelines.parity_lost import Settled
 from verdict.pipelines.parity_show import told as told_of
 from verdict.pipelines.paths import resource
-from verdict.pipelines.spec.checks import Pipeline, load
+from verdict.pipelines.spec.load import load
+from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.state.store.keyed import MemoryState
 
 DAY_MS = 86_400_000

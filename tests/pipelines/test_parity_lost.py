@@ -8,7 +8,7 @@ from verdict.operators.names import DEAD_LETTERS
 from verdict.pipelines.formats.avro_file import AvroFile
 from verdict.pipelines.formats.streams import definition, stream_encoder
 from verdict.pipelines.parity_lost import Decided, Settled, settled, sources
-from verdict.pipelines.spec.checks import load
+from verdict.pipelines.spec.load import load
 
 LETTER: dict[str, Any] = {"stage": "score", "kind": "k", "reason": "r", "topic": "events.avro"}
 LETTER |= {"partition": 0, "timestamp": 0, "key": None, "value": None}

@@ -11,7 +11,8 @@ import yaml
 
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.paths import resource
-from verdict.pipelines.spec.checks import Pipeline, check_models, load
+from verdict.pipelines.spec.load import check_models, load
+from verdict.pipelines.spec.pipeline import Pipeline
 
 PIPELINE = """\
 pipeline: shop

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from verdict.pipelines.cli import app
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.plan import SLOT_EVENTS_S, decision_bytes, event_bytes, plan, state_bytes
-from verdict.pipelines.spec.checks import load
+from verdict.pipelines.spec.load import load
 
 ROOT = Path(__file__).parents[2]
 CARD_FRAUD = ROOT / "examples" / "card-fraud"

@@ -11,7 +11,7 @@ from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.kafka.retention import retention_ms, warnings
 from verdict.pipelines.local.broker import LocalKafka
-from verdict.pipelines.spec.checks import load
+from verdict.pipelines.spec.load import load
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "card-fraud"
 Verdict = Callable[..., Any]

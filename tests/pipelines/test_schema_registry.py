@@ -22,7 +22,7 @@ from verdict.operators.events import schema as schemas
 from verdict.operators.events.decode import confluent_decoder
 from verdict.pipelines.errors import RegistryError
 from verdict.pipelines.formats.registry import SchemaSource
-from verdict.pipelines.spec.spec import Schemas
+from verdict.pipelines.spec.settings import Schemas
 
 PAYMENT = {
     "type": "record",

@@ -9,29 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from verdict.pipelines.spec.spec import (
-    DURATION,
-    OPS,
-    UNITS_MS,
-    AggregateFeature,
-    Decide,
-    Events,
-    ExpressionFeature,
-    FieldCheck,
+from verdict.pipelines.spec.decide import Decide, Models, Rule, Watch
+from verdict.pipelines.spec.events import Events, FieldCheck, Money
+from verdict.pipelines.spec.features import AggregateFeature, ExpressionFeature, PythonFeature
+from verdict.pipelines.spec.settings import (
     FromEnvironment,
     FromFile,
     Metrics,
-    Models,
-    Money,
-    PythonFeature,
-    Rule,
     Schemas,
     Settings,
-    Spec,
     Topics,
-    Watch,
-    milliseconds,
 )
+from verdict.pipelines.spec.spec import OPS, Spec
+from verdict.pipelines.spec.values import DURATION, UNITS_MS, milliseconds
 
 EVENTS = {"topic": "payments", "schema": "event.avsc", "id": "id", "time": "at"}
 SPEC: dict[str, Any] = {

@@ -15,12 +15,11 @@ from verdict.operators.records.decision import amount_bytes
 from verdict.pipelines.formats.streams import (
     SCHEMA_FILES,
     definition,
-    output_topics,
     stream_decoder,
     stream_encoder,
     stream_prefix,
 )
-from verdict.pipelines.spec.spec import Settings, Topics
+from verdict.pipelines.spec.settings import Settings, Topics, output_topics
 
 MILLIS = 1_767_225_600_000
 AMOUNT = amount_bytes(1_234, 2)

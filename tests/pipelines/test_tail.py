@@ -19,7 +19,8 @@ from verdict.pipelines.embedded import run_files
 from verdict.pipelines.errors import FileError
 from verdict.pipelines.formats.streams import stream_encoder
 from verdict.pipelines.kafka.admin import create_topics
-from verdict.pipelines.spec.checks import Pipeline, load
+from verdict.pipelines.spec.load import load
+from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.tail import newest, plain
 
 LETTERS = "dead-letters"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from verdict.pipelines.errors import SpecError
-from verdict.pipelines.spec.checks import load
+from verdict.pipelines.spec.load import load
 from verdict.pipelines.tests_file import read
 
 CARD_FRAUD = Path(__file__).parents[2] / "examples" / "card-fraud"

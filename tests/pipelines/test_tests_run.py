@@ -13,7 +13,7 @@ from verdict.pipelines.embedded import run_files
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.formats.avro_file import read_records
 from verdict.pipelines.paths import resource
-from verdict.pipelines.spec.checks import load
+from verdict.pipelines.spec.load import load
 from verdict.pipelines.tests_file import read
 from verdict.pipelines.tests_run import UNASKED, Harness, Outcome, Row
 

@@ -6,7 +6,7 @@ from verdict.pipelines.errors import KafkaError
 from verdict.pipelines.kafka import transactions
 from verdict.pipelines.kafka.clients import Clients, clients
 from verdict.pipelines.local.broker import LocalKafka
-from verdict.pipelines.spec.spec import Settings
+from verdict.pipelines.spec.settings import Settings
 
 
 def made(kafka: LocalKafka, **settings: int) -> Clients:

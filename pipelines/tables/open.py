@@ -29,8 +29,9 @@ from verdict.pipelines.formats.events import read_events
 from verdict.pipelines.kafka.admin import require
 from verdict.pipelines.kafka.clients import Clients, clients
 from verdict.pipelines.paths import cache_folder
-from verdict.pipelines.spec.checks import Pipeline
-from verdict.pipelines.spec.spec import LookupFeature, Settings
+from verdict.pipelines.spec.features import LookupFeature
+from verdict.pipelines.spec.pipeline import Pipeline
+from verdict.pipelines.spec.settings import Settings
 from verdict.state.errors import StateError, VerdictError
 from verdict.state.store.table import Table, TableInUse
 

@@ -1,0 +1,1 @@
+"""Rows beside the stream, for lookups."""
