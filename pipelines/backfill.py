@@ -30,7 +30,7 @@ from verdict.pipelines.formats.events import read_events
 from verdict.pipelines.formats.streams import definition
 from verdict.pipelines.garbage import spared
 from verdict.pipelines.label_files import LabelFeed, LabelSummary, outcomes
-from verdict.pipelines.spec.load import load
+from verdict.pipelines.spec.load import load, over
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.topology import Job, Stop
 from verdict.state.store.rocks import RocksStore
@@ -182,14 +182,14 @@ def batches(
     Interrupted
         It was stopped.
     """
-    over = pipeline.over(files, labels)
-    label_files = over.label_files()
-    columns = Columns(over, features_only, _labels_of(over, label_files))
+    moved = over(pipeline, files, labels)
+    label_files = moved.label_files()
+    columns = Columns(moved, features_only, _labels_of(moved, label_files))
     counts = summary or Summary()
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="verdict-backfill-")))
         stack.enter_context(spared())
-        job = jobs.backfill(over.keeping(folder), features_only)
+        job = jobs.backfill(moved.keeping(folder), features_only)
         parts = _Parts(pipeline.path, files, labels, features_only, folder)
         cut = halves(job) if _is_large(files) else None
         second: _Hops | None = None
@@ -311,7 +311,7 @@ class _Parts:
         return self._through(self._job())
 
     def _over(self) -> Pipeline:
-        return load(self.path).over(self.files, self.labels).keeping(self.folder)
+        return over(load(self.path), self.files, self.labels).keeping(self.folder)
 
     def _job(self) -> Job:
         return jobs.backfill(self._over(), self.features_only)
@@ -323,10 +323,10 @@ class _Parts:
             nonlocal read
             read += more
 
-        over = self._over()
-        label_files = over.label_files()
-        messages = read_events(self.files, over.schema, EVENTS, progress=progress)
-        feed = LabelFeed(over, label_files) if label_files else None
+        moved = self._over()
+        label_files = moved.label_files()
+        messages = read_events(self.files, moved.schema, EVENTS, progress=progress)
+        feed = LabelFeed(moved, label_files) if label_files else None
         if feed is not None:
             messages = chain.from_iterable(feed.groups(messages))
         with contextlib.closing(_Hops(job, self.folder / "first")) as hops:
@@ -374,8 +374,8 @@ def write(
         A file cannot be read or written.
     """
     summary = Summary()
-    over = pipeline.over(files, labels)
-    columns = Columns(over, features_only, no_label if over.label_files() else None)
+    moved = over(pipeline, files, labels)
+    columns = Columns(moved, features_only, no_label if moved.label_files() else None)
     parts = [path.with_name(f".{path.name}.part") for path in (out, dead_letters)]
     letters: AvroFile | None = None
 

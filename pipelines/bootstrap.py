@@ -24,6 +24,7 @@ from verdict.pipelines.formats.events import read_events
 from verdict.pipelines.garbage import spared
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.label_files import LabelFeed
+from verdict.pipelines.spec.load import over
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.topology import Job, Stop
 from verdict.state.store.keyed import KeyedState
@@ -208,8 +209,8 @@ def read_files(
     SpecError
         There are features over labels, and no files of labels.
     """
-    over = pipeline.over(files)
-    label_files = over.label_files()
+    moved = over(pipeline, files)
+    label_files = moved.label_files()
     names = [str(file.resolve()) for file in files]
     kept = home(pipeline, folder)
     store = RocksStore(kept)
@@ -228,16 +229,16 @@ def read_files(
             )
         if found.whole:
             return 0
-        job = _within(jobs.score(over), over, lambda time: time < before, skipped or Skipped())
+        job = _within(jobs.score(moved), moved, lambda time: time < before, skipped or Skipped())
         runner = Runner(job, store)
         starts = list(found.files.values())
         groups: Iterator[list[Message]]
-        feed = LabelFeed(over, label_files) if label_files else None
+        feed = LabelFeed(moved, label_files) if label_files else None
         if feed is None:
-            events = read_events(files, over.schema, EVENTS, starts, progress)
+            events = read_events(files, moved.schema, EVENTS, starts, progress)
             groups = ([event] for event in events)
         else:
-            events = read_events(files, over.schema, EVENTS, progress=progress)
+            events = read_events(files, moved.schema, EVENTS, progress=progress)
             groups = feed.groups(events, starts, found.labels)
         read = 0
         with spared():

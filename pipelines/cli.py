@@ -25,7 +25,7 @@ from verdict.pipelines import (
 )
 from verdict.pipelines.against import Change, Effect, changes
 from verdict.pipelines.errors import FlinkError, KafkaError, SpecError, UntestableError
-from verdict.pipelines.spec.load import check_models, load
+from verdict.pipelines.spec.load import check_models, load, over
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.telemetry import logs
 from verdict.pipelines.terminal import AsJson, PipelineFile, err, file_of, out, stop_on_signals
@@ -208,7 +208,7 @@ def run(
     stop = stop_on_signals() if engine is Engine.EMBEDDED else threading.Event()
     loaded = load(file_of(pipeline))
     if events:
-        loaded = loaded.over(events)
+        loaded = over(loaded, events)
     check_models(loaded)
     from_files = loaded.spec.events.files is not None
     names = list(dict.fromkeys(job or (jobs.names(loaded) if from_files else [jobs.SCORE_JOB])))

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from verdict.pipelines.errors import Interrupted, SpecError
-from verdict.pipelines.spec.load import check_models, load
+from verdict.pipelines.spec.load import check_models, load, over
 from verdict.pipelines.terminal import AsJson, PipelineFile, err, file_of, out, stop_on_signals
 
 
@@ -43,7 +43,7 @@ def backfill(
     stop = stop_on_signals()
     loaded = load(file_of(pipeline))
     if events:
-        loaded = loaded.over(events)
+        loaded = over(loaded, events)
     if loaded.spec.events.files is None:
         raise SpecError(["name the files of the events: --events FILE"])
     if not features_only:

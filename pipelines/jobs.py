@@ -62,7 +62,7 @@ from verdict.pipelines.topology import Hop, Job
 from verdict.state.store.dedupe import SeenState
 
 if TYPE_CHECKING:
-    from verdict.pipelines.tables.open import Place
+    from verdict.pipelines.tables.place import Place
 
 SCORE_JOB, SHADOW_JOB, WATCH_JOB, LABELS_JOB = "score", "shadow", "watch", "labels"
 BACKFILL_JOB = "backfill"
@@ -248,7 +248,7 @@ def _decode_hop(path: Path, from_files: bool, labels: str | None = None) -> Oper
 
 
 def _place(pipeline: Pipeline) -> "Place | None":
-    from verdict.pipelines.tables.open import place
+    from verdict.pipelines.tables.place import place
 
     return place(pipeline)
 
@@ -614,7 +614,7 @@ def _kept(pipeline: Pipeline) -> list[str]:
     """List the features of state and tables, in the order in which they become known."""
     found = [each.name for entity in pipeline.entities for each in pipeline.windowed(entity)]
     if pipeline.spec.lookups:
-        from verdict.pipelines.tables.open import names
+        from verdict.pipelines.tables.place import names
 
         found += names(pipeline)
     return found

@@ -44,6 +44,7 @@ from verdict.pipelines.parity_compare import Compare, Difference, Gap
 from verdict.pipelines.parity_lost import Decided, Letters, Settled, settled, sources
 from verdict.pipelines.parity_order import NONE, PASS, Places, Ready, Sequencer, order
 from verdict.pipelines.repeats import Reading, records
+from verdict.pipelines.spec.load import over
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.topology import SOURCE_HEADER, Stop
 from verdict.state.errors import VerdictError
@@ -612,7 +613,7 @@ def _source(message: Message) -> str:
 def _recorded(pipeline: Pipeline) -> Recorded | None:
     if not pipeline.spec.lookups:
         return None
-    from verdict.pipelines.tables.open import names
+    from verdict.pipelines.tables.place import names
 
     found = names(pipeline)
     defaults = [getattr(pipeline.spec.features[name], "default", None) for name in found]
@@ -656,7 +657,7 @@ def check(
         The broker does not answer, or a topic is missing.
     """
     if events is not None:
-        pipeline = pipeline.over(events, labels)
+        pipeline = over(pipeline, events, labels)
     tell = progress or (lambda _what, _read: None)
     whole = settled(pipeline) if decisions is None else Settled()
     return compare(

@@ -17,7 +17,7 @@ from verdict.pipelines import jobs
 from verdict.pipelines.embedded import Runner
 from verdict.pipelines.formats.events import NO_TIMESTAMP
 from verdict.pipelines.formats.streams import stream_decoder
-from verdict.pipelines.spec.load import check_models, load
+from verdict.pipelines.spec.load import check_models, load, over
 from verdict.pipelines.spec.pipeline import FILE_SUFFIX, Pipeline
 from verdict.pipelines.tests_file import (
     FEATURE_TOLERANCE,
@@ -179,14 +179,14 @@ class Harness:
             if pipeline.spec.settings.output_format == "confluent":
                 pipeline = _without_registry(pipeline, Path(folder))
             # No file of labels is read: a test has its own.
-            over = pipeline.over(
-                [], None if pipeline.spec.labels is None else _label_files(pipeline)
+            moved = over(
+                pipeline, [], None if pipeline.spec.labels is None else _label_files(pipeline)
             )
-            job = jobs.score(over)
+            job = jobs.score(moved)
             # Operators know no state but the one they are handed: they do for every test.
             hops = [Hop(hop.name, hop.keyed, partial(_same, hop.operator())) for hop in job.hops]
         self._job = replace(job, hops=tuple(hops))
-        self._event = jobs.EventReader(over)
+        self._event = jobs.EventReader(moved)
         labels = pipeline.spec.labels
         self._rank = Precedence([] if labels is None else labels.precedence)
         self._features = list(pipeline.spec.features)

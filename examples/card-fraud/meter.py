@@ -19,7 +19,7 @@ from typing import Any
 from verdict.pipelines import jobs
 from verdict.pipelines.embedded import Output, paced, run_files
 from verdict.pipelines.formats.streams import stream_decoder
-from verdict.pipelines.spec.load import load
+from verdict.pipelines.spec.load import load, over
 from verdict.pipelines.spec.settings import Settings
 from verdict.pipelines.tail import plain
 
@@ -180,7 +180,7 @@ def follow(bootstrap: str, stats: Stats, stop: threading.Event) -> None:
 def run(folder: Path, rate: float, stats: Stats, stop: threading.Event) -> None:
     """Run the three jobs over the files of ``folder/events``, live ones at a rate."""
     files = sorted((folder / "events").glob("*.avro"))
-    pipeline = load(HERE / "pipeline.yaml").over(files)
+    pipeline = over(load(HERE / "pipeline.yaml"), files)
     chosen = [jobs.job(pipeline, name) for name in jobs.names(pipeline)]
     pace = paced(rate, stats.history)
     started: list[float] = []

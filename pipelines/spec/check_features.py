@@ -8,7 +8,7 @@ from verdict.operators.expressions import Expression, Kind
 from verdict.operators.features.columns import LABEL, kinds
 from verdict.operators.features.functions import load_function
 from verdict.operators.policy.decide import SCORE
-from verdict.pipelines.spec.checks import Faults, _field, meant
+from verdict.pipelines.spec.checks import Faults, check_field, meant
 from verdict.pipelines.spec.features import (
     AggregateFeature,
     ExpressionFeature,
@@ -39,7 +39,7 @@ def _looked_up(pipeline: Pipeline, source: Source, name: str, feature: LookupFea
             f"feature '{name}' reads '{feature.field}' of a row: say the 'schema' of the rows",
         )
         return
-    yield from _field(source, (*place, "field"), feature.field, rows, "the rows' schema")
+    yield from check_field(source, (*place, "field"), feature.field, rows, "the rows' schema")
     leaf = rows.fields.get(feature.field)
     if leaf is not None and leaf.kind not in (Kind.NUMBER, Kind.BOOLEAN):
         yield source.error(
@@ -74,7 +74,7 @@ def check_features(pipeline: Pipeline, source: Source) -> Faults:
                 yield from _looked_up(pipeline, source, name, feature)
             case PythonFeature():
                 for path in feature.reads:
-                    yield from _field(source, (*place, "reads"), path, pipeline.schema)
+                    yield from check_field(source, (*place, "reads"), path, pipeline.schema)
                 try:
                     load_function(str(pipeline.path.parent / feature.python))
                 except FunctionError as error:
@@ -162,3 +162,25 @@ def _expression(
         return
     if expression.kind not in (Kind.NUMBER, Kind.BOOLEAN, *kinds):
         yield source.error(place, f"feature '{name}': '{text}' is a {expression.kind}, no number")
+
+
+def check_decide(pipeline: Pipeline, source: Source) -> Faults:
+    names = pipeline.rule_names()
+    for index, rule in enumerate(pipeline.spec.decide.rules):
+        place = ("decide", "rules", index, "when")
+        try:
+            expression = Expression(rule.when, names)
+        except ExpressionError as error:
+            yield source.error(place, f"rule '{rule.name}': {error}")
+            continue
+        if expression.kind is not Kind.BOOLEAN:
+            yield source.error(
+                place, f"rule '{rule.name}': '{rule.when}' is a {expression.kind}, no condition"
+            )
+
+
+def check_watch(pipeline: Pipeline, source: Source) -> Faults:
+    for index, name in enumerate(pipeline.spec.watch.ignore):
+        if name not in pipeline.spec.features:
+            hint = meant(name, pipeline.spec.features)
+            yield source.error(("watch", "ignore", index), f"there is no feature '{name}'.{hint}")

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
-from verdict.operators.events.schema import Schema
+from verdict.operators.events.schema import Field, Schema
 from verdict.operators.expressions import Kind
-from verdict.pipelines.spec.checks import Faults, _field, _kind, _names, meant
+from verdict.operators.records.decision import AMOUNT_SCALE
+from verdict.pipelines.spec.checks import Faults, check_field, is_key_type, kind_of, meant
+from verdict.pipelines.spec.events import FieldCheck
 from verdict.pipelines.spec.pipeline import DECODE_HOP, FILE_SUFFIX, Pipeline, wrong_suffix
 from verdict.pipelines.spec.yaml_file import Source
 
@@ -13,11 +15,11 @@ def check_entities(pipeline: Pipeline, source: Source) -> Faults:
     for entity in pipeline.spec.entities:
         place = ("entities", entity)
         for path in pipeline.key(entity):
-            yield from _field(source, place, path, pipeline.schema)
+            yield from check_field(source, place, path, pipeline.schema)
             leaf = pipeline.schema.fields.get(path)
-            if leaf is not None and not _names(leaf):
+            if leaf is not None and not is_key_type(leaf):
                 yield source.error(
-                    place, f"'{path}' is a {_kind(leaf)}; a key is a string or an integer"
+                    place, f"'{path}' is a {kind_of(leaf)}; a key is a string or an integer"
                 )
         if entity == DECODE_HOP:
             yield source.error(place, f"'{DECODE_HOP}' is the first hop's name; call it otherwise")
@@ -35,7 +37,7 @@ def check_lookups(pipeline: Pipeline, source: Source) -> Faults:
                 yield from _key_part(source, (*place, key), path, rows, "the rows' schema")
         if rows is not None and lookup.expires is not None:
             where = (*place, "expires")
-            yield from _field(source, where, lookup.expires, rows, "the rows' schema")
+            yield from check_field(source, where, lookup.expires, rows, "the rows' schema")
             until = rows.fields.get(lookup.expires)
             if until is not None and not (until.integer and not until.is_decimal):
                 yield source.error(where, f"'{lookup.expires}' is no long: a time is one")
@@ -57,18 +59,18 @@ def check_labels(pipeline: Pipeline, source: Source) -> Faults:
     whose = "the labels' schema"
     yield from _key_part(source, ("labels", "event_id"), labels.event_id, schema, whose)
     place: tuple[str, ...] = ("labels", "value")
-    yield from _field(source, place, labels.value, schema, whose)
+    yield from check_field(source, place, labels.value, schema, whose)
     leaf = schema.fields.get(labels.value)
     if leaf is not None and (
         leaf.is_decimal or leaf.time or not (leaf.kind is Kind.BOOLEAN or leaf.integer)
     ):
         yield source.error(
-            place, f"'{labels.value}' is a {_kind(leaf)}; a label is a boolean, or 1 or 0"
+            place, f"'{labels.value}' is a {kind_of(leaf)}; a label is a boolean, or 1 or 0"
         )
     for name, path in (("known_at", labels.known_at), ("event_time", labels.event_time)):
         if path is None:
             continue
-        yield from _field(source, ("labels", name), path, schema, whose)
+        yield from check_field(source, ("labels", name), path, schema, whose)
         leaf = schema.fields.get(path)
         if leaf is not None and not (leaf.integer and not leaf.is_decimal):
             yield source.error(("labels", name), f"'{path}' is no long: a time is one")
@@ -134,8 +136,79 @@ def sources(pipeline: Pipeline, source: Source, from_files: bool) -> Faults:
 def _key_part(
     source: Source, place: Sequence[str | int], path: str, schema: Schema, whose: str = "the schema"
 ) -> Faults:
-    yield from _field(source, place, path, schema, whose)
+    yield from check_field(source, place, path, schema, whose)
     leaf = schema.fields.get(path)
-    if leaf is not None and (not _names(leaf) or leaf.time):
-        kind = "time" if leaf.time else _kind(leaf)
+    if leaf is not None and (not is_key_type(leaf) or leaf.time):
+        kind = "time" if leaf.time else kind_of(leaf)
         yield source.error(place, f"'{path}' is a {kind}; a key is a string or an integer")
+
+
+def check_events(pipeline: Pipeline, source: Source) -> Faults:
+    events, fields = pipeline.spec.events, pipeline.schema.fields
+    yield from check_field(source, ("events", "id"), events.id, pipeline.schema)
+    yield from check_field(source, ("events", "time"), events.time, pipeline.schema)
+    time = fields.get(events.time)
+    if time is not None and not (time.integer and not time.is_decimal):
+        yield source.error(("events", "time"), f"'{events.time}' is no long: a time is one")
+    id_ = fields.get(events.id)
+    if id_ is not None and not is_key_type(id_):
+        yield source.error(
+            ("events", "id"), f"'{events.id}' is a {kind_of(id_)}; an id is a string or an integer"
+        )
+    for path, check in events.fields.items():
+        place: tuple[str, ...] = ("events", "fields", path)
+        yield from check_field(source, place, path, pipeline.schema)
+        if path in fields:
+            yield from _plausible(source, place, fields[path], check)
+
+
+def check_amount(pipeline: Pipeline, source: Source) -> Faults:
+    events, fields = pipeline.spec.events, pipeline.schema.fields
+    if events.amount is not None:
+        place = ("events", "amount", "field")
+        yield from check_field(source, place, events.amount.field, pipeline.schema)
+        amount = fields.get(events.amount.field)
+        if amount is not None and (not amount.integer or amount.time):
+            yield source.error(place, f"'{amount.path}' is no decimal: money is, so sums are exact")
+        elif amount is not None and amount.scale > AMOUNT_SCALE:
+            yield source.error(
+                place, f"'{amount.path}' has {amount.scale} decimal places; {AMOUNT_SCALE} at most"
+            )
+        code = events.amount.currency_field
+        if code is not None:
+            place = ("events", "amount", "currency_field")
+            yield from check_field(source, place, code, pipeline.schema)
+            if code in fields and fields[code].kind is not Kind.STRING:
+                yield source.error(
+                    place, f"'{code}' is a {kind_of(fields[code])}, no currency's code"
+                )
+
+
+def check_source(pipeline: Pipeline, source: Source) -> Faults:
+    events = pipeline.spec.events
+    for index, file in enumerate(events.files or []):
+        if file in (events.files or [])[:index]:
+            yield source.error(("events", "files", index), f"the file {file} stands twice")
+        if file.suffix not in FILE_SUFFIX[events.format]:
+            yield source.error(("events", "files", index), wrong_suffix(file, events.format))
+    if events.format == "confluent" and events.files is not None:
+        yield source.error(
+            ("events", "format"), "Confluent's format is of topics; files hold plain Avro: avro"
+        )
+    elif events.format == "confluent" and pipeline.spec.settings.schemas is None:
+        yield source.error(("events", "format"), "confluent wants settings.schemas")
+    if pipeline.spec.settings.output_format == "confluent" and not pipeline.spec.settings.schemas:
+        yield source.error(("settings", "output_format"), "confluent wants settings.schemas")
+
+
+def _plausible(source: Source, place: Sequence[str], leaf: Field, check: FieldCheck) -> Faults:
+    """Yield what of a check could never hold, or could not even be compared."""
+    if (check.min is not None or check.max is not None) and leaf.kind is not Kind.NUMBER:
+        yield source.error(place, f"'{leaf.path}' is a {leaf.kind}: it has no 'min' and 'max'")
+    wanted = {Kind.STRING: str, Kind.BOOLEAN: bool, Kind.NUMBER: int}[leaf.kind]
+    for value in check.allowed or []:
+        if type(value) is not wanted:
+            quote = f"; write '{value}' in quotes" if leaf.kind is Kind.STRING else ""
+            yield source.error(
+                (*place, "allowed"), f"'{leaf.path}' is a {leaf.kind}, {value!r} is none{quote}"
+            )

@@ -11,16 +11,16 @@ from verdict.pipelines.spec.yaml_file import Source
 Faults = Iterable[SpecError]
 
 
-def _names(leaf: Field) -> bool:
+def is_key_type(leaf: Field) -> bool:
     """Whether a field can be an id or a key: what `Extract` makes text of."""
     return leaf.kind is Kind.STRING or (leaf.integer and not leaf.is_decimal)
 
 
-def _kind(leaf: Field) -> str:
+def kind_of(leaf: Field) -> str:
     return "decimal" if leaf.is_decimal else str(leaf.kind)
 
 
-def _field(
+def check_field(
     source: Source, place: Sequence[str | int], path: str, schema: Schema, whose: str = "the schema"
 ) -> Faults:
     if path not in schema.fields:

@@ -1,6 +1,6 @@
 """A pipeline file, read: what the jobs ask of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,10 +10,7 @@ from verdict.operators.features.columns import LABEL, WindowedFeature, kinds
 from verdict.operators.features.formulas import Formula, in_order
 from verdict.operators.names import ENTITY_LABELS, EVENTS, LABELS, STATE_COMMANDS
 from verdict.operators.policy.decide import SCORE
-from verdict.pipelines.errors import SpecError
-from verdict.pipelines.spec.check_fields import sources
 from verdict.pipelines.spec.features import AggregateFeature, ExpressionFeature, PythonFeature
-from verdict.pipelines.spec.load import _all
 from verdict.pipelines.spec.settings import output_topics
 from verdict.pipelines.spec.spec import Spec
 from verdict.pipelines.spec.yaml_file import Source
@@ -88,49 +85,6 @@ class Pipeline:
         if not self.labelled:
             return None
         return LABELS if labels.keys else ENTITY_LABELS
-
-    def over(self, files: Sequence[Path], labels: Sequence[Path] | None = None) -> "Pipeline":
-        """The same pipeline over files instead of what its file names.
-
-        Parameters
-        ----------
-        files
-            Of events.
-        labels
-            Of labels; None for those that the pipeline file names, if it does.
-
-        Raises
-        ------
-        SpecError
-            A file's name does not end as its format wants.
-        """
-        format_ = self.spec.events.format
-        for file in files:
-            if file.suffix not in FILE_SUFFIX[format_]:
-                raise SpecError([wrong_suffix(file, format_)])
-        faults = list(sources(self, self.source, from_files=True))
-        if faults:
-            raise _all(faults)
-        events = self.spec.events.model_copy(
-            update={"topic": None, "files": [file.resolve() for file in files]}
-        )
-        over = replace(self, spec=self.spec.model_copy(update={"events": events}))
-        return over if labels is None else over._labelled_by(labels)
-
-    def _labelled_by(self, files: Sequence[Path]) -> "Pipeline":
-        given = self.spec.labels
-        if given is None:
-            raise SpecError(
-                [
-                    f"{self.path}: there is no 'labels' section, which says how label files are to "
-                    "be read"
-                ]
-            )
-        for file in files:
-            if file.suffix not in FILE_SUFFIX[given.format]:
-                raise SpecError([wrong_suffix(file, given.format, "labels")])
-        labels = given.model_copy(update={"files": [file.resolve() for file in files]})
-        return replace(self, spec=self.spec.model_copy(update={"labels": labels}))
 
     def label_files(self) -> list[Path]:
         """The files of labels, where events come from files.

@@ -19,7 +19,7 @@ from verdict.pipelines import ahead, backfill
 from verdict.pipelines.ahead import Ahead, Part
 from verdict.pipelines.embedded import Output
 from verdict.pipelines.errors import FileError, OperatorError
-from verdict.pipelines.spec.load import load
+from verdict.pipelines.spec.load import load, over
 
 AT = ("payments", 0, 7, -1)
 CARRY = Carry(
@@ -168,6 +168,6 @@ def test_a_damaged_file_is_named(
 def test_one_entity_alone_is_not_cut(tiny: Path) -> None:
     pipeline = load(tiny / "pipeline.yaml")
     files = [tiny / "events.jsonl"]
-    job = backfill.jobs.backfill(pipeline.over(files), features_only=True)
+    job = backfill.jobs.backfill(over(pipeline, files), features_only=True)
     assert [hop.name for hop in job.hops if hop.keyed] == ["card"]
     assert ahead.halves(job) is None

@@ -20,7 +20,7 @@ from verdict.pipelines import backfill, jobs
 from verdict.pipelines.embedded import run_files
 from verdict.pipelines.errors import FileError, Interrupted, SpecError
 from verdict.pipelines.formats.avro_file import read_records
-from verdict.pipelines.spec.load import load
+from verdict.pipelines.spec.load import load, over
 from verdict.pipelines.spec.pipeline import Pipeline
 
 
@@ -34,7 +34,7 @@ def bits(value: float | None) -> bytes:
 
 
 def test_a_row_is_the_decision_bit_for_bit(example: Any, tmp_path: Path) -> None:
-    pipeline = example.pipeline.over([example.events])
+    pipeline = over(example.pipeline, [example.events])
     run_files(
         [jobs.score(pipeline)],
         [example.events],

@@ -20,7 +20,7 @@ from confluent_kafka import Producer
 from verdict.pipelines import cli
 from verdict.pipelines.errors import FlinkError
 from verdict.pipelines.formats.avro_file import read_records
-from verdict.pipelines.local import broker
+from verdict.pipelines.local import daemon
 
 STREAMS = ("decisions", "dead-letters", "shadow-scores", "drift", "comparison")
 COMMANDS = ("init", "check", "test", "run", "up", "down", "topics create", "tail")
@@ -295,8 +295,8 @@ def test_tail_of_what_is_not_there_says_what_to_do(
 def test_up_and_down_say_where_the_broker_is(
     verdict: Verdict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broker, "up", lambda _: "127.0.0.1:9999")
-    monkeypatch.setattr(broker, "down", lambda folder: folder == tmp_path)
+    monkeypatch.setattr(daemon, "up", lambda _: "127.0.0.1:9999")
+    monkeypatch.setattr(daemon, "down", lambda folder: folder == tmp_path)
     assert verdict("up").out == "A broker answers at 127.0.0.1:9999. 'verdict down' stops it.\n"
     assert json.loads(verdict("up", "--json").out) == {
         "bootstrap": "127.0.0.1:9999",

@@ -18,7 +18,7 @@ from verdict.pipelines.embedded import BATCH, Output, Runner, paced, run_files, 
 from verdict.pipelines.errors import FileError, KafkaError
 from verdict.pipelines.formats.avro_file import AvroFile
 from verdict.pipelines.formats.streams import definition
-from verdict.pipelines.spec.load import load
+from verdict.pipelines.spec.load import load, over
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.topology import Hop, Job
 from verdict.state.errors import StateError
@@ -45,10 +45,10 @@ class Always:
 def run(
     pipeline: Pipeline, files: Sequence[Path], folder: Path, names: Sequence[str], **more: Any
 ) -> int:
-    over = pipeline.over(files)
-    chosen = [jobs.job(over, name) for name in names]
+    moved = over(pipeline, files)
+    chosen = [jobs.job(moved, name) for name in names]
     return run_files(
-        chosen, files, over.schema, over.topics, folder / "state", folder / "out", **more
+        chosen, files, moved.schema, moved.topics, folder / "state", folder / "out", **more
     )
 
 

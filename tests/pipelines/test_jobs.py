@@ -17,7 +17,7 @@ from verdict.pipelines import jobs
 from verdict.pipelines.embedded import Output, Runner
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.formats.streams import stream_decoder
-from verdict.pipelines.spec.load import load
+from verdict.pipelines.spec.load import load, over
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.topology import Job
 from verdict.state.store.rocks import RocksStore
@@ -55,7 +55,7 @@ def test_score_has_a_hop_an_entity(keyed: Pipeline) -> None:
 def test_what_does_not_come_keyed_is_decoded_first(unkeyed: Pipeline, keyed: Pipeline) -> None:
     wanted = [("decode", False), ("customer", True), ("terminal", True)]
     assert hops(jobs.score(unkeyed)) == wanted
-    assert hops(jobs.score(keyed.over([Path("a.avro")]))) == wanted
+    assert hops(jobs.score(over(keyed, [Path("a.avro")]))) == wanted
 
 
 def test_the_features_job_stops_short_of_the_model(keyed: Pipeline) -> None:
@@ -281,7 +281,7 @@ def test_events_of_files_are_plain_avro_whatever_the_topic_holds(
         events={"format": "confluent"},
         settings={"schemas": {"folder": str(tmp_path / "schemas")}},
     )
-    pipeline = load(file).over([example.events])
+    pipeline = over(load(file), [example.events])
     found = outputs(pipeline, tmp_path / "state", example.messages[:20])
     whole = [tx for tx in example.transactions[:20] if tx.broken in (None, "no-key")]
     assert sum(output.stream == DECISIONS for output in found) == len(whole) > 10

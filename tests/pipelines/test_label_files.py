@@ -21,7 +21,7 @@ from verdict.pipelines.errors import SpecError
 from verdict.pipelines.formats.avro_file import AvroFile, read_records
 from verdict.pipelines.label_files import LabelFeed, LabelSummary
 from verdict.pipelines.paths import resource
-from verdict.pipelines.spec.load import load
+from verdict.pipelines.spec.load import load, over
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.state.store.keyed import MemoryState
 from verdict.state.store.rocks import RocksStore
@@ -232,9 +232,9 @@ def test_one_is_fed_before_the_first_event_that_is_not_older(
     paths = write(tmp_path, events, [*labels, Told(9, True, 1, "bank")])
     order = {}
     for whole in (True, False):
-        over = pipelines[whole].over([paths[0]], [paths[1]])
-        feed = LabelFeed(over, [paths[1]])
-        groups = list(feed.groups(backfill.read_events([paths[0]], over.schema, "events")))
+        moved = over(pipelines[whole], [paths[0]], [paths[1]])
+        feed = LabelFeed(moved, [paths[1]])
+        groups = list(feed.groups(backfill.read_events([paths[0]], moved.schema, "events")))
         order[whole] = [[m.value.event_id for m in group[:-1]] for group in groups]
         assert [m.value.event_id for m in feed.rest()] == ["e3"]
         assert feed.without_event == 1
@@ -249,7 +249,7 @@ def test_silence_means_negative_once_the_files_tell_of_what_came_after_the_matur
     pipelines: dict[bool, Pipeline], tmp_path: Path
 ) -> None:
     events, labels = write(tmp_path, [], [Told(0, True, 40, "bank")])
-    feed = LabelFeed(pipelines[True].over([events], [labels]), [labels])
+    feed = LabelFeed(over(pipelines[True], [events], [labels]), [labels])
     assert feed.value("e0", 40 * HOUR) == 1.0
     assert feed.value("e1", (40 - MATURITY) * HOUR) == 0.0
     assert feed.value("e1", (40 - MATURITY) * HOUR + 1) is None
@@ -334,13 +334,15 @@ def test_stopped_after_every_few_events_it_makes_the_same_decisions(
     labels = [Told(n, True, 2 * n + 1 + n % 5, "bank") for n in range(0, 20, 2)]
     files = write(tmp_path, events, labels)
     files[1].write_bytes(b"{\n" + files[1].read_bytes())
-    over = pipelines[whole].over([files[0]], [files[1]])
+    moved = over(pipelines[whole], [files[0]], [files[1]])
 
     def run(folder: Path, label_file: Path, **more: Any) -> int:
-        feed = LabelFeed(over, [label_file])
+        feed = LabelFeed(moved, [label_file])
         places = (folder / "state", folder / "out")
-        chosen = [jobs.score(over)]
-        return run_files(chosen, [files[0]], over.schema, over.topics, *places, labels=feed, **more)
+        chosen = [jobs.score(moved)]
+        return run_files(
+            chosen, [files[0]], moved.schema, moved.topics, *places, labels=feed, **more
+        )
 
     assert run(tmp_path / "whole", files[1]) == 20
     while run(tmp_path / "parts", files[1], stop=Always(), pace=lambda _: 3) < 20:
@@ -368,14 +370,14 @@ def test_labels_that_are_new_in_a_file_come_before_the_next_event(
     files = write(tmp_path, events, labels)
     lines = files[1].read_text().splitlines(keepends=True)
     for whole in (True, False):
-        over = pipelines[whole].over([files[0]], [files[1]])
+        moved = over(pipelines[whole], [files[0]], [files[1]])
         files[1].write_text("".join(lines[:2]))
-        before = LabelFeed(over, [files[1]])
-        first = list(before.groups(backfill.read_events([files[0]], over.schema, "events")))[:6]
+        before = LabelFeed(moved, [files[1]])
+        first = list(before.groups(backfill.read_events([files[0]], moved.schema, "events")))[:6]
         assert [len(group) for group in first] == [1, 2, 2, 1, 1, 1]
         files[1].write_text("".join(lines))
-        again = LabelFeed(over, [files[1]])
-        messages = backfill.read_events([files[0]], over.schema, "events")
+        again = LabelFeed(moved, [files[1]])
+        messages = backfill.read_events([files[0]], moved.schema, "events")
         groups = list(again.groups(messages, [6], before.counts))
         fed = [[m.value.event_id for m in group[:-1]] for group in groups]
         assert fed[:2] == [["e2", "e3", "e4", "e5"], ["e6"]]
@@ -468,15 +470,15 @@ def test_history_from_files_knows_its_labels(
         return bootstrap.read_files(pipeline, tmp_path / "new", [files[0]], 99 * HOUR, stop=stop)
 
     assert [history(After(n)) for n in (0, 1, 99)] == [4, 8, 8]
-    over = pipeline.over([files[0]])
+    moved = over(pipeline, [files[0]])
     run_files(
-        [jobs.score(over)],
+        [jobs.score(moved)],
         [files[0]],
-        over.schema,
-        over.topics,
+        moved.schema,
+        moved.topics,
         tmp_path / "state",
         tmp_path / "out",
-        labels=LabelFeed(over, [files[1]]),
+        labels=LabelFeed(moved, [files[1]]),
     )
     assert heads(bootstrap.home(pipeline, tmp_path / "new")) == heads(tmp_path / "state")
 
@@ -488,11 +490,11 @@ def test_parity_feeds_the_labels_and_finds_one_that_came_too_late(
     events = [Event(number, number * 2, "c", "s") for number in range(20)]
     labels = [Told(n, True, 2 * n + 1 + n % 5, "bank") for n in range(0, 20, 2)]
     files = write(tmp_path, events, labels)
-    over = pipelines[whole].over([files[0]], [files[1]])
+    moved = over(pipelines[whole], [files[0]], [files[1]])
     places = (tmp_path / "state", tmp_path / "out")
-    feed = LabelFeed(over, [files[1]])
-    chosen = [jobs.score(over)]
-    run_files(chosen, [files[0]], over.schema, over.topics, *places, labels=feed)
+    feed = LabelFeed(moved, [files[1]])
+    chosen = [jobs.score(moved)]
+    run_files(chosen, [files[0]], moved.schema, moved.topics, *places, labels=feed)
     decided = [tmp_path / "out/decisions.avro"]
     stop = threading.Event()
 

@@ -20,10 +20,10 @@ from verdict.pipelines.formats.avro_file import read_records
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.broker import LocalKafka
-from verdict.pipelines.spec.load import load
+from verdict.pipelines.spec.load import load, over
 from verdict.pipelines.spec.package import pack, unpack
 from verdict.pipelines.spec.pipeline import Pipeline
-from verdict.pipelines.tables import open
+from verdict.pipelines.tables import followed, open, place, shared
 
 DEADLINE_S = 30.0
 Ran = Any
@@ -127,10 +127,10 @@ def payment(number: int, card: str = "c1", shop: str | None = "m1", at: int = T0
     return json.dumps(event).encode()
 
 
-def opened(pipeline: Pipeline) -> dict[str, open.Followed]:
-    found = open.lookups(pipeline, open.place(pipeline))
+def opened(pipeline: Pipeline) -> dict[str, followed.Followed]:
+    found = open.lookups(pipeline, place.place(pipeline))
     assert found is not None
-    return {table.name: table for table in found.tables if isinstance(table, open.Followed)}
+    return {table.name: table for table in found.tables if isinstance(table, followed.Followed)}
 
 
 @pytest.fixture
@@ -197,7 +197,7 @@ def test_it_goes_on_where_it_was_unless_that_was_long_ago_or_otherwise_packed(
     case.put("merchants", "m3", {"risk": 0.5})
     assert start(pipeline) == (3, 1), "only what is new is read"
     with monkeypatch.context() as later, caplog.at_level(logging.WARNING):
-        later.setattr(lookups, "OLDEST_S", 0.0)
+        later.setattr(followed, "OLDEST_S", 0.0)
         assert start(pipeline) == (3, 3)
     assert "filled anew" in caplog.text
     case.data["features"]["other"] = {"lookup": "merchants", "field": "until", "default": 0}
@@ -215,13 +215,13 @@ def test_hops_of_a_process_share_a_table_and_another_has_its_own(case: Case) -> 
     folder = case.folder / ".verdict" / case.prefix / "lookups" / "blocked"
     assert sorted(path.name for path in folder.iterdir()) == ["0"]
     # The other user of a folder would be another process; it sees the same lock.
-    beside = open.claim(folder, "elsewhere")
+    beside = shared.claim(folder, "elsewhere")
     assert sorted(path.name for path in folder.iterdir()) == ["0", "1"]
     beside.close()
-    for table in list(open._tables.values()):
+    for table in list(shared.tables.values()):
         table.users = 1
         table.close()
-    assert not open._tables
+    assert not shared.tables
 
 
 def test_a_cluster_has_its_tables_where_the_pipeline_is_unpacked(
@@ -229,7 +229,7 @@ def test_a_cluster_has_its_tables_where_the_pipeline_is_unpacked(
 ) -> None:
     pipeline = case.make_topics()
     case.put("merchants", "m1", {"risk": 0.5})
-    where = open.place(pipeline)
+    where = place.place(pipeline)
     package = pack(pipeline)
     (case.folder / "merchant.avsc").unlink()
     monkeypatch.setenv("VERDICT_CACHE", str(tmp_path / "cache"))
@@ -253,11 +253,11 @@ def test_a_missing_topic_and_a_topic_that_says_nothing_are_errors(
         opened(pipeline)
     pipeline = case.make_topics()
     case.put("merchants", "m1", {"risk": 0.5})
-    monkeypatch.setattr(open, "READY_S", -1.0)
-    monkeypatch.setattr(open, "LOOK_S", 0.0)
+    monkeypatch.setattr(followed, "READY_S", -1.0)
+    monkeypatch.setattr(followed, "LOOK_S", 0.0)
     with pytest.raises(KafkaError, match=r"records of topic '.*' are still to be read"):
         opened(pipeline)
-    assert not open._tables, "what was opened is let go of"
+    assert not shared.tables, "what was opened is let go of"
 
 
 def test_a_table_that_cannot_follow_answers_no_more(
@@ -396,7 +396,7 @@ def test_events_and_rows_come_from_the_same_kind_of_place(tiny: Path) -> None:
     pipeline = load(case.file)
     assert pipeline.lookup_topics == ["merchants", "blocked"]
     with pytest.raises(SpecError, match="lookup 'merchants' names none"):
-        pipeline.over([tiny / "events.jsonl"])
+        over(pipeline, [tiny / "events.jsonl"])
 
 
 def test_a_list_can_do_without_a_schema(tiny: Path) -> None:

@@ -30,7 +30,7 @@ from verdict.pipelines.parity import Summary
 from verdict.pipelines.parity_lost import Settled
 from verdict.pipelines.parity_show import told as told_of
 from verdict.pipelines.paths import resource
-from verdict.pipelines.spec.load import load
+from verdict.pipelines.spec.load import load, over
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.state.store.keyed import MemoryState
 
@@ -403,7 +403,7 @@ def test_files_from_end_to_end(
     example: Any, variant: Callable[..., Path], verdict: Callable[..., Any], tmp_path: Path
 ) -> None:
     file = variant(tmp_path / "pipeline.yaml")
-    pipeline = load(file).over([example.events])
+    pipeline = over(load(file), [example.events])
     topics = pipeline.topics
     run_files(
         [jobs.score(pipeline)],

@@ -11,7 +11,7 @@ import yaml
 
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.paths import resource
-from verdict.pipelines.spec.load import check_models, load
+from verdict.pipelines.spec.load import check_models, load, over
 from verdict.pipelines.spec.pipeline import Pipeline
 
 PIPELINE = """\
@@ -996,17 +996,17 @@ def test_the_entity_that_events_are_keyed_by_comes_first(shop: Path) -> None:
 
 
 def test_over_files_it_is_the_same_pipeline_but_not_keyed(right: Pipeline, tmp_path: Path) -> None:
-    over = right.over([tmp_path / "a.avro"])
-    assert not over.keyed
-    assert "events" not in over.topics
-    assert over.spec.events.files == [tmp_path / "a.avro"]
-    assert over.spec.features == right.spec.features
+    moved = over(right, [tmp_path / "a.avro"])
+    assert not moved.keyed
+    assert "events" not in moved.topics
+    assert moved.spec.events.files == [tmp_path / "a.avro"]
+    assert moved.spec.features == right.spec.features
     assert right.keyed
 
 
 def test_files_of_another_format_are_refused(right: Pipeline) -> None:
     with pytest.raises(SpecError, match=r"'b\.jsonl': events of format avro lie in"):
-        right.over([Path("a.avro"), Path("b.jsonl")])
+        over(right, [Path("a.avro"), Path("b.jsonl")])
 
 
 def test_the_right_file_is_what_the_mistakes_are_made_in() -> None:

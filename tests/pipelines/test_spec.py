@@ -20,8 +20,9 @@ from verdict.pipelines.spec.settings import (
     Settings,
     Topics,
 )
-from verdict.pipelines.spec.spec import OPS, Spec
+from verdict.pipelines.spec.spec import Spec
 from verdict.pipelines.spec.values import DURATION, UNITS_MS, milliseconds
+from verdict.state.windows.plan import OPS
 
 EVENTS = {"topic": "payments", "schema": "event.avsc", "id": "id", "time": "at"}
 SPEC: dict[str, Any] = {

@@ -13,7 +13,7 @@ from verdict.pipelines.embedded import run_files
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.formats.avro_file import read_records
 from verdict.pipelines.paths import resource
-from verdict.pipelines.spec.load import load
+from verdict.pipelines.spec.load import load, over
 from verdict.pipelines.tests_file import read
 from verdict.pipelines.tests_run import UNASKED, Harness, Outcome, Row
 
@@ -181,7 +181,7 @@ def test_a_feature_without_value_is_null_and_so_is_the_score(tiny: Path) -> None
 
 def test_the_decisions_are_those_of_a_run_from_files(example: Any, tmp_path: Path) -> None:
     """A week of the example's payments, written as a test, bit for bit."""
-    pipeline = example.pipeline.over([example.events])
+    pipeline = over(example.pipeline, [example.events])
     run_files(
         [jobs.score(pipeline)],
         [example.events],
