@@ -59,7 +59,7 @@ $(VENV)/run.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
 # Halves every later start of Flink, and fetches the jars on the way.
 $(VENV)/flink.stamp: $(VENV)/run.stamp deploy/jars.txt
 	@echo "preparing Flink (about a minute, once)"
-	@$(BIN)/python -m verdict.pipelines.flink_prepare
+	@$(BIN)/python -m verdict.pipelines.engines.flink.prepare
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/run.stamp

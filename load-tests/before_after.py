@@ -37,8 +37,8 @@ def work(pipeline: Path) -> None:
     from verdict.operators.message import Message
     from verdict.operators.names import EVENTS
     from verdict.pipelines import jobs
-    from verdict.pipelines.embedded import Runner
-    from verdict.pipelines.garbage import spared
+    from verdict.pipelines.engines.embedded.runner import Runner
+    from verdict.pipelines.engines.garbage import spared
     from verdict.pipelines.spec.load import load
     from verdict.state.store.rocks import RocksStore
 

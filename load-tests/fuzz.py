@@ -46,7 +46,7 @@ from verdict.operators.message import Message
 from verdict.operators.names import DEAD_LETTERS, DECISIONS, EVENTS
 from verdict.operators.records.dead_letter import MAX_LETTER, MAX_RAW
 from verdict.pipelines import jobs
-from verdict.pipelines.embedded import Output, Runner
+from verdict.pipelines.engines.embedded.runner import Output, Runner
 from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.pipeline import Pipeline

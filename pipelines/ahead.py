@@ -22,9 +22,9 @@ from verdict.operators.events.event import Event
 from verdict.operators.labels.label import Label
 from verdict.operators.message import Message, new
 from verdict.operators.score.carry import Carry
-from verdict.pipelines.embedded import Output
+from verdict.pipelines.engines.embedded.runner import Output
+from verdict.pipelines.engines.garbage import spared
 from verdict.pipelines.errors import FileError, OperatorError, RegistryError
-from verdict.pipelines.garbage import spared
 from verdict.pipelines.topology import Job
 from verdict.state.errors import VerdictError
 

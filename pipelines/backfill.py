@@ -23,12 +23,12 @@ from verdict.operators.names import DEAD_LETTERS, EVENTS, ROWS
 from verdict.operators.score.rows import Row
 from verdict.pipelines import jobs
 from verdict.pipelines.ahead import Ahead, Part, halves
-from verdict.pipelines.embedded import Output, Runner
+from verdict.pipelines.engines.embedded.runner import Output, Runner
+from verdict.pipelines.engines.garbage import spared
 from verdict.pipelines.errors import FileError, Interrupted, SpecError
 from verdict.pipelines.formats.avro_file import AvroFile
 from verdict.pipelines.formats.events import read_events
 from verdict.pipelines.formats.streams import definition
-from verdict.pipelines.garbage import spared
 from verdict.pipelines.label_files import LabelFeed, LabelSummary, outcomes
 from verdict.pipelines.spec.load import load, over
 from verdict.pipelines.spec.pipeline import Pipeline

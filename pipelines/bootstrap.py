@@ -17,11 +17,11 @@ from pathlib import Path
 from verdict.operators.message import Emit, Message, Operator
 from verdict.operators.names import EVENTS
 from verdict.pipelines import jobs
-from verdict.pipelines.broker import LABEL_STREAMS, KafkaBroker, topics_of
-from verdict.pipelines.embedded import BATCH, Holding, Output, Runner, run_kafka
+from verdict.pipelines.engines.embedded.broker import LABEL_STREAMS, KafkaBroker, topics_of
+from verdict.pipelines.engines.embedded.runner import BATCH, Holding, Output, Runner, run_kafka
+from verdict.pipelines.engines.garbage import spared
 from verdict.pipelines.errors import FileError, KafkaError
 from verdict.pipelines.formats.events import read_events
-from verdict.pipelines.garbage import spared
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.label_files import LabelFeed
 from verdict.pipelines.spec.load import over

@@ -242,7 +242,7 @@ def _run_files(
 ) -> None:
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    from verdict.pipelines.embedded import Output, paced, run_files
+    from verdict.pipelines.engines.embedded.runner import Output, paced, run_files
     from verdict.pipelines.label_files import LabelFeed
 
     label_files = loaded.label_files()
@@ -286,8 +286,8 @@ def _run_files(
 def _run_kafka(
     loaded: Pipeline, name: str, folder: Path, bounded: bool, as_json: bool, stop: threading.Event
 ) -> None:
-    from verdict.pipelines.broker import KafkaBroker, topics_of
-    from verdict.pipelines.embedded import run_kafka
+    from verdict.pipelines.engines.embedded.broker import KafkaBroker, topics_of
+    from verdict.pipelines.engines.embedded.runner import run_kafka
     from verdict.pipelines.kafka.clients import clients
     from verdict.pipelines.telemetry.server import Endpoint
 
@@ -319,7 +319,7 @@ def _run_kafka(
 def _run_flink(
     loaded: Pipeline, name: str, folder: Path, bounded: bool, cluster: str | None
 ) -> None:
-    from verdict.pipelines import flink
+    from verdict.pipelines.engines.flink import run
     from verdict.pipelines.flink_program import program
 
     if cluster is not None:
@@ -331,12 +331,12 @@ def _run_flink(
     made = program(loaded, name, folder, bounded=bounded)
     settings = replace(
         made.settings,
-        restore=None if bounded else flink.latest_checkpoint(made.settings.checkpoint_folder),
+        restore=None if bounded else run.latest_checkpoint(made.settings.checkpoint_folder),
         java_options=MINI_CLUSTER_JAVA,
     )
     # Normal operation logs nothing; a job that Flink starts again says so.
     with logs.to_stderr(loaded.spec.pipeline, name):
-        flink.run(made.job, made.topics, settings)
+        run.run(made.job, made.topics, settings)
 
 
 @app.command()

@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from verdict.pipelines import jobs
-from verdict.pipelines.broker import LABEL_STREAMS
+from verdict.pipelines.engines.embedded.broker import LABEL_STREAMS
+from verdict.pipelines.engines.flink.offsets import Committed, behind, of_topics, read_up_to
+from verdict.pipelines.engines.flink.rest import ENDED, LOOK_S, Rest, cause_of
+from verdict.pipelines.engines.flink.run import SAVEPOINTS, submitting
 from verdict.pipelines.errors import FlinkError, Interrupted
-from verdict.pipelines.flink import SAVEPOINTS, submitting
-from verdict.pipelines.flink_offsets import Committed, behind, of_topics, read_up_to
 from verdict.pipelines.flink_program import (
     Program,
     Submitted,
@@ -28,7 +29,6 @@ from verdict.pipelines.flink_program import (
     try_writing,
     write_decided,
 )
-from verdict.pipelines.flink_rest import ENDED, LOOK_S, Rest, cause_of
 from verdict.pipelines.flink_upgrade import (
     COME_UP_S,
     FAILURES,
@@ -217,7 +217,7 @@ def beside(new: Program) -> Program:
 
     Examples
     --------
-    >>> from verdict.pipelines.flink import FlinkSettings
+    >>> from verdict.pipelines.engines.flink.run import FlinkSettings
     >>> from verdict.pipelines.topology import Job
     >>> settings = FlinkSettings("localhost:9092", Path("/f"), Path("/f/checkpoints"))
     >>> made = beside(Program(Job("score", "p", (), (), ()), {}, settings))

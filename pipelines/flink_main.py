@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from verdict.pipelines.flink import FlinkSettings, build, latest_checkpoint
+from verdict.pipelines.engines.flink.run import FlinkSettings, build, latest_checkpoint
 from verdict.pipelines.topology import Job
 
 
@@ -23,7 +23,7 @@ def job_of(reference: str) -> Job:
 
     Examples
     --------
-    >>> job_of("verdict.pipelines.flink_prepare:training").name
+    >>> job_of("verdict.pipelines.engines.flink.prepare:training").name
     'training'
     """
     module, _, function = reference.partition(":")

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from verdict.pipelines import jobs
-from verdict.pipelines.broker import topics_of
+from verdict.pipelines.engines.embedded.broker import topics_of
+from verdict.pipelines.engines.flink.run import EXACTLY_ONCE, MAX_PARALLELISM, FlinkSettings, title
+from verdict.pipelines.engines.flink.uids import stateful
 from verdict.pipelines.errors import FlinkError
-from verdict.pipelines.flink import EXACTLY_ONCE, MAX_PARALLELISM, FlinkSettings, title
-from verdict.pipelines.flink_uids import stateful
 from verdict.pipelines.kafka import transactions
 from verdict.pipelines.kafka.admin import require
 from verdict.pipelines.kafka.clients import clients

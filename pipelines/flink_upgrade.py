@@ -9,17 +9,17 @@ from pathlib import Path
 
 from verdict.pipelines import jobs
 from verdict.pipelines.against import Effect, changes
-from verdict.pipelines.errors import FlinkError
-from verdict.pipelines.flink import (
+from verdict.pipelines.engines.flink.rest import ENDED, LOOK_S, Rest, cause_of
+from verdict.pipelines.engines.flink.run import (
     MAX_PARALLELISM,
     SAVEPOINTS,
     Submitter,
     latest_checkpoint,
     submitting,
 )
+from verdict.pipelines.engines.flink.uids import stateful
+from verdict.pipelines.errors import FlinkError
 from verdict.pipelines.flink_program import Program, Submitted, home_of, program, submitted
-from verdict.pipelines.flink_rest import ENDED, LOOK_S, Rest, cause_of
-from verdict.pipelines.flink_uids import stateful
 from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.package import Package, pack, unpack
 from verdict.pipelines.spec.pipeline import Pipeline

@@ -31,11 +31,11 @@ from verdict.operators.score.carry import WITH_KEY, WITHOUT_KEY, Carry, Deferred
 from verdict.operators.score.hops import EntityHop
 from verdict.operators.score.intake import Intake
 from verdict.pipelines import jobs
+from verdict.pipelines.engines.garbage import spared
 from verdict.pipelines.errors import FileError, Interrupted, OperatorError, told
 from verdict.pipelines.formats.avro_file import read_bodies
 from verdict.pipelines.formats.events import read_events
 from verdict.pipelines.formats.streams import definition, stream_decoder
-from verdict.pipelines.garbage import spared
 from verdict.pipelines.kafka.admin import require
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.kafka.coordinates import coordinates

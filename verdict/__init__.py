@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from verdict.pipelines.backfill import batches
     from verdict.pipelines.backfill import write as write_backfill
     from verdict.pipelines.bundles import write as write_bundle
-    from verdict.pipelines.embedded import run_files
+    from verdict.pipelines.engines.embedded.runner import run_files
     from verdict.pipelines.formats.avro_file import AvroFile, read_records
     from verdict.pipelines.kafka.clients import default_bootstrap
     from verdict.pipelines.spec.load import load
@@ -51,7 +51,7 @@ _FROM = {
     "default_bootstrap": ("verdict.pipelines.kafka.clients", "default_bootstrap"),
     "load": ("verdict.pipelines.spec.checks", "load"),
     "read_records": ("verdict.pipelines.formats.events", "read_records"),
-    "run_files": ("verdict.pipelines.embedded", "run_files"),
+    "run_files": ("verdict.pipelines.engines.embedded.runner", "run_files"),
     "write_backfill": ("verdict.pipelines.backfill", "write"),
     "write_bundle": ("verdict.pipelines.bundles", "write"),
 }

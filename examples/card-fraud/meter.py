@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any
 
 from verdict.pipelines import jobs
-from verdict.pipelines.embedded import Output, paced, run_files
+from verdict.pipelines.engines.embedded.runner import Output, paced, run_files
 from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.spec.load import load, over
 from verdict.pipelines.spec.settings import Settings

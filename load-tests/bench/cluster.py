@@ -8,7 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
-from verdict.pipelines.flink_cluster import FlinkCluster
+from verdict.pipelines.engines.flink.cluster import FlinkCluster
 from verdict.pipelines.local.java import flink_jars
 
 

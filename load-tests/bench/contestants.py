@@ -13,7 +13,7 @@ import decisions
 import yaml
 from processes import Failed, Process, cpu_s, peak_mb
 
-from verdict.pipelines.flink_rest import Rest, cause_of
+from verdict.pipelines.engines.flink.rest import Rest, cause_of
 from verdict.pipelines.paths import cache_folder
 from verdict.state.errors import VerdictError
 

@@ -14,7 +14,7 @@ from events import encoded, event_number
 from verdict.operators.message import Message
 from verdict.operators.names import DECISIONS, EVENTS
 from verdict.pipelines import jobs
-from verdict.pipelines.embedded import Runner
+from verdict.pipelines.engines.embedded.runner import Runner
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.state.store.rocks import RocksStore
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from processes import Process
 
-from verdict.pipelines.flink_cluster import JOB_MANAGER_NAME, FlinkCluster
+from verdict.pipelines.engines.flink.cluster import JOB_MANAGER_NAME, FlinkCluster
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.local.java import flink_jars
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from verdict.pipelines import jobs
-from verdict.pipelines.broker import KafkaBroker, topics_of
-from verdict.pipelines.embedded import run_kafka
+from verdict.pipelines.engines.embedded.broker import KafkaBroker, topics_of
+from verdict.pipelines.engines.embedded.runner import run_kafka
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.settings import Settings

@@ -4,7 +4,8 @@ import json
 import sys
 from pathlib import Path
 
-from verdict.pipelines import flink, jobs
+from verdict.pipelines import jobs
+from verdict.pipelines.engines.flink import run
 from verdict.pipelines.local.java import flink_jars
 from verdict.pipelines.spec.load import load
 
@@ -13,15 +14,15 @@ def main() -> None:
     request = json.loads(sys.argv[1])
     job = jobs.job(load(Path(request["pipeline"])), request["job"])
     folder = Path(request["folder"])
-    settings = flink.FlinkSettings(
+    settings = run.FlinkSettings(
         bootstrap=request["bootstrap"],
         folder=folder,
         checkpoint_folder=folder / "checkpoints",
         jars=flink_jars(),
         bounded=True,
-        java_options=flink.SHORT_LIVED_JAVA,
+        java_options=run.SHORT_LIVED_JAVA,
     )
-    flink.run(job, request["topics"], settings)
+    run.run(job, request["topics"], settings)
 
 
 if __name__ == "__main__":

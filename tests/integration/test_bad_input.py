@@ -29,8 +29,8 @@ from verdict.operators.events import schema as schemas
 from verdict.operators.names import DEAD_LETTERS, DECISIONS, EVENTS
 from verdict.operators.records.dead_letter import MAX_LETTER, MAX_RAW
 from verdict.pipelines import jobs
-from verdict.pipelines.broker import KafkaBroker, topics_of
-from verdict.pipelines.embedded import run_kafka
+from verdict.pipelines.engines.embedded.broker import KafkaBroker, topics_of
+from verdict.pipelines.engines.embedded.runner import run_kafka
 from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import Clients, clients
@@ -601,7 +601,11 @@ def test_a_registry_that_is_away_holds_the_embedded_engine_back(
     written = stage.to("embedded")
 
     def said() -> list[str]:
-        return [r.getMessage() for r in caplog.records if r.name == "verdict.pipelines.embedded"]
+        return [
+            r.getMessage()
+            for r in caplog.records
+            if r.name == "verdict.pipelines.engines.embedded.runner"
+        ]
 
     with Running(stage, written) as running:
         send(stage, numbered([1, 1, 1]))

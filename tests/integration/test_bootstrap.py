@@ -12,8 +12,8 @@ from confluent_kafka import Producer
 from verdict.operators.message import Message
 from verdict.operators.names import EVENTS
 from verdict.pipelines import bootstrap, jobs
-from verdict.pipelines.broker import KafkaBroker, topics_of
-from verdict.pipelines.embedded import Runner, run_kafka
+from verdict.pipelines.engines.embedded.broker import KafkaBroker, topics_of
+from verdict.pipelines.engines.embedded.runner import Runner, run_kafka
 from verdict.pipelines.errors import FileError, KafkaError
 from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.kafka.admin import create_topics

@@ -17,8 +17,8 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from verdict.operators.names import DEAD_LETTERS, DECISIONS, ENTITY_LABELS, EVENTS, LABELS
 from verdict.pipelines import backfill, jobs
-from verdict.pipelines.broker import KafkaBroker, topics_of
-from verdict.pipelines.embedded import run_kafka
+from verdict.pipelines.engines.embedded.broker import KafkaBroker, topics_of
+from verdict.pipelines.engines.embedded.runner import run_kafka
 from verdict.pipelines.formats.avro_file import AvroFile
 from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.kafka.admin import create_topics

@@ -16,8 +16,11 @@ import pytest
 
 from verdict.operators.message import NEXT, Message
 from verdict.pipelines import flink_main
-from verdict.pipelines.errors import FlinkError
-from verdict.pipelines.flink import (
+from verdict.pipelines.engines.flink.cluster import FlinkCluster
+from verdict.pipelines.engines.flink.hop import NoState, PlainHop
+from verdict.pipelines.engines.flink.jvm import Jvm, environment, free_port, java
+from verdict.pipelines.engines.flink.prepare import is_prepared, prepare
+from verdict.pipelines.engines.flink.run import (
     SHORT_LIVED_JAVA,
     FlinkSettings,
     latest_checkpoint,
@@ -25,11 +28,8 @@ from verdict.pipelines.flink import (
     submit,
     wait,
 )
-from verdict.pipelines.flink_cluster import FlinkCluster
-from verdict.pipelines.flink_hop import NoState, PlainHop
-from verdict.pipelines.flink_jvm import Jvm, environment, free_port, java
-from verdict.pipelines.flink_prepare import is_prepared, prepare
-from verdict.pipelines.flink_uids import name_all, stateful
+from verdict.pipelines.engines.flink.uids import name_all, stateful
+from verdict.pipelines.errors import FlinkError
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.local.java import flink_jars
 from verdict.pipelines.topology import Job
@@ -163,7 +163,7 @@ def test_failing_operator_says_what_failed_and_where(
     assert "\n" not in str(caught.value)
     assert "flink_jobs.py" in caught.value.details
     # Java called the hop itself. With PyFlink's wrappers in between again, every event would cost
-    # a third more: see `pipelines.flink_hop._shorten`.
+    # a third more: see `pipelines.engines.flink.hop._shorten`.
     assert "process_element" not in caught.value.details
 
 
@@ -203,7 +203,7 @@ def test_uids_come_from_the_job_and_stay_when_it_grows(settings: FlinkSettings) 
     )
     with Jvm(settings.folder, settings.jars, options=SHORT_LIVED_JAVA) as jvm:
         jvm.connect()
-        from verdict.pipelines.flink_graph import Graph
+        from verdict.pipelines.engines.flink.graph import Graph
 
         def uids(job: Job) -> set[str]:
             names = {stream: stream for stream in (*job.inputs, *job.outputs)}

@@ -17,20 +17,20 @@ from confluent_kafka import Producer
 
 from verdict.pipelines import flink_upgrade
 from verdict.pipelines.backfill import batches
-from verdict.pipelines.errors import FlinkError
-from verdict.pipelines.flink import (
+from verdict.pipelines.engines.flink.cluster import JOB_MANAGER_NAME, FlinkCluster
+from verdict.pipelines.engines.flink.offsets import read_up_to
+from verdict.pipelines.engines.flink.prepare import prepare
+from verdict.pipelines.engines.flink.rest import ENDED, Rest
+from verdict.pipelines.engines.flink.run import (
     SAVEPOINTS,
     SHORT_LIVED_JAVA,
     FlinkSettings,
     Submitter,
     submitting,
 )
+from verdict.pipelines.errors import FlinkError
 from verdict.pipelines.flink_bootstrap import bootstrap
-from verdict.pipelines.flink_cluster import JOB_MANAGER_NAME, FlinkCluster
-from verdict.pipelines.flink_offsets import read_up_to
-from verdict.pipelines.flink_prepare import prepare
 from verdict.pipelines.flink_program import Program, Submitted, home_of, program
-from verdict.pipelines.flink_rest import ENDED, Rest
 from verdict.pipelines.flink_upgrade import STOP_S, come_up, exchange
 from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.kafka.admin import create_topics

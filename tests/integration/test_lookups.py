@@ -15,7 +15,7 @@ import yaml
 from confluent_kafka import Producer
 
 from verdict.operators.names import DEAD_LETTERS, DECISIONS, EVENTS
-from verdict.pipelines.flink_jvm import free_port
+from verdict.pipelines.engines.flink.jvm import free_port
 from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import clients

@@ -19,10 +19,10 @@ from confluent_kafka import Producer
 from prometheus_client.parser import text_string_to_metric_families
 
 from verdict.operators.names import DEAD_LETTERS, DECISIONS, EVENTS
-from verdict.pipelines.flink import SHORT_LIVED_JAVA, FlinkSettings, run
-from verdict.pipelines.flink_cluster import FlinkCluster
-from verdict.pipelines.flink_jvm import free_port
-from verdict.pipelines.flink_prepare import prepare
+from verdict.pipelines.engines.flink.cluster import FlinkCluster
+from verdict.pipelines.engines.flink.jvm import free_port
+from verdict.pipelines.engines.flink.prepare import prepare
+from verdict.pipelines.engines.flink.run import SHORT_LIVED_JAVA, FlinkSettings, run
 from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import clients

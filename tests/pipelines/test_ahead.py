@@ -17,7 +17,7 @@ from verdict.operators.names import LABELS
 from verdict.operators.score.carry import Carry
 from verdict.pipelines import ahead, backfill
 from verdict.pipelines.ahead import Ahead, Part
-from verdict.pipelines.embedded import Output
+from verdict.pipelines.engines.embedded.runner import Output
 from verdict.pipelines.errors import FileError, OperatorError
 from verdict.pipelines.spec.load import load, over
 

@@ -16,8 +16,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from verdict.operators.message import Message
 from verdict.operators.names import DEAD_LETTERS, DECISIONS, EVENTS, LABELS
 from verdict.pipelines import jobs
-from verdict.pipelines.broker import KafkaBroker, topics_of
-from verdict.pipelines.embedded import Output, run_kafka
+from verdict.pipelines.engines.embedded.broker import KafkaBroker, topics_of
+from verdict.pipelines.engines.embedded.runner import Output, run_kafka
 from verdict.pipelines.errors import KafkaError
 from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.kafka.admin import create_topics

@@ -13,8 +13,16 @@ import pytest
 
 from verdict.operators.message import NEXT, Emit, Message
 from verdict.operators.names import DECISIONS, EVENTS
-from verdict.pipelines import embedded, jobs
-from verdict.pipelines.embedded import BATCH, Output, Runner, paced, run_files, run_kafka
+from verdict.pipelines import jobs
+from verdict.pipelines.engines.embedded import runner
+from verdict.pipelines.engines.embedded.runner import (
+    BATCH,
+    Output,
+    Runner,
+    paced,
+    run_files,
+    run_kafka,
+)
 from verdict.pipelines.errors import FileError, KafkaError
 from verdict.pipelines.formats.avro_file import AvroFile
 from verdict.pipelines.formats.streams import definition
@@ -358,7 +366,7 @@ class Clock:
 @pytest.mark.parametrize(("rate", "after"), [(50.0, 0), (3.0, 0), (5_000.0, 700), (0.5, 0)])
 def test_a_pace_is_kept(rate: float, after: int, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    monkeypatch.setattr(embedded, "time", clock)
+    monkeypatch.setattr(runner, "time", clock)
     take: Callable[[int], int] = paced(rate, after)
     done = 0
     while done < after:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from verdict.pipelines.engines.flink.offsets import split
 from verdict.pipelines.errors import FlinkError
-from verdict.pipelines.flink_offsets import split
 
 NEVER = -(2**63)
 """An unbounded source stops there."""

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from verdict.pipelines import jobs
+from verdict.pipelines.engines.flink.rest import Rest
+from verdict.pipelines.engines.flink.run import FlinkSettings
 from verdict.pipelines.errors import FlinkError, SpecError
-from verdict.pipelines.flink import FlinkSettings
 from verdict.pipelines.flink_bootstrap import _room, beside
 from verdict.pipelines.flink_program import (
     PACKAGES,
@@ -18,7 +19,6 @@ from verdict.pipelines.flink_program import (
     try_writing,
     write_decided,
 )
-from verdict.pipelines.flink_rest import Rest
 from verdict.pipelines.flink_upgrade import RolledBack, Standing, conflicts, noted, start_or_go_back
 from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.package import pack

@@ -14,7 +14,7 @@ from verdict.operators.names import DEAD_LETTERS, DECISIONS, EVENTS, ROWS
 from verdict.operators.score.hops import DecodeHop, EntityHop
 from verdict.operators.score.side_inputs import EntityHopBeside
 from verdict.pipelines import jobs
-from verdict.pipelines.embedded import Output, Runner
+from verdict.pipelines.engines.embedded.runner import Output, Runner
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.spec.load import load, over

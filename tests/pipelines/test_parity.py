@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from verdict.operators.message import NEXT, Message
 from verdict.operators.names import DEAD_LETTERS, DECISIONS, EVENTS
 from verdict.pipelines import jobs, parity, parity_compare
-from verdict.pipelines.broker import KafkaBroker, topics_of
-from verdict.pipelines.embedded import run_files, run_kafka
+from verdict.pipelines.engines.embedded.broker import KafkaBroker, topics_of
+from verdict.pipelines.engines.embedded.runner import run_files, run_kafka
 from verdict.pipelines.formats.avro_file import AvroFile, read_bodies
 from verdict.pipelines.formats.streams import definition, stream_decoder, stream_encoder
 from verdict.pipelines.kafka.admin import create_topics

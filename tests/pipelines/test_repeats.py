@@ -22,7 +22,7 @@ from confluent_kafka.admin import AdminClient
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verdict.pipelines.flink_jvm import free_port
+from verdict.pipelines.engines.flink.jvm import free_port
 from verdict.pipelines.formats.streams import stream_encoder
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.repeats import PAGE, Differing, Reading, Repeats, read, serve

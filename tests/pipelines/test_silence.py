@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from verdict.operators.message import NEXT, Emit, Message
-from verdict.pipelines.flink_hop import NoState, PlainHop
-from verdict.pipelines.silence import is_silent, written
+from verdict.pipelines.engines.flink.hop import NoState, PlainHop
+from verdict.pipelines.engines.flink.silent import is_silent, written
 from verdict.pipelines.topology import Hop, Job
 from verdict.state.store.keyed import KeyedState
 

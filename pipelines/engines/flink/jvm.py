@@ -152,7 +152,8 @@ def java(
 
 
 def prepared_folder(jars: Sequence[Path]) -> Path:
-    """Return where `pipelines.flink_prepare` keeps what makes Flink start faster with these jars.
+    """Return where `pipelines.engines.flink.prepare` keeps what makes Flink start faster with these
+    jars.
 
     Another version of Flink, of Java or of a jar has another folder.
     """
@@ -166,7 +167,8 @@ def classpath(jars: Sequence[Path]) -> str:
     """Return Flink's class path.
 
     The wheel's planner is a jar in a jar, unpacked and loaded by class loaders of its own with
-    every start; once `pipelines.flink_prepare` has unpacked it, it is a jar like the others.
+    every start; once `pipelines.engines.flink.prepare` has unpacked it, it is a jar like the
+    others.
     """
     home = flink_home()
     # Last, so that the prepared cache fits. A mini cluster looks for reporters nowhere else.

@@ -17,9 +17,9 @@ from pyflink.datastream.state import MapStateDescriptor, StateTtlConfig, ValueSt
 
 from verdict.operators.message import NEXT, Emit, Message, Operator, new
 from verdict.operators.names import DEAD_LETTERS
+from verdict.pipelines.engines.flink.silent import SILENT, is_silent
+from verdict.pipelines.engines.garbage import spare
 from verdict.pipelines.errors import FlinkError, RegistryError, frames, told
-from verdict.pipelines.garbage import spare
-from verdict.pipelines.silence import SILENT, is_silent
 from verdict.pipelines.telemetry import logs
 from verdict.pipelines.telemetry.meters import HopMeter, hop_labels
 from verdict.pipelines.telemetry.server import Endpoint, Served, serve

@@ -8,7 +8,7 @@ from confluent_kafka import KafkaError as ClientError
 
 from verdict.operators.message import LATEST, Headers, Message, new
 from verdict.operators.names import ENTITY_LABELS, EVENTS, LABELS
-from verdict.pipelines.embedded import Output
+from verdict.pipelines.engines.embedded.runner import Output
 from verdict.pipelines.errors import KafkaError
 from verdict.pipelines.kafka.admin import require
 from verdict.pipelines.kafka.clients import Clients

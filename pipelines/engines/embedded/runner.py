@@ -20,11 +20,11 @@ from verdict.operators.message import NEXT, Emit, Message, new
 from verdict.operators.meter import Meter
 from verdict.operators.names import DEAD_LETTERS, EVENTS
 from verdict.operators.score.carry import Deferred
+from verdict.pipelines.engines.garbage import spared
 from verdict.pipelines.errors import OperatorError, RegistryError, told
 from verdict.pipelines.formats.avro_file import AvroFile
 from verdict.pipelines.formats.events import read_events
 from verdict.pipelines.formats.streams import definition
-from verdict.pipelines.garbage import spared
 from verdict.pipelines.telemetry.meters import HopMeter, RunMeter, hop_labels
 from verdict.pipelines.telemetry.server import Endpoint, serve
 from verdict.pipelines.topology import Job, Stop

@@ -17,16 +17,16 @@ from pyflink.datastream import KeyedStream, StreamExecutionEnvironment
 from pyflink.java_gateway import get_gateway
 from pyflink.table import StreamTableEnvironment
 
-from verdict.pipelines.errors import FlinkError
-from verdict.pipelines.flink import (
+from verdict.pipelines.engines.flink.hop import KeyedHop, PlainHop, emitted_type, record_type
+from verdict.pipelines.engines.flink.run import (
     EXACTLY_ONCE,
     MAX_PARALLELISM,
     FlinkSettings,
     bounded_folder,
     hush,
 )
-from verdict.pipelines.flink_hop import KeyedHop, PlainHop, emitted_type, record_type
-from verdict.pipelines.flink_uids import hop_uid, name_all, uid_prefix
+from verdict.pipelines.engines.flink.uids import hop_uid, name_all, uid_prefix
+from verdict.pipelines.errors import FlinkError
 from verdict.pipelines.topology import MAX_CARRIED, SOURCE_HEADER, Hop, Job
 
 # Bytes to text one to one: UTF-8 would fold all invalid keys into one. No key counts as b"".

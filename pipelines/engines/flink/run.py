@@ -18,11 +18,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from verdict.pipelines.engines.flink.jvm import Jvm, beam_blocked, free_port
+from verdict.pipelines.engines.flink.rest import ENDED, Rest, cause_of
+from verdict.pipelines.engines.flink.silent import SILENT, Silent, written
 from verdict.pipelines.errors import FlinkError
-from verdict.pipelines.flink_jvm import Jvm, beam_blocked, free_port
-from verdict.pipelines.flink_rest import ENDED, Rest, cause_of
 from verdict.pipelines.local.java import java_home
-from verdict.pipelines.silence import SILENT, Silent, written
 from verdict.pipelines.topology import Job, Stop
 
 os.environ.setdefault("JAVA_HOME", str(java_home()))
@@ -202,7 +202,7 @@ def build(
         what ``flink run`` was told, else a mini cluster.
     """
     with beam_blocked():
-        from verdict.pipelines.flink_graph import Graph
+        from verdict.pipelines.engines.flink.graph import Graph
 
         return Graph(job, topics, settings, cluster).env
 

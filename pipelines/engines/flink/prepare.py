@@ -1,6 +1,6 @@
 """Makes Flink start in half the time, once for a machine.
 
-    python -m verdict.pipelines.flink_prepare
+    python -m verdict.pipelines.engines.flink.prepare
 
 Most of a start is Java, reading and linking 20,000 classes and interpreting them until they are
 compiled. Java 25 can keep them ready for use in a file of 170 MB, made from what the run of a small
@@ -16,9 +16,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from verdict.operators.message import NEXT, Emit, Message
-from verdict.pipelines.errors import FlinkError
-from verdict.pipelines.flink import FlinkSettings, run
-from verdict.pipelines.flink_jvm import (
+from verdict.pipelines.engines.flink.jvm import (
     AOT_CACHE,
     OPENS,
     PLANNER,
@@ -26,6 +24,8 @@ from verdict.pipelines.flink_jvm import (
     flink_home,
     prepared_folder,
 )
+from verdict.pipelines.engines.flink.run import FlinkSettings, run
+from verdict.pipelines.errors import FlinkError
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.local.java import flink_jars, java_home
 from verdict.pipelines.topology import Hop, Job
@@ -104,7 +104,13 @@ def prepare(jars: Sequence[Path]) -> None:
 
 
 def _make_cache(jars: Sequence[Path], work: Path) -> None:
-    training = [sys.executable, "-m", "verdict.pipelines.flink_prepare", str(work), *map(str, jars)]
+    training = [
+        sys.executable,
+        "-m",
+        "verdict.pipelines.engines.flink.prepare",
+        str(work),
+        *map(str, jars),
+    ]
     _do(training, work)
     command = [str(java_home() / "bin" / "java"), *OPENS, "-cp", classpath(jars)]
     recorded, cache = work / "java.aotconf", work / AOT_CACHE

@@ -1,0 +1,1 @@
+"""One Python process, no JVM."""

@@ -1,0 +1,1 @@
+"""PyFlink in thread mode."""
