@@ -38,7 +38,7 @@ from verdict.operators.message import Message
 from verdict.operators.models import bundle as bundles
 from verdict.operators.names import EVENTS
 from verdict.pipelines import jobs
-from verdict.pipelines.engines.embedded.runner import run_kafka
+from verdict.pipelines.engines.embedded.from_kafka import run_kafka
 from verdict.pipelines.formats.streams import DECISIONS, definition, stream_decoder
 from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.pipeline import Pipeline

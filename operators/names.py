@@ -19,3 +19,6 @@ STATE_COMMANDS, STATE_ANSWERS = "state-commands", "state-answers"
 
 
 EVENTS = "events"
+
+
+LABEL_STREAMS = frozenset((LABELS, ENTITY_LABELS))

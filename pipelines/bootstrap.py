@@ -15,10 +15,12 @@ from itertools import islice
 from pathlib import Path
 
 from verdict.operators.message import Emit, Message, Operator
-from verdict.operators.names import EVENTS
+from verdict.operators.names import EVENTS, LABEL_STREAMS
 from verdict.pipelines import jobs
-from verdict.pipelines.engines.embedded.broker import LABEL_STREAMS, KafkaBroker, topics_of
-from verdict.pipelines.engines.embedded.runner import BATCH, Holding, Output, Runner, run_kafka
+from verdict.pipelines.engines.embedded.broker import KafkaBroker
+from verdict.pipelines.engines.embedded.from_files import BATCH
+from verdict.pipelines.engines.embedded.from_kafka import run_kafka
+from verdict.pipelines.engines.embedded.runner import Holding, Output, Runner
 from verdict.pipelines.engines.garbage import spared
 from verdict.pipelines.errors import FileError, KafkaError
 from verdict.pipelines.formats.events import read_events
@@ -26,7 +28,7 @@ from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.label_files import LabelFeed
 from verdict.pipelines.spec.load import over
 from verdict.pipelines.spec.pipeline import Pipeline
-from verdict.pipelines.topology import Job, Stop
+from verdict.pipelines.topology import Job, Stop, topics_of
 from verdict.state.store.keyed import KeyedState
 from verdict.state.store.rocks import RocksStore
 

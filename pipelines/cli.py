@@ -242,7 +242,8 @@ def _run_files(
 ) -> None:
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    from verdict.pipelines.engines.embedded.runner import Output, paced, run_files
+    from verdict.pipelines.engines.embedded.from_files import paced, run_files
+    from verdict.pipelines.engines.embedded.runner import Output
     from verdict.pipelines.label_files import LabelFeed
 
     label_files = loaded.label_files()
@@ -286,10 +287,11 @@ def _run_files(
 def _run_kafka(
     loaded: Pipeline, name: str, folder: Path, bounded: bool, as_json: bool, stop: threading.Event
 ) -> None:
-    from verdict.pipelines.engines.embedded.broker import KafkaBroker, topics_of
-    from verdict.pipelines.engines.embedded.runner import run_kafka
+    from verdict.pipelines.engines.embedded.broker import KafkaBroker
+    from verdict.pipelines.engines.embedded.from_kafka import run_kafka
     from verdict.pipelines.kafka.clients import clients
     from verdict.pipelines.telemetry.server import Endpoint
+    from verdict.pipelines.topology import topics_of
 
     job = jobs.job(loaded.keeping(folder), name)
     settings = clients(loaded.spec.settings, loaded.path.parent)
@@ -320,6 +322,7 @@ def _run_flink(
     loaded: Pipeline, name: str, folder: Path, bounded: bool, cluster: str | None
 ) -> None:
     from verdict.pipelines.engines.flink import run
+    from verdict.pipelines.engines.flink.settings import latest_checkpoint
     from verdict.pipelines.flink_program import program
 
     if cluster is not None:
@@ -331,7 +334,7 @@ def _run_flink(
     made = program(loaded, name, folder, bounded=bounded)
     settings = replace(
         made.settings,
-        restore=None if bounded else run.latest_checkpoint(made.settings.checkpoint_folder),
+        restore=None if bounded else latest_checkpoint(made.settings.checkpoint_folder),
         java_options=MINI_CLUSTER_JAVA,
     )
     # Normal operation logs nothing; a job that Flink starts again says so.

@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from verdict.operators.names import LABEL_STREAMS
 from verdict.pipelines import jobs
-from verdict.pipelines.engines.embedded.broker import LABEL_STREAMS
 from verdict.pipelines.engines.flink.offsets import Committed, behind, of_topics, read_up_to
 from verdict.pipelines.engines.flink.rest import ENDED, LOOK_S, Rest, cause_of
-from verdict.pipelines.engines.flink.run import SAVEPOINTS, submitting
+from verdict.pipelines.engines.flink.settings import SAVEPOINTS
+from verdict.pipelines.engines.flink.submit import submitting
 from verdict.pipelines.errors import FlinkError, Interrupted
 from verdict.pipelines.flink_program import (
     Program,
@@ -217,7 +218,7 @@ def beside(new: Program) -> Program:
 
     Examples
     --------
-    >>> from verdict.pipelines.engines.flink.run import FlinkSettings
+    >>> from verdict.pipelines.engines.flink.settings import FlinkSettings
     >>> from verdict.pipelines.topology import Job
     >>> settings = FlinkSettings("localhost:9092", Path("/f"), Path("/f/checkpoints"))
     >>> made = beside(Program(Job("score", "p", (), (), ()), {}, settings))

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from verdict.pipelines.engines.flink.run import FlinkSettings, build, latest_checkpoint
+from verdict.pipelines.engines.flink.session import build
+from verdict.pipelines.engines.flink.settings import FlinkSettings, latest_checkpoint
 from verdict.pipelines.topology import Job
 
 

@@ -7,8 +7,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from verdict.pipelines import jobs
-from verdict.pipelines.engines.embedded.broker import topics_of
-from verdict.pipelines.engines.flink.run import EXACTLY_ONCE, MAX_PARALLELISM, FlinkSettings, title
+from verdict.pipelines.engines.flink.settings import (
+    EXACTLY_ONCE,
+    MAX_PARALLELISM,
+    FlinkSettings,
+    title,
+)
 from verdict.pipelines.engines.flink.uids import stateful
 from verdict.pipelines.errors import FlinkError
 from verdict.pipelines.kafka import transactions
@@ -17,7 +21,7 @@ from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.java import flink_jars
 from verdict.pipelines.spec.package import Package, carried, read, save
 from verdict.pipelines.spec.pipeline import Pipeline
-from verdict.pipelines.topology import Job
+from verdict.pipelines.topology import Job, topics_of
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,8 @@ from pathlib import Path
 from verdict.pipelines import jobs
 from verdict.pipelines.against import Effect, changes
 from verdict.pipelines.engines.flink.rest import ENDED, LOOK_S, Rest, cause_of
-from verdict.pipelines.engines.flink.run import (
-    MAX_PARALLELISM,
-    SAVEPOINTS,
-    Submitter,
-    latest_checkpoint,
-    submitting,
-)
+from verdict.pipelines.engines.flink.settings import MAX_PARALLELISM, SAVEPOINTS, latest_checkpoint
+from verdict.pipelines.engines.flink.submit import Submitter, submitting
 from verdict.pipelines.engines.flink.uids import stateful
 from verdict.pipelines.errors import FlinkError
 from verdict.pipelines.flink_program import Program, Submitted, home_of, program, submitted

@@ -1,6 +1,6 @@
 """A job is a value: named inputs, a chain of hops, named outputs. Both engines run it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -53,3 +53,8 @@ class Stop(Protocol):
     """Something that says when to stop: a ``threading.Event``."""
 
     def is_set(self) -> bool: ...
+
+
+def topics_of(streams: Sequence[str], topics: Mapping[str, str]) -> dict[str, str]:
+    """Select the topics of some streams."""
+    return {stream: topics[stream] for stream in streams}

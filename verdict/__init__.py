@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from verdict.pipelines.backfill import batches
     from verdict.pipelines.backfill import write as write_backfill
     from verdict.pipelines.bundles import write as write_bundle
-    from verdict.pipelines.engines.embedded.runner import run_files
+    from verdict.pipelines.engines.embedded.from_files import run_files
     from verdict.pipelines.formats.avro_file import AvroFile, read_records
     from verdict.pipelines.kafka.clients import default_bootstrap
     from verdict.pipelines.spec.load import load

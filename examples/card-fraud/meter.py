@@ -17,7 +17,8 @@ from types import FrameType
 from typing import Any
 
 from verdict.pipelines import jobs
-from verdict.pipelines.engines.embedded.runner import Output, paced, run_files
+from verdict.pipelines.engines.embedded.from_files import paced, run_files
+from verdict.pipelines.engines.embedded.runner import Output
 from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.spec.load import load, over
 from verdict.pipelines.spec.settings import Settings

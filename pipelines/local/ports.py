@@ -49,3 +49,17 @@ def listens(bootstrap: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nothing listens at.
+
+    Examples
+    --------
+    >>> free_port() > 1023
+    True
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

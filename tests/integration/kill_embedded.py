@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from verdict.pipelines import jobs
-from verdict.pipelines.engines.embedded.broker import KafkaBroker, topics_of
-from verdict.pipelines.engines.embedded.runner import run_kafka
+from verdict.pipelines.engines.embedded.broker import KafkaBroker
+from verdict.pipelines.engines.embedded.from_kafka import run_kafka
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.settings import Settings
+from verdict.pipelines.topology import topics_of
 
 
 def run(asked: dict[str, Any], stop: threading.Event, begun: int) -> None:

@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 from verdict.pipelines import jobs
-from verdict.pipelines.engines.flink import run
+from verdict.pipelines.engines.flink import run, submit
+from verdict.pipelines.engines.flink.settings import FlinkSettings
 from verdict.pipelines.local.java import flink_jars
 from verdict.pipelines.spec.load import load
 
@@ -14,13 +15,13 @@ def main() -> None:
     request = json.loads(sys.argv[1])
     job = jobs.job(load(Path(request["pipeline"])), request["job"])
     folder = Path(request["folder"])
-    settings = run.FlinkSettings(
+    settings = FlinkSettings(
         bootstrap=request["bootstrap"],
         folder=folder,
         checkpoint_folder=folder / "checkpoints",
         jars=flink_jars(),
         bounded=True,
-        java_options=run.SHORT_LIVED_JAVA,
+        java_options=submit.SHORT_LIVED_JAVA,
     )
     run.run(job, request["topics"], settings)
 

@@ -29,8 +29,8 @@ from verdict.operators.events import schema as schemas
 from verdict.operators.names import DEAD_LETTERS, DECISIONS, EVENTS
 from verdict.operators.records.dead_letter import MAX_LETTER, MAX_RAW
 from verdict.pipelines import jobs
-from verdict.pipelines.engines.embedded.broker import KafkaBroker, topics_of
-from verdict.pipelines.engines.embedded.runner import run_kafka
+from verdict.pipelines.engines.embedded.broker import KafkaBroker
+from verdict.pipelines.engines.embedded.from_kafka import run_kafka
 from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import Clients, clients
@@ -39,6 +39,7 @@ from verdict.pipelines.paths import resource
 from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.spec.settings import Settings
+from verdict.pipelines.topology import topics_of
 
 RUN_FLINK = Path(__file__).with_name("run_flink.py")
 DEADLINE_S = 120
@@ -604,7 +605,7 @@ def test_a_registry_that_is_away_holds_the_embedded_engine_back(
         return [
             r.getMessage()
             for r in caplog.records
-            if r.name == "verdict.pipelines.engines.embedded.runner"
+            if r.name == "verdict.pipelines.engines.embedded.from_kafka"
         ]
 
     with Running(stage, written) as running:

@@ -12,8 +12,9 @@ from confluent_kafka import Producer
 from verdict.operators.message import Message
 from verdict.operators.names import EVENTS
 from verdict.pipelines import bootstrap, jobs
-from verdict.pipelines.engines.embedded.broker import KafkaBroker, topics_of
-from verdict.pipelines.engines.embedded.runner import Runner, run_kafka
+from verdict.pipelines.engines.embedded.broker import KafkaBroker
+from verdict.pipelines.engines.embedded.from_kafka import run_kafka
+from verdict.pipelines.engines.embedded.runner import Runner
 from verdict.pipelines.errors import FileError, KafkaError
 from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.kafka.admin import create_topics
@@ -21,6 +22,7 @@ from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.pipeline import Pipeline
+from verdict.pipelines.topology import topics_of
 from verdict.state.errors import StateError
 from verdict.state.store.rocks import RocksStore
 

@@ -17,8 +17,8 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from verdict.operators.names import DEAD_LETTERS, DECISIONS, ENTITY_LABELS, EVENTS, LABELS
 from verdict.pipelines import backfill, jobs
-from verdict.pipelines.engines.embedded.broker import KafkaBroker, topics_of
-from verdict.pipelines.engines.embedded.runner import run_kafka
+from verdict.pipelines.engines.embedded.broker import KafkaBroker
+from verdict.pipelines.engines.embedded.from_kafka import run_kafka
 from verdict.pipelines.formats.avro_file import AvroFile
 from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.kafka.admin import create_topics
@@ -27,7 +27,7 @@ from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.spec.settings import Settings
-from verdict.pipelines.topology import Job
+from verdict.pipelines.topology import Job, topics_of
 
 ROOT = Path(__file__).parents[2]
 RUN_FLINK = Path(__file__).with_name("run_flink.py")

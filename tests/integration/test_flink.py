@@ -17,21 +17,19 @@ import pytest
 from verdict.operators.message import NEXT, Message
 from verdict.pipelines import flink_main
 from verdict.pipelines.engines.flink.cluster import FlinkCluster
-from verdict.pipelines.engines.flink.hop import NoState, PlainHop
-from verdict.pipelines.engines.flink.jvm import Jvm, environment, free_port, java
+from verdict.pipelines.engines.flink.hop import PlainHop
+from verdict.pipelines.engines.flink.java import environment, java
+from verdict.pipelines.engines.flink.jvm import Jvm
 from verdict.pipelines.engines.flink.prepare import is_prepared, prepare
-from verdict.pipelines.engines.flink.run import (
-    SHORT_LIVED_JAVA,
-    FlinkSettings,
-    latest_checkpoint,
-    run,
-    submit,
-    wait,
-)
+from verdict.pipelines.engines.flink.run import run
+from verdict.pipelines.engines.flink.settings import FlinkSettings, latest_checkpoint
+from verdict.pipelines.engines.flink.state import NoState
+from verdict.pipelines.engines.flink.submit import SHORT_LIVED_JAVA, submit, wait
 from verdict.pipelines.engines.flink.uids import name_all, stateful
 from verdict.pipelines.errors import FlinkError
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.local.java import flink_jars
+from verdict.pipelines.local.ports import free_port
 from verdict.pipelines.topology import Job
 from verdict.state.errors import StateError
 from verdict.state.store.keyed import MemoryState
@@ -304,7 +302,8 @@ def test_hop_without_a_key_has_no_state() -> None:
 
 RUN = """
 import json, sys
-from verdict.pipelines.flink import FlinkSettings, run
+from verdict.pipelines.engines.flink.run import run
+from verdict.pipelines.engines.flink.settings import FlinkSettings
 from verdict.pipelines.flink_main import job_of
 run(job_of(sys.argv[1]), json.loads(sys.argv[2]), FlinkSettings.from_json(sys.argv[3]))
 """

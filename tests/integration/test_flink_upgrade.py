@@ -21,13 +21,8 @@ from verdict.pipelines.engines.flink.cluster import JOB_MANAGER_NAME, FlinkClust
 from verdict.pipelines.engines.flink.offsets import read_up_to
 from verdict.pipelines.engines.flink.prepare import prepare
 from verdict.pipelines.engines.flink.rest import ENDED, Rest
-from verdict.pipelines.engines.flink.run import (
-    SAVEPOINTS,
-    SHORT_LIVED_JAVA,
-    FlinkSettings,
-    Submitter,
-    submitting,
-)
+from verdict.pipelines.engines.flink.settings import SAVEPOINTS, FlinkSettings
+from verdict.pipelines.engines.flink.submit import SHORT_LIVED_JAVA, Submitter, submitting
 from verdict.pipelines.errors import FlinkError
 from verdict.pipelines.flink_bootstrap import bootstrap
 from verdict.pipelines.flink_program import Program, Submitted, home_of, program

@@ -24,7 +24,7 @@ from verdict.operators.records.streams import decoder, encoder
 from verdict.pipelines.engines.flink.cluster import FlinkCluster
 from verdict.pipelines.engines.flink.prepare import prepare
 from verdict.pipelines.engines.flink.rest import Rest
-from verdict.pipelines.engines.flink.run import SHORT_LIVED_JAVA
+from verdict.pipelines.engines.flink.submit import SHORT_LIVED_JAVA
 from verdict.pipelines.flink_upgrade import submit
 from verdict.pipelines.formats.streams import definition
 from verdict.pipelines.kafka.admin import create_topics

@@ -15,11 +15,11 @@ import yaml
 from confluent_kafka import Producer
 
 from verdict.operators.names import DEAD_LETTERS, DECISIONS, EVENTS
-from verdict.pipelines.engines.flink.jvm import free_port
 from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.broker import LocalKafka
+from verdict.pipelines.local.ports import free_port
 from verdict.pipelines.paths import resource
 from verdict.pipelines.spec.load import load
 
@@ -76,7 +76,7 @@ class Running:
                 [
                     sys.executable,
                     "-m",
-                    "verdict.pipelines.cli",
+                    "verdict",
                     "run",
                     str(self.file),
                     "--engine",

@@ -20,14 +20,16 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from verdict.operators.names import DEAD_LETTERS, DECISIONS, EVENTS
 from verdict.pipelines.engines.flink.cluster import FlinkCluster
-from verdict.pipelines.engines.flink.jvm import free_port
 from verdict.pipelines.engines.flink.prepare import prepare
-from verdict.pipelines.engines.flink.run import SHORT_LIVED_JAVA, FlinkSettings, run
+from verdict.pipelines.engines.flink.run import run
+from verdict.pipelines.engines.flink.settings import FlinkSettings
+from verdict.pipelines.engines.flink.submit import SHORT_LIVED_JAVA
 from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.local.java import flink_jars
+from verdict.pipelines.local.ports import free_port
 from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.telemetry.server import Endpoint
@@ -84,7 +86,7 @@ class Running:
                 [
                     sys.executable,
                     "-m",
-                    "verdict.pipelines.cli",
+                    "verdict",
                     "run",
                     str(self.pipeline.path),
                     *more,

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from verdict.pipelines import backfill, jobs
-from verdict.pipelines.engines.embedded.runner import run_files
+from verdict.pipelines.engines.embedded.from_files import run_files
 from verdict.pipelines.errors import FileError, Interrupted, SpecError
 from verdict.pipelines.formats.avro_file import read_records
 from verdict.pipelines.spec.load import load, over

@@ -16,13 +16,15 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from verdict.operators.message import Message
 from verdict.operators.names import DEAD_LETTERS, DECISIONS, EVENTS, LABELS
 from verdict.pipelines import jobs
-from verdict.pipelines.engines.embedded.broker import KafkaBroker, topics_of
-from verdict.pipelines.engines.embedded.runner import Output, run_kafka
+from verdict.pipelines.engines.embedded.broker import KafkaBroker
+from verdict.pipelines.engines.embedded.from_kafka import run_kafka
+from verdict.pipelines.engines.embedded.runner import Output
 from verdict.pipelines.errors import KafkaError
 from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import Clients
 from verdict.pipelines.local.broker import LocalKafka
+from verdict.pipelines.topology import topics_of
 
 DEADLINE_S = 60
 

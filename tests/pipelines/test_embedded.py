@@ -14,15 +14,10 @@ import pytest
 from verdict.operators.message import NEXT, Emit, Message
 from verdict.operators.names import DECISIONS, EVENTS
 from verdict.pipelines import jobs
-from verdict.pipelines.engines.embedded import runner
-from verdict.pipelines.engines.embedded.runner import (
-    BATCH,
-    Output,
-    Runner,
-    paced,
-    run_files,
-    run_kafka,
-)
+from verdict.pipelines.engines.embedded import from_files
+from verdict.pipelines.engines.embedded.from_files import BATCH, paced, run_files
+from verdict.pipelines.engines.embedded.from_kafka import run_kafka
+from verdict.pipelines.engines.embedded.runner import Output, Runner
 from verdict.pipelines.errors import FileError, KafkaError
 from verdict.pipelines.formats.avro_file import AvroFile
 from verdict.pipelines.formats.streams import definition
@@ -366,7 +361,7 @@ class Clock:
 @pytest.mark.parametrize(("rate", "after"), [(50.0, 0), (3.0, 0), (5_000.0, 700), (0.5, 0)])
 def test_a_pace_is_kept(rate: float, after: int, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    monkeypatch.setattr(runner, "time", clock)
+    monkeypatch.setattr(from_files, "time", clock)
     take: Callable[[int], int] = paced(rate, after)
     done = 0
     while done < after:

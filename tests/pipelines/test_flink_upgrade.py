@@ -7,7 +7,7 @@ import pytest
 
 from verdict.pipelines import jobs
 from verdict.pipelines.engines.flink.rest import Rest
-from verdict.pipelines.engines.flink.run import FlinkSettings
+from verdict.pipelines.engines.flink.settings import FlinkSettings
 from verdict.pipelines.errors import FlinkError, SpecError
 from verdict.pipelines.flink_bootstrap import _room, beside
 from verdict.pipelines.flink_program import (

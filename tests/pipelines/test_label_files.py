@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from verdict.operators.message import NEXT, Message
 from verdict.pipelines import backfill, bootstrap, jobs, parity, parity_compare
-from verdict.pipelines.engines.embedded.runner import run_files
+from verdict.pipelines.engines.embedded.from_files import run_files
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.formats.avro_file import AvroFile, read_records
 from verdict.pipelines.label_files import LabelFeed, LabelSummary

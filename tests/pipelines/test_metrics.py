@@ -15,7 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from verdict.operators.message import NEXT, Emit, Message
 from verdict.operators.meter import BOUNDS_NS, Meter
-from verdict.pipelines.engines.embedded.runner import Output, run_kafka
+from verdict.pipelines.engines.embedded.from_kafka import run_kafka
+from verdict.pipelines.engines.embedded.runner import Output
 from verdict.pipelines.errors import OperatorError
 from verdict.pipelines.telemetry import server
 from verdict.pipelines.telemetry.meters import HopMeter, RunMeter, hop_labels
@@ -132,7 +133,7 @@ def test_a_run_shows_what_it_counted(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ports.append(served.port)
         return served
 
-    monkeypatch.setattr("verdict.pipelines.engines.embedded.runner.serve", serve_here)
+    monkeypatch.setattr("verdict.pipelines.engines.embedded.from_kafka.serve", serve_here)
     now = int(time.time() * 1000)
     topic = Topic(messages(10, now - 1_500), lambda: pages.append(scrape(ports[0])))
     run_kafka(

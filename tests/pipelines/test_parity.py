@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from verdict.operators.message import NEXT, Message
 from verdict.operators.names import DEAD_LETTERS, DECISIONS, EVENTS
 from verdict.pipelines import jobs, parity, parity_compare
-from verdict.pipelines.engines.embedded.broker import KafkaBroker, topics_of
-from verdict.pipelines.engines.embedded.runner import run_files, run_kafka
+from verdict.pipelines.engines.embedded.broker import KafkaBroker
+from verdict.pipelines.engines.embedded.from_files import run_files
+from verdict.pipelines.engines.embedded.from_kafka import run_kafka
 from verdict.pipelines.formats.avro_file import AvroFile, read_bodies
 from verdict.pipelines.formats.streams import definition, stream_decoder, stream_encoder
 from verdict.pipelines.kafka.admin import create_topics
@@ -32,6 +33,7 @@ from verdict.pipelines.parity_show import told as told_of
 from verdict.pipelines.paths import resource
 from verdict.pipelines.spec.load import load, over
 from verdict.pipelines.spec.pipeline import Pipeline
+from verdict.pipelines.topology import topics_of
 from verdict.state.store.keyed import MemoryState
 
 DAY_MS = 86_400_000

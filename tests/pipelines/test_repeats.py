@@ -22,9 +22,9 @@ from confluent_kafka.admin import AdminClient
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verdict.pipelines.engines.flink.jvm import free_port
 from verdict.pipelines.formats.streams import stream_encoder
 from verdict.pipelines.kafka.admin import create_topics
+from verdict.pipelines.local.ports import free_port
 from verdict.pipelines.repeats import PAGE, Differing, Reading, Repeats, read, serve
 from verdict.pipelines.telemetry.server import Endpoint
 
@@ -304,7 +304,7 @@ def test_command_follows_until_it_is_told_to_stop(topic: Callable[[str], Topic])
     command = [
         sys.executable,
         "-m",
-        "verdict.pipelines.cli",
+        "verdict",
         "repeats",
         str(decisions.file),
         "--follow",

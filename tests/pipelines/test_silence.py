@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from verdict.operators.message import NEXT, Emit, Message
-from verdict.pipelines.engines.flink.hop import NoState, PlainHop
+from verdict.pipelines.engines.flink.hop import PlainHop
 from verdict.pipelines.engines.flink.silent import is_silent, written
+from verdict.pipelines.engines.flink.state import NoState
 from verdict.pipelines.topology import Hop, Job
 from verdict.state.store.keyed import KeyedState
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from verdict.operators.errors import BadRecord
 from verdict.pipelines import jobs
-from verdict.pipelines.engines.embedded.runner import run_files
+from verdict.pipelines.engines.embedded.from_files import run_files
 from verdict.pipelines.errors import FileError
 from verdict.pipelines.formats.streams import stream_encoder
 from verdict.pipelines.kafka.admin import create_topics

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from verdict.pipelines import jobs
-from verdict.pipelines.engines.embedded.runner import run_files
+from verdict.pipelines.engines.embedded.from_files import run_files
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.formats.avro_file import read_records
 from verdict.pipelines.paths import resource

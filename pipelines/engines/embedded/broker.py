@@ -7,14 +7,13 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer
 from confluent_kafka import KafkaError as ClientError
 
 from verdict.operators.message import LATEST, Headers, Message, new
-from verdict.operators.names import ENTITY_LABELS, EVENTS, LABELS
+from verdict.operators.names import EVENTS, LABEL_STREAMS
 from verdict.pipelines.engines.embedded.runner import Output
 from verdict.pipelines.errors import KafkaError
 from verdict.pipelines.kafka.admin import require
 from verdict.pipelines.kafka.clients import Clients
 from verdict.pipelines.topology import MAX_CARRIED, SOURCE_HEADER
 
-LABEL_STREAMS = frozenset((LABELS, ENTITY_LABELS))
 FLUSH_S = 60.0
 """How long outputs may stay unacknowledged before the run gives up; the client retries."""
 
@@ -260,8 +259,3 @@ class KafkaBroker:
 
 def _name(topic: str, partition: int) -> str:
     return f"{topic}/{partition}"
-
-
-def topics_of(streams: Sequence[str], topics: Mapping[str, str]) -> dict[str, str]:
-    """Select the topics of some streams."""
-    return {stream: topics[stream] for stream in streams}

@@ -18,9 +18,10 @@ from typing import Any, Self
 
 import yaml
 
-from verdict.pipelines.engines.flink.jvm import environment, flink_home, free_port, java
+from verdict.pipelines.engines.flink.java import environment, flink_home, java
 from verdict.pipelines.engines.flink.rest import Rest
 from verdict.pipelines.errors import FlinkError
+from verdict.pipelines.local.ports import free_port
 from verdict.pipelines.paths import resource
 
 JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
@@ -91,7 +92,7 @@ class FlinkCluster:
 
     @property
     def address(self) -> str:
-        """``host:port`` of its REST API, for `pipelines.engines.flink.run.submit`."""
+        """``host:port`` of its REST API, for `pipelines.engines.flink.submit.submit`."""
         return f"127.0.0.1:{self._rest_port}"
 
     @property

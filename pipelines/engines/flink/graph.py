@@ -8,7 +8,6 @@ Everything between the Python operators is Java. Each hop has a sink of its own 
 that no operator has inputs of two slot sharing groups.
 """
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,14 +16,10 @@ from pyflink.datastream import KeyedStream, StreamExecutionEnvironment
 from pyflink.java_gateway import get_gateway
 from pyflink.table import StreamTableEnvironment
 
+from verdict.pipelines.engines.flink.configure import configure
 from verdict.pipelines.engines.flink.hop import KeyedHop, PlainHop, emitted_type, record_type
-from verdict.pipelines.engines.flink.run import (
-    EXACTLY_ONCE,
-    MAX_PARALLELISM,
-    FlinkSettings,
-    bounded_folder,
-    hush,
-)
+from verdict.pipelines.engines.flink.settings import EXACTLY_ONCE, FlinkSettings
+from verdict.pipelines.engines.flink.silent import hush
 from verdict.pipelines.engines.flink.uids import hop_uid, name_all, uid_prefix
 from verdict.pipelines.errors import FlinkError
 from verdict.pipelines.topology import MAX_CARRIED, SOURCE_HEADER, Hop, Job
@@ -33,7 +28,6 @@ from verdict.pipelines.topology import MAX_CARRIED, SOURCE_HEADER, Hop, Job
 KEY = "DECODE(COALESCE(`k`, X''), 'ISO-8859-1')"
 # Of a TIMESTAMP_LTZ, milliseconds since the epoch; SQL has no function for it.
 MILLIS = "EXTRACT(EPOCH FROM `ts`) * 1000 + EXTRACT(MILLISECOND FROM `ts`)"
-PROMETHEUS = "org.apache.flink.metrics.prometheus.PrometheusReporterFactory"
 ABSENT = "-"
 """Stands for a header that a record does not have: nothing that Base64 has."""
 
@@ -234,65 +228,6 @@ def _unpacked(number: int) -> str:
     """Return SQL for the bytes of one of the headers that `_packed` put together, or NULL."""
     value = f"NULLIF(SPLIT_INDEX(`hdr`, ',', {number}), '{ABSENT}')"
     return f"ENCODE(FROM_BASE64({value}), 'ISO-8859-1')"
-
-
-def configure(settings: FlinkSettings) -> dict[str, str]:
-    """Return Flink's own settings for a job."""
-    # A transaction is committed by a checkpoint, so a bounded run takes them too; but nothing is to
-    # start from one: it has the offsets at which that run was to end.
-    transactions = settings.delivery == EXACTLY_ONCE
-    checkpoints = settings.checkpoint_interval_ms > 0 and (transactions or not settings.bounded)
-    folder, retention = settings.checkpoint_folder.absolute(), "RETAIN_ON_CANCELLATION"
-    if settings.bounded:
-        folder, retention = bounded_folder(folder), "NO_EXTERNALIZED_CHECKPOINTS"
-    found = {
-        "python.execution-mode": "thread",
-        "python.executable": sys.executable,
-        "python.client.executable": sys.executable,
-        # Thread mode has no Python worker to give a share of RocksDB's memory to.
-        "python.fn-execution.memory.managed": "false",
-        "parallelism.default": str(settings.parallelism),
-        "pipeline.max-parallelism": str(MAX_PARALLELISM),
-        # Proves that `name_all` has forgotten none: state of an operator without uid is lost.
-        "pipeline.auto-generate-uids": "false",
-        "pipeline.object-reuse": "true",
-        "execution.buffer-timeout.interval": f"{settings.buffer_timeout_ms} ms",
-        "state.backend.type": "rocksdb",
-        "execution.checkpointing.incremental": "true",
-        "execution.checkpointing.dir": folder.as_uri(),
-        "execution.checkpointing.externalized-checkpoint-retention": retention,
-        "taskmanager.memory.managed.size": f"{settings.managed_mb} mb",
-        "jobmanager.bind-host": "127.0.0.1",
-        "taskmanager.bind-host": "127.0.0.1",
-        "rest.address": "127.0.0.1",
-        "rest.bind-address": "127.0.0.1",
-        "rest.port": str(settings.web_port),
-        **_restarts(0 if settings.bounded and settings.restarts is None else settings.restarts),
-    }
-    if settings.flink_metrics:
-        found["metrics.reporter.prom.factory.class"] = PROMETHEUS
-        found["metrics.reporter.prom.port"] = settings.flink_metrics
-    if checkpoints:
-        found["execution.checkpointing.interval"] = f"{settings.checkpoint_interval_ms} ms"
-    if settings.restore is not None:
-        found["execution.state-recovery.path"] = settings.restore.absolute().as_uri()
-    return found
-
-
-def _restarts(attempts: int | None) -> dict[str, str]:
-    if attempts == 0:
-        return {"restart-strategy.type": "none"}
-    found = {
-        "restart-strategy.type": "exponential-delay",
-        "restart-strategy.exponential-delay.initial-backoff": "1 s",
-        "restart-strategy.exponential-delay.max-backoff": "5 s",
-        "restart-strategy.exponential-delay.backoff-multiplier": "2.0",
-        "restart-strategy.exponential-delay.reset-backoff-threshold": "10 min",
-    }
-    if attempts is not None:
-        name = "restart-strategy.exponential-delay.attempts-before-reset-backoff"
-        found[name] = str(attempts)
-    return found
 
 
 def _set_group_before(stream: Any, group: str) -> None:

@@ -18,22 +18,19 @@ from pyflink.datastream.state import MapStateDescriptor, StateTtlConfig, ValueSt
 from verdict.operators.message import NEXT, Emit, Message, Operator, new
 from verdict.operators.names import DEAD_LETTERS
 from verdict.pipelines.engines.flink.silent import SILENT, is_silent
+from verdict.pipelines.engines.flink.state import FlinkState, NoState
 from verdict.pipelines.engines.garbage import spare
 from verdict.pipelines.errors import FlinkError, RegistryError, frames, told
 from verdict.pipelines.telemetry import logs
 from verdict.pipelines.telemetry.meters import HopMeter, hop_labels
 from verdict.pipelines.telemetry.server import Endpoint, Served, serve
 from verdict.pipelines.topology import Job
-from verdict.state.errors import StateError
-from verdict.state.store.cache import PAGES, HeadCache
 
 SWITCH_S = 1e-4
 """How long a hop may keep Python's lock while another of the same JVM waits for it. On a mini
 cluster the card-fraud job made 1,017 decisions a second with it, 885 with Python's own 5 ms."""
-
 WAIT_S, AGAIN_S = 60.0, 1.0
 """How long a record waits for a schema registry that is away, and how often it is asked."""
-
 LOGGER = logging.getLogger(__name__)
 
 
@@ -67,91 +64,6 @@ def _columns() -> tuple[list[str], list[Any]]:
 def _bytes() -> Any:
     # Arrives as bytes, as an element of a row; as a state's type it fails on None.
     return Types.PRIMITIVE_ARRAY(Types.BYTE())
-
-
-class FlinkState:
-    """The current key's state in Flink: a ``ValueState``, and a ``MapState`` of chunks.
-
-    Heads are kept in a cache, and written through to Flink: to read one from RocksDB costs more
-    than all else that is done with it. The Java object is called without PyFlink's wrapper, which
-    would pickle the bytes; so they lie in savepoints as they are.
-    """
-
-    __slots__ = ("_cache", "_chunks", "_head", "_pages", "key")
-
-    def __init__(self, head: Any, chunks: Any) -> None:
-        self._head = head._state
-        self._chunks = chunks
-        self._cache = HeadCache()
-        self._pages = HeadCache(PAGES)
-        self.key = b""
-
-    @property
-    def cache(self) -> HeadCache:
-        """The heads in memory."""
-        return self._cache
-
-    def get(self) -> bytes | None:
-        head = self._cache.get(self.key)
-        if head is None:
-            head = self._head.value()
-            if head is not None:
-                self._cache.put(self.key, head)
-        return head
-
-    def put(self, head: bytes) -> None:
-        self._cache.put(self.key, head)
-        self._head.update(head)
-
-    def drop(self) -> None:
-        self._cache.drop(self.key)
-        self._head.clear()
-
-    def chunk(self, number: int) -> bytes | None:
-        place = number.to_bytes(8, "big", signed=True) + self.key
-        data = self._pages.get(place)
-        if data is None:
-            data = self._chunks.get(number)
-            if data is not None:
-                self._pages.put(place, data)
-        return data
-
-    def put_chunk(self, number: int, data: bytes) -> None:
-        self._pages.put(number.to_bytes(8, "big", signed=True) + self.key, data)
-        self._chunks.put(number, data)
-
-    def drop_chunk(self, number: int) -> None:
-        self._pages.drop(number.to_bytes(8, "big", signed=True) + self.key)
-        self._chunks.remove(number)
-
-
-class NoState:
-    """Stands for the state of a hop without a key, and refuses every use."""
-
-    def __init__(self, hop: str) -> None:
-        self._hop = hop
-        self.key = b""
-
-    def _refuse(self) -> StateError:
-        return StateError(f"hop '{self._hop}' has no key, so no state; make it Hop(keyed=True)")
-
-    def get(self) -> bytes | None:
-        raise self._refuse()
-
-    def put(self, head: bytes) -> None:
-        raise self._refuse()
-
-    def drop(self) -> None:
-        raise self._refuse()
-
-    def chunk(self, number: int) -> bytes | None:
-        raise self._refuse()
-
-    def put_chunk(self, number: int, data: bytes) -> None:
-        raise self._refuse()
-
-    def drop_chunk(self, number: int) -> None:
-        raise self._refuse()
 
 
 class _Hop:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from verdict.operators.message import NEXT, Emit, Message
-from verdict.pipelines.engines.flink.jvm import (
+from verdict.pipelines.engines.flink.java import (
     AOT_CACHE,
     OPENS,
     PLANNER,
@@ -24,7 +24,8 @@ from verdict.pipelines.engines.flink.jvm import (
     flink_home,
     prepared_folder,
 )
-from verdict.pipelines.engines.flink.run import FlinkSettings, run
+from verdict.pipelines.engines.flink.run import run
+from verdict.pipelines.engines.flink.settings import FlinkSettings
 from verdict.pipelines.errors import FlinkError
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.local.java import flink_jars, java_home

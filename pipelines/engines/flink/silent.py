@@ -5,6 +5,7 @@ known where the silence ends.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 SILENT = "verdict.silent"
 """Flink's job parameter that holds it."""
@@ -55,3 +56,12 @@ def is_silent(text: str, topics: tuple[str, ...]) -> Callable[[int, int, int], b
         if topic in topics:
             ends[topics.index(topic), int(partition)] = int(offset)
     return lambda source, partition, offset: offset < ends.get((source, partition), 0)
+
+
+def hush(env: Any, silent: Silent) -> None:
+    """Tell the hops of a program, before it is executed, which records are silent."""
+    from pyflink.java_gateway import get_gateway
+
+    parameters = get_gateway().jvm.org.apache.flink.util.ParameterTool
+    config = env._j_stream_execution_environment.getConfig()
+    config.setGlobalJobParameters(parameters.fromMap({SILENT: written(silent)}))
