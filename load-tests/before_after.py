@@ -36,17 +36,17 @@ def work(pipeline: Path) -> None:
 
     from verdict.operators.message import Message
     from verdict.operators.names import EVENTS
-    from verdict.pipelines import jobs
     from verdict.pipelines.engines.embedded.runner import Runner
     from verdict.pipelines.engines.garbage import spared
+    from verdict.pipelines.jobs import score
     from verdict.pipelines.spec.load import load
     from verdict.state.store.rocks import RocksStore
 
     events = enumerate(encoded(1 << 40))
     with tempfile.TemporaryDirectory(prefix="verdict-before-after-") as folder, spared():
         store = RocksStore(Path(folder))
-        runner = Runner(jobs.score(load(pipeline)), store)
-        print(json.dumps(str(Path(jobs.__file__).parent)), flush=True)
+        runner = Runner(score.score(load(pipeline)), store)
+        print(json.dumps(str(Path(score.__file__).parent)), flush=True)
         for _ in sys.stdin:
             messages = [
                 Message(EVENTS, event.key, event.value, "payments", 0, number, -1)

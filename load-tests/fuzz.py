@@ -45,9 +45,9 @@ from verdict.operators.events.schema import without_logical_types
 from verdict.operators.message import Message
 from verdict.operators.names import DEAD_LETTERS, DECISIONS, EVENTS
 from verdict.operators.records.dead_letter import MAX_LETTER, MAX_RAW
-from verdict.pipelines import jobs
 from verdict.pipelines.engines.embedded.runner import Output, Runner
 from verdict.pipelines.formats.streams import stream_decoder
+from verdict.pipelines.jobs import score
 from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.spec.settings import Settings
@@ -457,7 +457,7 @@ def fuzz(
     uncommitted = 0
     try:
         made_of = zip(names, made, stores, strict=True)
-        runners = {name: Runner(jobs.score(lane.pipeline), store) for name, lane, store in made_of}
+        runners = {name: Runner(score.score(lane.pipeline), store) for name, lane, store in made_of}
         source = Events(seed, made)
         while report.events < events:
             lane, messages = source.batch(report.events, MOST)

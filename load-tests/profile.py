@@ -37,9 +37,9 @@ from rich.table import Table
 from verdict.operators.message import Message
 from verdict.operators.models import bundle as bundles
 from verdict.operators.names import EVENTS
-from verdict.pipelines import jobs
 from verdict.pipelines.engines.embedded.from_kafka import run_kafka
 from verdict.pipelines.formats.streams import DECISIONS, definition, stream_decoder
+from verdict.pipelines.jobs import score
 from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.spec.settings import Settings
@@ -115,7 +115,7 @@ def run(pipeline: Pipeline, made: Sequence[Message], metrics: Endpoint | None = 
     broker = Memory(made)
     with tempfile.TemporaryDirectory() as folder:
         run_kafka(
-            jobs.score(pipeline),
+            score.score(pipeline),
             lambda _offsets: broker,
             Path(folder),
             stop=threading.Event(),

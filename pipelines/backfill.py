@@ -21,7 +21,6 @@ from verdict.operators.message import NEXT, Message
 from verdict.operators.models.card import read_card
 from verdict.operators.names import DEAD_LETTERS, EVENTS, ROWS
 from verdict.operators.score.rows import Row
-from verdict.pipelines import jobs
 from verdict.pipelines.ahead import Ahead, Part, halves
 from verdict.pipelines.engines.embedded.runner import Output, Runner
 from verdict.pipelines.engines.garbage import spared
@@ -29,7 +28,8 @@ from verdict.pipelines.errors import FileError, Interrupted, SpecError
 from verdict.pipelines.formats.avro_file import AvroFile
 from verdict.pipelines.formats.events import read_events
 from verdict.pipelines.formats.streams import definition
-from verdict.pipelines.label_files import LabelFeed, LabelSummary, outcomes
+from verdict.pipelines.jobs import score
+from verdict.pipelines.jobs.label_feed import LabelFeed, LabelSummary, outcomes
 from verdict.pipelines.spec.load import load, over
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.topology import Job, Stop
@@ -95,7 +95,7 @@ class Columns:
 
     def __init__(self, pipeline: Pipeline, features_only: bool, labels: Says | None = None) -> None:
         self._labels = labels
-        known = jobs.known(pipeline)
+        known = score.known(pipeline)
         self._model: str | None = None
         if not features_only:
             card = read_card(pipeline.models[0])
@@ -189,7 +189,7 @@ def batches(
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="verdict-backfill-")))
         stack.enter_context(spared())
-        job = jobs.backfill(moved.keeping(folder), features_only)
+        job = score.backfill(moved.keeping(folder), features_only)
         parts = _Parts(pipeline.path, files, labels, features_only, folder)
         cut = halves(job) if _is_large(files) else None
         second: _Hops | None = None
@@ -314,7 +314,7 @@ class _Parts:
         return over(load(self.path), self.files, self.labels).keeping(self.folder)
 
     def _job(self) -> Job:
-        return jobs.backfill(self._over(), self.features_only)
+        return score.backfill(self._over(), self.features_only)
 
     def _through(self, job: Job) -> Generator[Part]:
         read = 0

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from verdict.operators.message import Emit, Message, Operator
 from verdict.operators.names import EVENTS, LABEL_STREAMS
-from verdict.pipelines import jobs
 from verdict.pipelines.engines.embedded.broker import KafkaBroker
 from verdict.pipelines.engines.embedded.from_files import BATCH
 from verdict.pipelines.engines.embedded.from_kafka import run_kafka
@@ -24,8 +23,9 @@ from verdict.pipelines.engines.embedded.runner import Holding, Output, Runner
 from verdict.pipelines.engines.garbage import spared
 from verdict.pipelines.errors import FileError, KafkaError
 from verdict.pipelines.formats.events import read_events
+from verdict.pipelines.jobs import score
+from verdict.pipelines.jobs.label_feed import LabelFeed
 from verdict.pipelines.kafka.clients import clients
-from verdict.pipelines.label_files import LabelFeed
 from verdict.pipelines.spec.load import over
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.topology import Job, Stop, topics_of
@@ -161,7 +161,7 @@ class _Span:
 
 def _within(job: Job, pipeline: Pipeline, is_in: Callable[[int], bool], skipped: Skipped) -> Job:
     first, *others = job.hops
-    time_of = jobs.event_times(pipeline, pipeline.spec.events.files is not None)
+    time_of = score.event_times(pipeline, pipeline.spec.events.files is not None)
     spanned = replace(first, operator=lambda: _Span(first.operator(), is_in, time_of, skipped))
     return replace(job, hops=(spanned, *others))
 
@@ -231,7 +231,7 @@ def read_files(
             )
         if found.whole:
             return 0
-        job = _within(jobs.score(moved), moved, lambda time: time < before, skipped or Skipped())
+        job = _within(score.score(moved), moved, lambda time: time < before, skipped or Skipped())
         runner = Runner(job, store)
         starts = list(found.files.values())
         groups: Iterator[list[Message]]
@@ -310,7 +310,7 @@ def bootstrap(
         Files were not read to their end. The state has decided events itself, or read further than
         ``until``; or as the broker does.
     """
-    job = jobs.score(pipeline)
+    job = score.score(pipeline)
     settings = clients(pipeline.spec.settings, pipeline.path.parent)
     inputs = topics_of(job.inputs, pipeline.topics)
     kept = home(pipeline, folder)
@@ -358,7 +358,7 @@ def decided(pipeline: Pipeline, folder: Path) -> dict[str, int]:
     kept = home(pipeline, folder)
     if not kept.is_dir():
         raise KafkaError(
-            f"there is no state of {pipeline.spec.pipeline}'s {jobs.SCORE_JOB} in {folder}: name "
+            f"there is no state of {pipeline.spec.pipeline}'s {score.SCORE_JOB} in {folder}: name "
             "the folder that it runs with (settings.state, or --state)"
         )
     store = RocksStore(kept)
@@ -375,4 +375,4 @@ def _topic(partition: str) -> str:
 
 def home(pipeline: Pipeline, folder: Path) -> Path:
     """Return where the embedded engine keeps the state of a pipeline's ``score`` job."""
-    return folder / pipeline.spec.pipeline / jobs.SCORE_JOB
+    return folder / pipeline.spec.pipeline / score.SCORE_JOB

@@ -21,10 +21,10 @@ from verdict.pipelines import (
     cli_read,
     cli_state,
     cli_test,
-    jobs,
 )
-from verdict.pipelines.against import Change, Effect, changes
 from verdict.pipelines.errors import FlinkError, KafkaError, SpecError, UntestableError
+from verdict.pipelines.jobs import score
+from verdict.pipelines.jobs.compatibility import Change, Effect, changes
 from verdict.pipelines.spec.load import check_models, load, over
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.telemetry import logs
@@ -211,16 +211,16 @@ def run(
         loaded = over(loaded, events)
     check_models(loaded)
     from_files = loaded.spec.events.files is not None
-    names = list(dict.fromkeys(job or (jobs.names(loaded) if from_files else [jobs.SCORE_JOB])))
+    names = list(dict.fromkeys(job or (score.names(loaded) if from_files else [score.SCORE_JOB])))
     folder = state or loaded.file(loaded.spec.settings.state)
-    chosen = [jobs.job(loaded.keeping(folder), name) for name in names]
+    chosen = [score.job(loaded.keeping(folder), name) for name in names]
     if from_files:
         if engine is Engine.FLINK:
             raise SpecError(["events from files run on the embedded engine; give Flink a topic"])
         if loaded.spec.settings.output_format != "avro":
             raise SpecError(["settings.output_format is of topics; from files it must be avro"])
-        if jobs.SCORE_JOB not in names:
-            raise SpecError([f"from files, {jobs.SCORE_JOB} feeds {names[0]}: name both by --job"])
+        if score.SCORE_JOB not in names:
+            raise SpecError([f"from files, {score.SCORE_JOB} feeds {names[0]}: name both by --job"])
         _run_files(loaded, chosen, folder / loaded.spec.pipeline, to, rate, as_json, stop)
         return
     if len(chosen) != 1:
@@ -244,7 +244,7 @@ def _run_files(
 
     from verdict.pipelines.engines.embedded.from_files import paced, run_files
     from verdict.pipelines.engines.embedded.runner import Output
-    from verdict.pipelines.label_files import LabelFeed
+    from verdict.pipelines.jobs.label_feed import LabelFeed
 
     label_files = loaded.label_files()
     feed = LabelFeed(loaded, label_files) if loaded.labels_input is not None else None
@@ -293,9 +293,9 @@ def _run_kafka(
     from verdict.pipelines.telemetry.server import Endpoint
     from verdict.pipelines.topology import topics_of
 
-    job = jobs.job(loaded.keeping(folder), name)
+    job = score.job(loaded.keeping(folder), name)
     settings = clients(loaded.spec.settings, loaded.path.parent)
-    if name != jobs.SCORE_JOB:
+    if name != score.SCORE_JOB:
         settings = replace(settings, consumer={**BEHIND, **settings.consumer})
     inputs, outputs = topics_of(job.inputs, loaded.topics), topics_of(job.outputs, loaded.topics)
     kept = folder / loaded.spec.pipeline / name

@@ -16,7 +16,7 @@ from confluent_kafka import KafkaException, Producer
 from verdict.operators.names import ENTITY_LABELS, EVENTS, LABELS, STATE_COMMANDS
 from verdict.pipelines.dlq import Found, Letter, compared
 from verdict.pipelines.errors import KafkaError
-from verdict.pipelines.jobs import SCORE_JOB
+from verdict.pipelines.jobs.score import SCORE_JOB
 from verdict.pipelines.kafka.admin import require
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.kafka.coordinates import Coordinates, coordinates

@@ -30,16 +30,16 @@ from verdict.operators.records.decision import PRESENT
 from verdict.operators.score.carry import WITH_KEY, WITHOUT_KEY, Carry, Deferred
 from verdict.operators.score.hops import EntityHop
 from verdict.operators.score.intake import Intake
-from verdict.pipelines import jobs
 from verdict.pipelines.engines.garbage import spared
 from verdict.pipelines.errors import FileError, Interrupted, OperatorError, told
 from verdict.pipelines.formats.avro_file import read_bodies
 from verdict.pipelines.formats.events import read_events
 from verdict.pipelines.formats.streams import definition, stream_decoder
+from verdict.pipelines.jobs import score
+from verdict.pipelines.jobs.label_feed import LabelFeed
 from verdict.pipelines.kafka.admin import require
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.kafka.coordinates import coordinates
-from verdict.pipelines.label_files import LabelFeed
 from verdict.pipelines.parity_compare import Compare, Difference, Gap
 from verdict.pipelines.parity_lost import Decided, Letters, Settled, settled, sources
 from verdict.pipelines.parity_order import NONE, PASS, Places, Ready, Sequencer, order
@@ -719,7 +719,7 @@ def compare(
             known.read(decisions, summary)
             _halt(stop)
             recorded = _recorded(pipeline)
-            intake, hops = jobs.replay(pipeline, from_files, recorded)
+            intake, hops = score.replay(pipeline, from_files, recorded)
             decided = _survey(events(), intake, known, whole or Settled(), from_files)
             _halt(stop)
             dead = Letters(index)
@@ -739,7 +739,7 @@ def _feed(labels: Iterator[Message], pipeline: Pipeline, replay: Replay) -> None
     stream = pipeline.labels_input
     if stream is None:
         return
-    read = jobs.input_label_reader(pipeline, stream, pipeline.spec.events.topic is None)
+    read = score.input_label_reader(pipeline, stream, pipeline.spec.events.topic is None)
     for number, message in enumerate(labels, 1):
         label = message.value
         if not isinstance(label, Label):

@@ -13,7 +13,7 @@ from pathlib import Path
 from verdict.operators.names import DEAD_LETTERS
 from verdict.pipelines.dlq import Asked
 from verdict.pipelines.dlq_read import letters
-from verdict.pipelines.jobs import SCORE_JOB
+from verdict.pipelines.jobs.score import SCORE_JOB
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.topology import Stop
 from verdict.state.store.rocks import RocksStore

@@ -15,9 +15,9 @@ import fastavro
 
 from verdict.operators.events.schema import without_logical_types
 from verdict.operators.names import DECISIONS
-from verdict.pipelines import jobs
 from verdict.pipelines.formats.streams import definition
-from verdict.pipelines.probe import longest, written
+from verdict.pipelines.jobs import score
+from verdict.pipelines.jobs.state_trial import longest, written
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.state.store.cache import CAPACITY, PAGES
 
@@ -145,7 +145,7 @@ def plan(
         Events in the log of each key; by default what the rate makes in the longest window and the
         allowed lateness, spread evenly.
     """
-    job, spec = jobs.score(pipeline), pipeline.spec
+    job, spec = score.score(pipeline), pipeline.spec
     parallelism = max(spec.settings.parallelism, math.ceil(rate / SLOT_EVENTS_S))
     slots = len(job.hops) * parallelism
     found: dict[str, dict[str, float]] = {}

@@ -13,10 +13,10 @@ import yaml
 from verdict.operators.labels.label import Label, Precedence
 from verdict.operators.message import Message, Operator
 from verdict.operators.names import DEAD_LETTERS, DECISIONS, EVENTS, LABELS
-from verdict.pipelines import jobs
 from verdict.pipelines.engines.embedded.runner import Runner
 from verdict.pipelines.formats.events import NO_TIMESTAMP
 from verdict.pipelines.formats.streams import stream_decoder
+from verdict.pipelines.jobs import score
 from verdict.pipelines.spec.load import check_models, load, over
 from verdict.pipelines.spec.pipeline import FILE_SUFFIX, Pipeline
 from verdict.pipelines.tests_file import (
@@ -182,11 +182,11 @@ class Harness:
             moved = over(
                 pipeline, [], None if pipeline.spec.labels is None else _label_files(pipeline)
             )
-            job = jobs.score(moved)
+            job = score.score(moved)
             # Operators know no state but the one they are handed: they do for every test.
             hops = [Hop(hop.name, hop.keyed, partial(_same, hop.operator())) for hop in job.hops]
         self._job = replace(job, hops=tuple(hops))
-        self._event = jobs.EventReader(moved)
+        self._event = score.EventReader(moved)
         labels = pipeline.spec.labels
         self._rank = Precedence([] if labels is None else labels.precedence)
         self._features = list(pipeline.spec.features)

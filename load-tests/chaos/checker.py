@@ -13,8 +13,8 @@ from events import encoded, event_number
 
 from verdict.operators.message import Message
 from verdict.operators.names import DECISIONS, EVENTS
-from verdict.pipelines import jobs
 from verdict.pipelines.engines.embedded.runner import Runner
+from verdict.pipelines.jobs import score
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.state.store.rocks import RocksStore
 
@@ -93,7 +93,7 @@ def expected(
     marks = np.zeros(count, np.uint32)
     with tempfile.TemporaryDirectory() as folder:
         store = RocksStore(Path(folder))
-        runner = Runner(jobs.score(pipeline), store)
+        runner = Runner(score.score(pipeline), store)
         batch = []
         for offset, event in enumerate(encoded(count)):
             batch.append(Message(EVENTS, event.key, event.value, "chaos", 0, offset, -1))

@@ -135,7 +135,7 @@ def carried(job: Job, pipeline: Pipeline, package: Package) -> Job:
     Parameters
     ----------
     job
-        Of `pipelines.jobs`: each factory takes the pipeline file's path first.
+        Of `pipelines.jobs.score`: each factory takes the pipeline file's path first.
     pipeline
         What it was made from.
     package

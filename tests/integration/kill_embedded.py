@@ -18,9 +18,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from verdict.pipelines import jobs
 from verdict.pipelines.engines.embedded.broker import KafkaBroker
 from verdict.pipelines.engines.embedded.from_kafka import run_kafka
+from verdict.pipelines.jobs import score
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.settings import Settings
@@ -32,7 +32,7 @@ def run(asked: dict[str, Any], stop: threading.Event, begun: int) -> None:
     if asked.get("file_size"):  # no file may grow beyond it: what a full disk does to a writer
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (asked["file_size"], asked["file_size"]))
-    job = jobs.score(load(Path(asked["pipeline"])))
+    job = score.score(load(Path(asked["pipeline"])))
     made = clients(Settings(kafka={"bootstrap.servers": asked["bootstrap"]}))
     topics = asked["topics"]
 

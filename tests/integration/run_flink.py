@@ -4,16 +4,16 @@ import json
 import sys
 from pathlib import Path
 
-from verdict.pipelines import jobs
 from verdict.pipelines.engines.flink import run, submit
 from verdict.pipelines.engines.flink.settings import FlinkSettings
+from verdict.pipelines.jobs import score
 from verdict.pipelines.local.java import flink_jars
 from verdict.pipelines.spec.load import load
 
 
 def main() -> None:
     request = json.loads(sys.argv[1])
-    job = jobs.job(load(Path(request["pipeline"])), request["job"])
+    job = score.job(load(Path(request["pipeline"])), request["job"])
     folder = Path(request["folder"])
     settings = FlinkSettings(
         bootstrap=request["bootstrap"],

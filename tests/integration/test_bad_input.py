@@ -28,10 +28,10 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from verdict.operators.events import schema as schemas
 from verdict.operators.names import DEAD_LETTERS, DECISIONS, EVENTS
 from verdict.operators.records.dead_letter import MAX_LETTER, MAX_RAW
-from verdict.pipelines import jobs
 from verdict.pipelines.engines.embedded.broker import KafkaBroker
 from verdict.pipelines.engines.embedded.from_kafka import run_kafka
 from verdict.pipelines.formats.streams import stream_decoder
+from verdict.pipelines.jobs import score
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import Clients, clients
 from verdict.pipelines.local.broker import LocalKafka
@@ -283,7 +283,7 @@ class Stage:
 
     def to(self, engine: str) -> dict[str, str]:
         """Make the output topics of an engine."""
-        job = jobs.score(self.pipeline)
+        job = score.score(self.pipeline)
         written = {stream: f"{self.topics[stream]}-{engine}" for stream in job.outputs}
         create_topics(self.clients, list(written.values()))
         return written
@@ -321,7 +321,7 @@ def send(stage: Stage, records: Sequence[Case]) -> None:
 
 
 def run_embedded(stage: Stage, written: dict[str, str], **more: Any) -> int:
-    job = jobs.score(stage.pipeline)
+    job = score.score(stage.pipeline)
     return run_kafka(
         job,
         lambda offsets: KafkaBroker(
@@ -335,7 +335,7 @@ def run_embedded(stage: Stage, written: dict[str, str], **more: Any) -> int:
 def asked(stage: Stage, written: dict[str, str]) -> list[str]:
     request = {
         "pipeline": str(stage.pipeline.path),
-        "job": jobs.SCORE_JOB,
+        "job": score.SCORE_JOB,
         "topics": {**stage.topics, **written},
         "folder": str(stage.folder / "flink"),
         "bootstrap": stage.clients.servers,

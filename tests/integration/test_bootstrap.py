@@ -11,12 +11,13 @@ from confluent_kafka import Producer
 
 from verdict.operators.message import Message
 from verdict.operators.names import EVENTS
-from verdict.pipelines import bootstrap, jobs
+from verdict.pipelines import bootstrap
 from verdict.pipelines.engines.embedded.broker import KafkaBroker
 from verdict.pipelines.engines.embedded.from_kafka import run_kafka
 from verdict.pipelines.engines.embedded.runner import Runner
 from verdict.pipelines.errors import FileError, KafkaError
 from verdict.pipelines.formats.streams import stream_decoder
+from verdict.pipelines.jobs import score
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.broker import LocalKafka
@@ -92,7 +93,7 @@ class Cards:
 
     def run(self, pipeline: Pipeline, state: str) -> None:
         """Decide what there is, as `verdict run --bounded` does."""
-        job = jobs.score(pipeline)
+        job = score.score(pipeline)
         inputs, outputs = (
             topics_of(job.inputs, pipeline.topics),
             topics_of(job.outputs, pipeline.topics),
@@ -119,7 +120,7 @@ class Cards:
     def replayed(self) -> dict[str, float]:
         """What the feature is for each event over all of them."""
         store = RocksStore(self.folder / "replay")
-        runner = Runner(jobs.score(self.new), store)
+        runner = Runner(score.score(self.new), store)
         decode = stream_decoder("decisions", self.new.spec.settings)
         found = {}
         for message in self.log:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from verdict.pipelines.against import Effect, changes
+from verdict.pipelines.jobs.compatibility import Effect, changes
 from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.pipeline import Pipeline
 

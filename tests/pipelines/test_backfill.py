@@ -16,10 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from verdict.pipelines import backfill, jobs
+from verdict.pipelines import backfill
 from verdict.pipelines.engines.embedded.from_files import run_files
 from verdict.pipelines.errors import FileError, Interrupted, SpecError
 from verdict.pipelines.formats.avro_file import read_records
+from verdict.pipelines.jobs import score
 from verdict.pipelines.spec.load import load, over
 from verdict.pipelines.spec.pipeline import Pipeline
 
@@ -36,7 +37,7 @@ def bits(value: float | None) -> bytes:
 def test_a_row_is_the_decision_bit_for_bit(example: Any, tmp_path: Path) -> None:
     pipeline = over(example.pipeline, [example.events])
     run_files(
-        [jobs.score(pipeline)],
+        [score.score(pipeline)],
         [example.events],
         pipeline.schema,
         pipeline.topics,

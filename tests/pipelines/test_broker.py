@@ -15,12 +15,12 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from verdict.operators.message import Message
 from verdict.operators.names import DEAD_LETTERS, DECISIONS, EVENTS, LABELS
-from verdict.pipelines import jobs
 from verdict.pipelines.engines.embedded.broker import KafkaBroker
 from verdict.pipelines.engines.embedded.from_kafka import run_kafka
 from verdict.pipelines.engines.embedded.runner import Output
 from verdict.pipelines.errors import KafkaError
 from verdict.pipelines.formats.streams import stream_decoder
+from verdict.pipelines.jobs import score
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import Clients
 from verdict.pipelines.local.broker import LocalKafka
@@ -77,7 +77,7 @@ class Paid:
 
 
 def bounded(stage: Any, state: Path, name: str = "score") -> int:
-    job = jobs.job(stage.pipeline, name)
+    job = score.job(stage.pipeline, name)
     topics = stage.pipeline.topics
     inputs, outputs = topics_of(job.inputs, topics), topics_of(job.outputs, topics)
     return run_kafka(

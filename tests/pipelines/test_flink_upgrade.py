@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from verdict.pipelines import jobs
 from verdict.pipelines.engines.flink.rest import Rest
 from verdict.pipelines.engines.flink.settings import FlinkSettings
 from verdict.pipelines.errors import FlinkError, SpecError
@@ -20,6 +19,7 @@ from verdict.pipelines.flink_program import (
     write_decided,
 )
 from verdict.pipelines.flink_upgrade import RolledBack, Standing, conflicts, noted, start_or_go_back
+from verdict.pipelines.jobs import score
 from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.package import pack
 from verdict.pipelines.spec.pipeline import Pipeline
@@ -29,7 +29,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "card-fraud"
 
 def program(pipeline: Pipeline) -> Program:
     settings = FlinkSettings("b:9092", Path("/f"), Path("/c"))
-    return Program(jobs.score(pipeline), pipeline.topics, settings)
+    return Program(score.score(pipeline), pipeline.topics, settings)
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from verdict.operators.message import Message
 from verdict.operators.names import DEAD_LETTERS, DECISIONS, EVENTS, ROWS
 from verdict.operators.score.hops import DecodeHop, EntityHop
 from verdict.operators.score.side_inputs import EntityHopBeside
-from verdict.pipelines import jobs
 from verdict.pipelines.engines.embedded.runner import Output, Runner
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.formats.streams import stream_decoder
+from verdict.pipelines.jobs import score
 from verdict.pipelines.spec.load import load, over
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.topology import Job
@@ -46,7 +46,7 @@ def hops(job: Job) -> list[tuple[str, bool]]:
 
 
 def test_score_has_a_hop_an_entity(keyed: Pipeline) -> None:
-    job = jobs.score(keyed)
+    job = score.score(keyed)
     assert hops(job) == [("customer", True), ("terminal", True)]
     assert (job.inputs, job.outputs) == ((EVENTS,), (DECISIONS, DEAD_LETTERS))
     assert (job.name, job.pipeline) == ("score", "card-fraud")
@@ -54,18 +54,18 @@ def test_score_has_a_hop_an_entity(keyed: Pipeline) -> None:
 
 def test_what_does_not_come_keyed_is_decoded_first(unkeyed: Pipeline, keyed: Pipeline) -> None:
     wanted = [("decode", False), ("customer", True), ("terminal", True)]
-    assert hops(jobs.score(unkeyed)) == wanted
-    assert hops(jobs.score(over(keyed, [Path("a.avro")]))) == wanted
+    assert hops(score.score(unkeyed)) == wanted
+    assert hops(score.score(over(keyed, [Path("a.avro")]))) == wanted
 
 
 def test_the_features_job_stops_short_of_the_model(keyed: Pipeline) -> None:
-    job = jobs.backfill(keyed, features_only=True)
-    assert hops(job) == hops(jobs.score(keyed))
+    job = score.backfill(keyed, features_only=True)
+    assert hops(job) == hops(score.score(keyed))
     assert job.outputs == (ROWS, DEAD_LETTERS)
 
 
 def test_shadow_and_watch_read_what_the_others_write(keyed: Pipeline) -> None:
-    shadow, watch = jobs.shadow(keyed), jobs.watch(keyed)
+    shadow, watch = score.shadow(keyed), score.watch(keyed)
     assert shadow.inputs == (DECISIONS,)
     assert set(watch.inputs) == {DECISIONS, "shadow-scores"}
     assert hops(watch) == [("split", False), ("bucket", True), ("merge", True)]
@@ -94,22 +94,22 @@ def labelled(folder: Path, variant: Callable[..., Path]) -> Pipeline:
 
 
 def test_labels_without_keys_are_joined_to_decisions(labelled: Pipeline, keyed: Pipeline) -> None:
-    job = jobs.labels(labelled)
+    job = score.labels(labelled)
     assert (job.inputs, job.outputs) == ((DECISIONS, "labels"), ("entity-labels", DEAD_LETTERS))
     assert hops(job) == [("label-route", False), ("label-join", True)]
-    assert jobs.remembered(labelled) == (60 + 30) * 86_400_000
-    assert jobs.score(labelled).inputs == (EVENTS, "entity-labels")
-    assert jobs.names(labelled) == list(jobs.JOBS)
-    assert jobs.names(keyed) == ["score", "shadow", "watch"]
+    assert score.remembered(labelled) == (60 + 30) * 86_400_000
+    assert score.score(labelled).inputs == (EVENTS, "entity-labels")
+    assert score.names(labelled) == list(score.JOBS)
+    assert score.names(keyed) == ["score", "shadow", "watch"]
     with pytest.raises(SpecError, match=r"keyed\.yaml: there is nothing to do for the job labels"):
-        jobs.labels(keyed)
+        score.labels(keyed)
 
 
-@pytest.mark.parametrize("name", jobs.JOBS)
+@pytest.mark.parametrize("name", score.JOBS)
 def test_every_job_pickles_and_its_operators_are_made_where_they_run(
     labelled: Pipeline, name: str
 ) -> None:
-    job = jobs.job(labelled, name)
+    job = score.job(labelled, name)
     copy: Job = pickle.loads(pickle.dumps(job))
     assert (copy.name, copy.inputs, copy.outputs) == (job.name, job.inputs, job.outputs)
     assert len({hop.name for hop in job.hops}) == len(job.hops)
@@ -120,7 +120,7 @@ def test_an_unknown_job_is_refused(keyed: Pipeline) -> None:
     with pytest.raises(
         SpecError, match="there is no job 'scores'; there are score, shadow, watch, labels"
     ):
-        jobs.job(keyed, "scores")
+        score.job(keyed, "scores")
 
 
 def test_an_entitys_aggregates_keep_the_order_of_the_file(keyed: Pipeline) -> None:
@@ -144,7 +144,7 @@ def test_the_features_of_the_event_alone_are_formulas(keyed: Pipeline) -> None:
 
 
 def test_every_feature_but_the_ignored_is_watched_and_the_score_last(keyed: Pipeline) -> None:
-    watched = jobs.watched(keyed)
+    watched = score.watched(keyed)
     names = [item.name for item in watched]
     assert names == [name for name in keyed.spec.features if name != "weekend"] + ["score"]
     by_name = {item.name: item for item in watched}
@@ -157,7 +157,7 @@ def test_what_the_baseline_lacks_is_watched_without_one(
     folder: Path, variant: Callable[..., Path]
 ) -> None:
     pipeline = load(variant(folder / "more.yaml", features={"cheap": "amount < 5"}))
-    cheap = next(item for item in jobs.watched(pipeline) if item.name == "cheap")
+    cheap = next(item for item in score.watched(pipeline) if item.name == "cheap")
     assert (cheap.edges, cheap.expected) == ((), ())
 
 
@@ -165,7 +165,7 @@ def play(
     pipeline: Pipeline, messages: Iterable[tuple[bytes | None, bytes | None]], store: RocksStore
 ) -> Iterator[Output]:
     """Run the score job over records as Kafka would hand them over."""
-    runner = Runner(jobs.score(pipeline), store)
+    runner = Runner(score.score(pipeline), store)
     for offset, (key, value) in enumerate(messages):
         yield from runner(Message(EVENTS, key, value, "transactions", 0, offset, NOW + offset))
 
@@ -292,7 +292,7 @@ def test_only_who_asks_for_more_than_events_pays_for_it(
 ) -> None:
     """The choice is made once, when a hop is made: no event is asked what it is."""
     for pipeline in (keyed, unkeyed):
-        operators = [hop.operator() for hop in jobs.score(pipeline).hops]
+        operators = [hop.operator() for hop in score.score(pipeline).hops]
         assert {type(each) for each in operators} <= {DecodeHop, EntityHop}
-    operators = [hop.operator() for hop in jobs.score(labelled).hops]
+    operators = [hop.operator() for hop in score.score(labelled).hops]
     assert {type(each) for each in operators} == {EntityHopBeside}

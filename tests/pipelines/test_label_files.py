@@ -15,11 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from verdict.operators.message import NEXT, Message
-from verdict.pipelines import backfill, bootstrap, jobs, parity, parity_compare
+from verdict.pipelines import backfill, bootstrap, parity, parity_compare
 from verdict.pipelines.engines.embedded.from_files import run_files
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.formats.avro_file import AvroFile, read_records
-from verdict.pipelines.label_files import LabelFeed, LabelSummary
+from verdict.pipelines.jobs import score
+from verdict.pipelines.jobs.label_feed import LabelFeed, LabelSummary
 from verdict.pipelines.paths import resource
 from verdict.pipelines.spec.load import load, over
 from verdict.pipelines.spec.pipeline import Pipeline
@@ -339,7 +340,7 @@ def test_stopped_after_every_few_events_it_makes_the_same_decisions(
     def run(folder: Path, label_file: Path, **more: Any) -> int:
         feed = LabelFeed(moved, [label_file])
         places = (folder / "state", folder / "out")
-        chosen = [jobs.score(moved)]
+        chosen = [score.score(moved)]
         return run_files(
             chosen, [files[0]], moved.schema, moved.topics, *places, labels=feed, **more
         )
@@ -472,7 +473,7 @@ def test_history_from_files_knows_its_labels(
     assert [history(After(n)) for n in (0, 1, 99)] == [4, 8, 8]
     moved = over(pipeline, [files[0]])
     run_files(
-        [jobs.score(moved)],
+        [score.score(moved)],
         [files[0]],
         moved.schema,
         moved.topics,
@@ -493,7 +494,7 @@ def test_parity_feeds_the_labels_and_finds_one_that_came_too_late(
     moved = over(pipelines[whole], [files[0]], [files[1]])
     places = (tmp_path / "state", tmp_path / "out")
     feed = LabelFeed(moved, [files[1]])
-    chosen = [jobs.score(moved)]
+    chosen = [score.score(moved)]
     run_files(chosen, [files[0]], moved.schema, moved.topics, *places, labels=feed)
     decided = [tmp_path / "out/decisions.avro"]
     stop = threading.Event()
@@ -534,7 +535,7 @@ def test_parity_takes_no_label_that_is_a_dead_letter_live(
     told = {"payment": "e1", "fraud": 1, "known_at": begin + 2 * HOUR, "who": "bank"}
     told |= {"paid_at": begin + HOUR, "card": "c", "shop": "s"}
     label = Message("labels", key, json.dumps(told).encode(), "reported", 0, 0, begin)
-    hops = [hop.operator() for hop in jobs.score(pipeline).hops]
+    hops = [hop.operator() for hop in score.score(pipeline).hops]
     states: list[dict[bytes | None, MemoryState]] = [{}, {}]
     decisions, letters = [], []
     for message in (*events[:2], label, *events[2:]):

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from verdict.operators.message import Message
-from verdict.pipelines import jobs
 from verdict.pipelines.errors import SpecError
+from verdict.pipelines.jobs import score
 from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.package import Package, carried, pack, read, save, unpack
 from verdict.state.store.keyed import MemoryState
@@ -57,7 +57,7 @@ def test_it_works_with_the_original_gone(home: Path, tmp_path: Path) -> None:
         unpacked.path.parent
     )
     for name in ("score", "shadow"):
-        for hop in jobs.job(unpacked, name).hops:
+        for hop in score.job(unpacked, name).hops:
             hop.operator()
     assert list((tmp_path / "cache" / "pipelines").iterdir()) == [unpacked.path.parent]
 
@@ -81,7 +81,7 @@ def test_the_labels_schema_is_packed_too(home: Path, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "elsewhere")
     unpacked = load(unpack(package, tmp_path / "cache"))
     assert unpacked.labels_input == "entity-labels"
-    for hop in jobs.labels(unpacked).hops:
+    for hop in score.labels(unpacked).hops:
         hop.operator()
 
 
@@ -94,8 +94,8 @@ def test_nothing_is_rewritten_where_all_lies_in_one_folder() -> None:
 def test_factories_carry_it(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VERDICT_CACHE", str(tmp_path / "cache"))
     pipeline = load(home / "pipeline.yaml")
-    job = carried(jobs.score(pipeline), pipeline, pack(pipeline))
-    assert [hop.name for hop in job.hops] == [hop.name for hop in jobs.score(pipeline).hops]
+    job = carried(score.score(pipeline), pipeline, pack(pipeline))
+    assert [hop.name for hop in job.hops] == [hop.name for hop in score.score(pipeline).hops]
     sent = pickle.dumps(job)
     shutil.rmtree(home)
 
@@ -106,7 +106,7 @@ def test_factories_carry_it(home: Path, tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_another_factory_is_refused(home: Path) -> None:
     pipeline = load(home / "pipeline.yaml")
-    job = jobs.score(pipeline)
+    job = score.score(pipeline)
     hop = replace(job.hops[0], operator=MemoryState)  # type: ignore[arg-type]
     with pytest.raises(SpecError, match="hop 'customer' of job 'score' does not take"):
         carried(replace(job, hops=(hop,)), pipeline, pack(pipeline))

@@ -18,12 +18,13 @@ from hypothesis import strategies as st
 
 from verdict.operators.message import NEXT, Message
 from verdict.operators.names import DEAD_LETTERS, DECISIONS, EVENTS
-from verdict.pipelines import jobs, parity, parity_compare
+from verdict.pipelines import parity, parity_compare
 from verdict.pipelines.engines.embedded.broker import KafkaBroker
 from verdict.pipelines.engines.embedded.from_files import run_files
 from verdict.pipelines.engines.embedded.from_kafka import run_kafka
 from verdict.pipelines.formats.avro_file import AvroFile, read_bodies
 from verdict.pipelines.formats.streams import definition, stream_decoder, stream_encoder
+from verdict.pipelines.jobs import score
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.broker import LocalKafka
@@ -106,7 +107,7 @@ def live(
     What a subtask sends to another arrives in its order, and that is all that is certain; but for
     the record of the offset ``lost``, which no hop behind the first ever gets.
     """
-    hops = [hop.operator() for hop in jobs.score(pipeline).hops]
+    hops = [hop.operator() for hop in score.score(pipeline).hops]
     states: dict[tuple[int, bytes], MemoryState] = {}
     sources = [deque(partition) for partition in partitions]
     channels: dict[tuple[int, int], deque[Message]] = {}
@@ -408,7 +409,7 @@ def test_files_from_end_to_end(
     pipeline = over(load(file), [example.events])
     topics = pipeline.topics
     run_files(
-        [jobs.score(pipeline)],
+        [score.score(pipeline)],
         [example.events],
         pipeline.schema,
         topics,
@@ -469,7 +470,7 @@ def test_three_partitions_of_kafka(
     for key, value in example.messages:
         producer.produce(topics[EVENTS], value, key)
     assert producer.flush(30) == 0
-    job = jobs.score(made.pipeline)
+    job = score.score(made.pipeline)
     run_kafka(
         job,
         lambda offsets: KafkaBroker(

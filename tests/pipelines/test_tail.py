@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from verdict.operators.errors import BadRecord
-from verdict.pipelines import jobs
 from verdict.pipelines.engines.embedded.from_files import run_files
 from verdict.pipelines.errors import FileError
 from verdict.pipelines.formats.streams import stream_encoder
+from verdict.pipelines.jobs import score
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.pipeline import Pipeline
@@ -31,7 +31,7 @@ def ran(tiny: Path, tmp_path: Path) -> tuple[Pipeline, Path]:
     """The smallest pipeline, and the folder of the ten decisions that it made."""
     pipeline, out = load(tiny / "pipeline.yaml"), tmp_path / "out"
     run_files(
-        [jobs.score(pipeline)],
+        [score.score(pipeline)],
         [tiny / "events.jsonl"],
         pipeline.schema,
         pipeline.topics,

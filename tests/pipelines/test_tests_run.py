@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from verdict.pipelines import jobs
 from verdict.pipelines.engines.embedded.from_files import run_files
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.formats.avro_file import read_records
+from verdict.pipelines.jobs import score
 from verdict.pipelines.paths import resource
 from verdict.pipelines.spec.load import load, over
 from verdict.pipelines.tests_file import read
@@ -183,7 +183,7 @@ def test_the_decisions_are_those_of_a_run_from_files(example: Any, tmp_path: Pat
     """A week of the example's payments, written as a test, bit for bit."""
     pipeline = over(example.pipeline, [example.events])
     run_files(
-        [jobs.score(pipeline)],
+        [score.score(pipeline)],
         [example.events],
         pipeline.schema,
         pipeline.topics,

@@ -22,7 +22,7 @@ BATCH = 500
 
 
 class Feed(Protocol):
-    """What is to go in between the events; see `pipelines.label_files.LabelFeed`."""
+    """What is to go in between the events; see `pipelines.jobs.label_feed.LabelFeed`."""
 
     counts: dict[str, int]
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
-from verdict.pipelines import probe
+from verdict.pipelines.jobs import state_trial
 from verdict.pipelines.spec.features import AggregateFeature
 from verdict.pipelines.spec.pipeline import Pipeline
 
@@ -83,7 +83,7 @@ def _features(former: Pipeline, pipeline: Pipeline, entity: str) -> Iterator[Cha
         if feature.name not in names:
             yield Change(f"feature {feature.name}", Effect.GONE, "what it alone kept goes with it")
     known = set(former.spec.features)
-    cold = set(probe.cold(former, pipeline, entity))
+    cold = set(state_trial.cold(former, pipeline, entity))
     for feature in pipeline.windowed(entity):
         written = pipeline.spec.features[feature.name]
         assert isinstance(written, AggregateFeature)
@@ -103,7 +103,7 @@ def _features(former: Pipeline, pipeline: Pipeline, entity: str) -> Iterator[Cha
 
 
 def _days(pipeline: Pipeline, entity: str) -> float:
-    return probe.longest(pipeline, entity) / 86_400_000
+    return state_trial.longest(pipeline, entity) / 86_400_000
 
 
 def _key(pipeline: Pipeline, entity: str) -> str:

@@ -1,0 +1,1 @@
+"""Which hops a pipeline has."""
