@@ -22,3 +22,7 @@ EVENTS = "events"
 
 
 LABEL_STREAMS = frozenset((LABELS, ENTITY_LABELS))
+
+
+SCORE_JOB, SHADOW_JOB, WATCH_JOB, LABELS_JOB = "score", "shadow", "watch", "labels"
+BACKFILL_JOB = "backfill"

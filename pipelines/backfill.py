@@ -28,7 +28,7 @@ from verdict.pipelines.errors import FileError, Interrupted, SpecError
 from verdict.pipelines.formats.avro_file import AvroFile
 from verdict.pipelines.formats.events import read_events
 from verdict.pipelines.formats.streams import definition
-from verdict.pipelines.jobs import score
+from verdict.pipelines.jobs import parts, score
 from verdict.pipelines.jobs.label_feed import LabelFeed, LabelSummary, outcomes
 from verdict.pipelines.spec.load import load, over
 from verdict.pipelines.spec.pipeline import Pipeline
@@ -95,7 +95,7 @@ class Columns:
 
     def __init__(self, pipeline: Pipeline, features_only: bool, labels: Says | None = None) -> None:
         self._labels = labels
-        known = score.known(pipeline)
+        known = parts.known(pipeline)
         self._model: str | None = None
         if not features_only:
             card = read_card(pipeline.models[0])

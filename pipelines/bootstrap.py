@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 
 from verdict.operators.message import Emit, Message, Operator
-from verdict.operators.names import EVENTS, LABEL_STREAMS
+from verdict.operators.names import EVENTS, LABEL_STREAMS, SCORE_JOB
 from verdict.pipelines.engines.embedded.broker import KafkaBroker
 from verdict.pipelines.engines.embedded.from_files import BATCH
 from verdict.pipelines.engines.embedded.from_kafka import run_kafka
@@ -23,7 +23,7 @@ from verdict.pipelines.engines.embedded.runner import Holding, Output, Runner
 from verdict.pipelines.engines.garbage import spared
 from verdict.pipelines.errors import FileError, KafkaError
 from verdict.pipelines.formats.events import read_events
-from verdict.pipelines.jobs import score
+from verdict.pipelines.jobs import events, score
 from verdict.pipelines.jobs.label_feed import LabelFeed
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.spec.load import over
@@ -161,7 +161,7 @@ class _Span:
 
 def _within(job: Job, pipeline: Pipeline, is_in: Callable[[int], bool], skipped: Skipped) -> Job:
     first, *others = job.hops
-    time_of = score.event_times(pipeline, pipeline.spec.events.files is not None)
+    time_of = events.event_times(pipeline, pipeline.spec.events.files is not None)
     spanned = replace(first, operator=lambda: _Span(first.operator(), is_in, time_of, skipped))
     return replace(job, hops=(spanned, *others))
 
@@ -358,7 +358,7 @@ def decided(pipeline: Pipeline, folder: Path) -> dict[str, int]:
     kept = home(pipeline, folder)
     if not kept.is_dir():
         raise KafkaError(
-            f"there is no state of {pipeline.spec.pipeline}'s {score.SCORE_JOB} in {folder}: name "
+            f"there is no state of {pipeline.spec.pipeline}'s {SCORE_JOB} in {folder}: name "
             "the folder that it runs with (settings.state, or --state)"
         )
     store = RocksStore(kept)
@@ -375,4 +375,4 @@ def _topic(partition: str) -> str:
 
 def home(pipeline: Pipeline, folder: Path) -> Path:
     """Return where the embedded engine keeps the state of a pipeline's ``score`` job."""
-    return folder / pipeline.spec.pipeline / score.SCORE_JOB
+    return folder / pipeline.spec.pipeline / SCORE_JOB

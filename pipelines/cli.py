@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from verdict.operators.names import SCORE_JOB
 from verdict.pipelines import (
     cli_backfill,
     cli_bootstrap,
@@ -23,7 +24,7 @@ from verdict.pipelines import (
     cli_test,
 )
 from verdict.pipelines.errors import FlinkError, KafkaError, SpecError, UntestableError
-from verdict.pipelines.jobs import score
+from verdict.pipelines.jobs import catalog
 from verdict.pipelines.jobs.compatibility import Change, Effect, changes
 from verdict.pipelines.spec.load import check_models, load, over
 from verdict.pipelines.spec.pipeline import Pipeline
@@ -211,16 +212,16 @@ def run(
         loaded = over(loaded, events)
     check_models(loaded)
     from_files = loaded.spec.events.files is not None
-    names = list(dict.fromkeys(job or (score.names(loaded) if from_files else [score.SCORE_JOB])))
+    names = list(dict.fromkeys(job or (catalog.names(loaded) if from_files else [SCORE_JOB])))
     folder = state or loaded.file(loaded.spec.settings.state)
-    chosen = [score.job(loaded.keeping(folder), name) for name in names]
+    chosen = [catalog.job(loaded.keeping(folder), name) for name in names]
     if from_files:
         if engine is Engine.FLINK:
             raise SpecError(["events from files run on the embedded engine; give Flink a topic"])
         if loaded.spec.settings.output_format != "avro":
             raise SpecError(["settings.output_format is of topics; from files it must be avro"])
-        if score.SCORE_JOB not in names:
-            raise SpecError([f"from files, {score.SCORE_JOB} feeds {names[0]}: name both by --job"])
+        if SCORE_JOB not in names:
+            raise SpecError([f"from files, {SCORE_JOB} feeds {names[0]}: name both by --job"])
         _run_files(loaded, chosen, folder / loaded.spec.pipeline, to, rate, as_json, stop)
         return
     if len(chosen) != 1:
@@ -293,9 +294,9 @@ def _run_kafka(
     from verdict.pipelines.telemetry.server import Endpoint
     from verdict.pipelines.topology import topics_of
 
-    job = score.job(loaded.keeping(folder), name)
+    job = catalog.job(loaded.keeping(folder), name)
     settings = clients(loaded.spec.settings, loaded.path.parent)
-    if name != score.SCORE_JOB:
+    if name != SCORE_JOB:
         settings = replace(settings, consumer={**BEHIND, **settings.consumer})
     inputs, outputs = topics_of(job.inputs, loaded.topics), topics_of(job.outputs, loaded.topics)
     kept = folder / loaded.spec.pipeline / name

@@ -34,7 +34,7 @@ LettersFrom = Annotated[
 
 
 def _asked(stage: Stage | None, kind: str | None, since: str | None, places: list[str]) -> Any:
-    from verdict.pipelines.dlq import Asked
+    from verdict.pipelines.dead_letters.letter import Asked
     from verdict.pipelines.kafka.coordinates import coordinates
 
     originals = frozenset(map(coordinates, places)) if places else None
@@ -68,19 +68,19 @@ def list_letters(
     Next: `verdict dlq show PIPELINE TOPIC/PARTITION/OFFSET`; when the cause is mended,
     `verdict dlq replay PIPELINE`.
     """
-    from verdict.pipelines import dlq_read, dlq_show
+    from verdict.pipelines.dead_letters import read, text
 
     loaded = load(file_of(pipeline))
     asked = _asked(stage, kind, since, [])
-    found = dlq_read.letters(loaded, asked, _letters_folder(loaded, source), _strange)
+    found = read.letters(loaded, asked, _letters_folder(loaded, source), _strange)
     if last is not None:
-        found = iter(dlq_read.newest(found, last))
+        found = iter(read.newest(found, last))
     if counts:
-        tallies = dlq_read.summary(found)
+        tallies = read.summary(found)
         if as_json:
             print(json.dumps([tally.as_json() for tally in tallies]))
             return
-        for text in dlq_show.table(tallies):
+        for text in text.table(tallies):
             out.print(text)
         return
     shown = False
@@ -89,7 +89,7 @@ def list_letters(
         if as_json:
             print(json.dumps(letter.as_json(raw=False)), flush=True)
         else:
-            out.print(dlq_show.line(letter))
+            out.print(text.line(letter))
     if not shown and not as_json:
         err.print("No dead letter fits.", style="dim")
 
@@ -107,23 +107,21 @@ def show_letters(
 
     Next: mend the cause, then `verdict dlq replay PIPELINE TOPIC/PARTITION/OFFSET`.
     """
-    from verdict.pipelines import dlq, dlq_read, dlq_show
+    from verdict.pipelines.dead_letters import letter, read, text
 
     loaded = load(file_of(pipeline))
     folder = _letters_folder(loaded, source)
     asked = _asked(None, None, None, [place])
     # One a job and kind: after a crash of Flink the same may stand twice.
-    found = {
-        (each.job, each.kind): each for each in dlq_read.letters(loaded, asked, folder, _strange)
-    }
+    found = {(each.job, each.kind): each for each in read.letters(loaded, asked, folder, _strange)}
     if not found:
         raise SpecError([f"no dead letter is of {place}; 'verdict dlq list' shows what there is"])
     for letter in found.values():
-        state = None if folder is not None else dlq.look(loaded, letter)
+        state = None if folder is not None else letter.look(loaded, letter)
         if as_json:
             print(json.dumps({**letter.as_json(), "original": state}))
             continue
-        for text in dlq_show.described(letter, state):
+        for text in text.described(letter, state):
             out.print(text)
 
 
@@ -149,7 +147,7 @@ def replay_letters(
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from verdict.pipelines import dlq_read, dlq_replay
+    from verdict.pipelines.dead_letters import read, replay
 
     loaded = load(file_of(pipeline))
     asked = _asked(stage, kind, since, places or [])
@@ -162,14 +160,14 @@ def replay_letters(
 
     with (
         Progress(*columns, console=err, transient=True, disable=quiet) as progress,
-        dlq_replay.Replay(loaded, dry=dry_run, say=say) as replay,
+        replay.Replay(loaded, dry=dry_run, say=say) as replay,
     ):
         task = progress.add_task("", total=None)
 
         def show(done: int, of: int) -> None:
             progress.update(task, completed=done, total=of)
 
-        found = dlq_read.letters(loaded, asked, None, _strange, show)
+        found = read.letters(loaded, asked, None, _strange, show)
         try:
             replay.run(found, asked.originals or ())
         finally:
@@ -177,5 +175,5 @@ def replay_letters(
             if as_json:
                 print(json.dumps({**replay.did.as_json(), "dry_run": dry_run}))
             else:
-                for text in dlq_replay.told(replay.did, dry_run):
+                for text in replay.told(replay.did, dry_run):
                     out.print(text)

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from verdict.operators.names import SCORE_JOB
 from verdict.pipelines.errors import SpecError
-from verdict.pipelines.jobs import score
 from verdict.pipelines.spec.load import check_models, load
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.terminal import AsJson, PipelineFile, err, file_of, out
@@ -16,7 +16,7 @@ from verdict.pipelines.terminal import AsJson, PipelineFile, err, file_of, out
 def upgrade(
     pipeline: PipelineFile,
     cluster: Annotated[str, typer.Option(help="host:port of the Flink cluster it runs on.")],
-    job: Annotated[str, typer.Option(help="score, shadow, watch or labels.")] = score.SCORE_JOB,
+    job: Annotated[str, typer.Option(help="score, shadow, watch or labels.")] = SCORE_JOB,
     state: Annotated[
         Path | None, typer.Option(help="Folder of the state, instead of settings.state.")
     ] = None,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from verdict.operators.names import LABEL_STREAMS
+from verdict.operators.names import LABEL_STREAMS, SCORE_JOB
 from verdict.pipelines.engines.flink.offsets import Committed, behind, of_topics, read_up_to
 from verdict.pipelines.engines.flink.rest import ENDED, LOOK_S, Rest, cause_of
 from verdict.pipelines.engines.flink.settings import SAVEPOINTS
@@ -41,7 +41,6 @@ from verdict.pipelines.flink_upgrade import (
     noted,
     start_or_go_back,
 )
-from verdict.pipelines.jobs import score
 from verdict.pipelines.kafka.admin import require
 from verdict.pipelines.kafka.clients import Clients, clients
 from verdict.pipelines.spec.load import load
@@ -122,13 +121,13 @@ def bootstrap(
     FlinkError
         Nothing was changed, unless the message says so.
     """
-    home = home_of(pipeline, score.SCORE_JOB, state)
+    home = home_of(pipeline, SCORE_JOB, state)
     before, old_package = Submitted.read(home)
     package = pack(pipeline)
-    new = program(pipeline, score.SCORE_JOB, state, package=package)
+    new = program(pipeline, SCORE_JOB, state, package=package)
     file = Path(before.pipeline_file)
     old = program(
-        load(unpack(old_package)), score.SCORE_JOB, state, package=old_package, folder=file.parent
+        load(unpack(old_package)), SCORE_JOB, state, package=old_package, folder=file.parent
     )
     silent = beside(new)
     rest = Rest(cluster)

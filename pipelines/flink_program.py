@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from verdict.operators.names import SCORE_JOB
 from verdict.pipelines.engines.flink.settings import (
     EXACTLY_ONCE,
     MAX_PARALLELISM,
@@ -14,7 +15,7 @@ from verdict.pipelines.engines.flink.settings import (
 )
 from verdict.pipelines.engines.flink.uids import stateful
 from verdict.pipelines.errors import FlinkError
-from verdict.pipelines.jobs import score
+from verdict.pipelines.jobs import catalog
 from verdict.pipelines.kafka import transactions
 from verdict.pipelines.kafka.admin import require
 from verdict.pipelines.kafka.clients import clients
@@ -89,10 +90,10 @@ def program(
         pipeline wants them.
     """
     spec = pipeline.spec.settings
-    job = score.job(pipeline.keeping(state), name)
+    job = catalog.job(pipeline.keeping(state), name)
     made = clients(spec, folder or pipeline.path.parent)
     topics = topics_of((*job.inputs, *job.outputs), pipeline.topics)
-    followed = pipeline.lookup_topics if name == score.SCORE_JOB else []
+    followed = pipeline.lookup_topics if name == SCORE_JOB else []
     require(made, [*topics.values(), *followed])
     home = home_of(pipeline, name, state)
     settings = FlinkSettings(

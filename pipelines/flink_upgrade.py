@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from verdict.operators.names import SCORE_JOB
 from verdict.pipelines.engines.flink.rest import ENDED, LOOK_S, Rest, cause_of
 from verdict.pipelines.engines.flink.settings import MAX_PARALLELISM, SAVEPOINTS, latest_checkpoint
 from verdict.pipelines.engines.flink.submit import Submitter, submitting
 from verdict.pipelines.engines.flink.uids import stateful
 from verdict.pipelines.errors import FlinkError
 from verdict.pipelines.flink_program import Program, Submitted, home_of, program, submitted
-from verdict.pipelines.jobs import score
 from verdict.pipelines.jobs.compatibility import Effect, changes
 from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.package import Package, pack, unpack
@@ -343,7 +343,7 @@ def conflicts(
                 f"{stream} would be read from '{new.topics[stream]}' at the offsets of '{topic}': "
                 "put the topic back, or start anew with an empty --state"
             )
-    if new.job.name == score.SCORE_JOB:
+    if new.job.name == SCORE_JOB:
         faults += [
             f"{change.what}: {change.says}"
             for change in changes(former, pipeline)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from verdict.operators.expressions import Expression, Kind
 from verdict.operators.features.columns import WindowedFeature
-from verdict.pipelines.jobs import score
+from verdict.pipelines.jobs import parts
 from verdict.pipelines.spec.pipeline import Pipeline
 
 SAME, DIFFERS = "same", "differs"
@@ -104,7 +104,7 @@ class Compare:
         self._hops: dict[str, list[WindowedFeature]] = {
             entity: pipeline.windowed(entity) for entity in pipeline.entities
         }
-        self._looked_up = set(score.known(pipeline)) - {
+        self._looked_up = set(parts.known(pipeline)) - {
             *(each.name for features in self._hops.values() for each in features),
             *(formula.name for formula in pipeline.formulas()),
         }

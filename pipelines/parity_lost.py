@@ -10,10 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from verdict.operators.names import DEAD_LETTERS
-from verdict.pipelines.dlq import Asked
-from verdict.pipelines.dlq_read import letters
-from verdict.pipelines.jobs.score import SCORE_JOB
+from verdict.operators.names import DEAD_LETTERS, SCORE_JOB
+from verdict.pipelines.dead_letters.letter import Asked
+from verdict.pipelines.dead_letters.read import letters
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.topology import Stop
 from verdict.state.store.rocks import RocksStore

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from verdict.pipelines.dlq import printable
+from verdict.pipelines.dead_letters.letter import printable
 from verdict.pipelines.parity import Summary
 from verdict.pipelines.parity_compare import DIFFERS, LETTER, REASONS, SAME, Difference
 

@@ -18,7 +18,7 @@ from confluent_kafka import KafkaError as Code
 
 from verdict.operators.errors import BadRecord
 from verdict.operators.names import DECISIONS
-from verdict.pipelines.dlq import printable
+from verdict.pipelines.dead_letters.letter import printable
 from verdict.pipelines.errors import KafkaError
 from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.kafka.admin import require

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from verdict.pipelines.dlq import ago
+from verdict.pipelines.dead_letters.letter import ago
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.spec.values import milliseconds
 

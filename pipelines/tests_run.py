@@ -16,7 +16,7 @@ from verdict.operators.names import DEAD_LETTERS, DECISIONS, EVENTS, LABELS
 from verdict.pipelines.engines.embedded.runner import Runner
 from verdict.pipelines.formats.events import NO_TIMESTAMP
 from verdict.pipelines.formats.streams import stream_decoder
-from verdict.pipelines.jobs import score
+from verdict.pipelines.jobs import events, score
 from verdict.pipelines.spec.load import check_models, load, over
 from verdict.pipelines.spec.pipeline import FILE_SUFFIX, Pipeline
 from verdict.pipelines.tests_file import (
@@ -186,7 +186,7 @@ class Harness:
             # Operators know no state but the one they are handed: they do for every test.
             hops = [Hop(hop.name, hop.keyed, partial(_same, hop.operator())) for hop in job.hops]
         self._job = replace(job, hops=tuple(hops))
-        self._event = score.EventReader(moved)
+        self._event = events.EventReader(moved)
         labels = pipeline.spec.labels
         self._rank = Precedence([] if labels is None else labels.precedence)
         self._features = list(pipeline.spec.features)

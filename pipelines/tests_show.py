@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from verdict.pipelines.dlq import printable
+from verdict.pipelines.dead_letters.letter import printable
 from verdict.pipelines.tests_run import UNASKED, Outcome, Result, Row
 
 DIFFERS = "≠"

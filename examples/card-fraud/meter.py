@@ -19,7 +19,7 @@ from typing import Any
 from verdict.pipelines.engines.embedded.from_files import paced, run_files
 from verdict.pipelines.engines.embedded.runner import Output
 from verdict.pipelines.formats.streams import stream_decoder
-from verdict.pipelines.jobs import score
+from verdict.pipelines.jobs import catalog
 from verdict.pipelines.spec.load import load, over
 from verdict.pipelines.spec.settings import Settings
 from verdict.pipelines.tail import plain
@@ -182,7 +182,7 @@ def run(folder: Path, rate: float, stats: Stats, stop: threading.Event) -> None:
     """Run the three jobs over the files of ``folder/events``, live ones at a rate."""
     files = sorted((folder / "events").glob("*.avro"))
     pipeline = over(load(HERE / "pipeline.yaml"), files)
-    chosen = [score.job(pipeline, name) for name in score.names(pipeline)]
+    chosen = [catalog.job(pipeline, name) for name in catalog.names(pipeline)]
     pace = paced(rate, stats.history)
     started: list[float] = []
 

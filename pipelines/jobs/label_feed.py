@@ -11,7 +11,7 @@ from verdict.operators.labels.label import Label, best
 from verdict.operators.message import Message
 from verdict.operators.names import LABELS
 from verdict.pipelines.formats.events import NO_TIMESTAMP, read_events
-from verdict.pipelines.jobs import score
+from verdict.pipelines.jobs import events, parts
 from verdict.pipelines.spec.pipeline import Pipeline
 
 
@@ -69,12 +69,12 @@ class LabelFeed:
     def __init__(self, pipeline: Pipeline, files: Sequence[Path]) -> None:
         spec, schema = pipeline.spec, pipeline.label_schema
         assert spec.labels is not None and schema is not None
-        read = score.label_reader(pipeline, from_files=True)
+        read = parts.label_reader(pipeline, from_files=True)
         self._files = [file.name for file in files]
         self._paths = [str(file.resolve()) for file in files]
         self._whole = bool(spec.labels.keys)
         self._maturity = spec.labels.maturity
-        self._event = score.EventReader(pipeline)
+        self._event = events.EventReader(pipeline)
         self._bad: list[Message] = []
         self.counts = dict.fromkeys(self._paths, 0)
         found: list[tuple[Label, int, int]] = []

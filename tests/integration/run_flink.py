@@ -6,14 +6,14 @@ from pathlib import Path
 
 from verdict.pipelines.engines.flink import run, submit
 from verdict.pipelines.engines.flink.settings import FlinkSettings
-from verdict.pipelines.jobs import score
+from verdict.pipelines.jobs import catalog
 from verdict.pipelines.local.java import flink_jars
 from verdict.pipelines.spec.load import load
 
 
 def main() -> None:
     request = json.loads(sys.argv[1])
-    job = score.job(load(Path(request["pipeline"])), request["job"])
+    job = catalog.job(load(Path(request["pipeline"])), request["job"])
     folder = Path(request["folder"])
     settings = FlinkSettings(
         bootstrap=request["bootstrap"],

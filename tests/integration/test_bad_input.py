@@ -26,7 +26,7 @@ import yaml
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from verdict.operators.events import schema as schemas
-from verdict.operators.names import DEAD_LETTERS, DECISIONS, EVENTS
+from verdict.operators.names import DEAD_LETTERS, DECISIONS, EVENTS, SCORE_JOB
 from verdict.operators.records.dead_letter import MAX_LETTER, MAX_RAW
 from verdict.pipelines.engines.embedded.broker import KafkaBroker
 from verdict.pipelines.engines.embedded.from_kafka import run_kafka
@@ -335,7 +335,7 @@ def run_embedded(stage: Stage, written: dict[str, str], **more: Any) -> int:
 def asked(stage: Stage, written: dict[str, str]) -> list[str]:
     request = {
         "pipeline": str(stage.pipeline.path),
-        "job": score.SCORE_JOB,
+        "job": SCORE_JOB,
         "topics": {**stage.topics, **written},
         "folder": str(stage.folder / "flink"),
         "bootstrap": stage.clients.servers,

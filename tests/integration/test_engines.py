@@ -15,13 +15,23 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
-from verdict.operators.names import DEAD_LETTERS, DECISIONS, ENTITY_LABELS, EVENTS, LABELS
+from verdict.operators.names import (
+    DEAD_LETTERS,
+    DECISIONS,
+    ENTITY_LABELS,
+    EVENTS,
+    LABELS,
+    LABELS_JOB,
+    SCORE_JOB,
+    SHADOW_JOB,
+    WATCH_JOB,
+)
 from verdict.pipelines import backfill
 from verdict.pipelines.engines.embedded.broker import KafkaBroker
 from verdict.pipelines.engines.embedded.from_kafka import run_kafka
 from verdict.pipelines.formats.avro_file import AvroFile
 from verdict.pipelines.formats.streams import stream_decoder
-from verdict.pipelines.jobs import score
+from verdict.pipelines.jobs import catalog
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import Clients, clients
 from verdict.pipelines.local.broker import LocalKafka
@@ -181,10 +191,10 @@ def stage(
     stage = Stage(pipeline, made, topics, folder)
     producer = Producer(made.producer)
     world = generator.World(days=None, seed=3, broken=BROKEN)
-    names = [name for name in score.JOBS if name != score.LABELS_JOB]
+    names = [name for name in catalog.JOBS if name != LABELS_JOB]
     count = EVENT_COUNT
     if request.param == "labelled":
-        names, count = [score.SCORE_JOB, score.LABELS_JOB], LABELLED_COUNT
+        names, count = [SCORE_JOB, LABELS_JOB], LABELLED_COUNT
     for number, transaction in enumerate(islice(generator.transactions(world), count)):
         headers = HEADERS[number % len(HEADERS)]
         value = generator.encode(transaction)
@@ -196,7 +206,7 @@ def stage(
     producer.produce(topics[EVENTS], b"", None)
     assert producer.flush(30) == 0
     for name in names:
-        run_embedded(stage, score.job(pipeline, name))
+        run_embedded(stage, catalog.job(pipeline, name))
     yield stage
 
 
@@ -220,7 +230,7 @@ def labels_of(transaction: Any, number: int) -> list[bytes]:
 
 def run_on_flink(stage: Stage, name: str) -> dict[str, str]:
     """Run a job on Flink, to topics of its own; return these."""
-    job = score.job(stage.pipeline, name)
+    job = catalog.job(stage.pipeline, name)
     written = {stream: f"{stage.written(name, stream)}-flink" for stream in job.outputs}
     create_topics(stage.clients, list(written.values()))
     asked = {
@@ -242,16 +252,16 @@ def run_on_flink(stage: Stage, name: str) -> dict[str, str]:
 
 
 def assert_same_bytes(stage: Stage, name: str, written: dict[str, str]) -> None:
-    if name == score.SCORE_JOB:
+    if name == SCORE_JOB:
         assert_backfilled(stage, written[DECISIONS])
     counts = {}
     for stream, topic in written.items():
         ours, theirs = read(stage, stage.written(name, stream)), read(stage, topic)
         assert theirs == ours, stream
         counts[stream] = len(ours)
-        if name != score.WATCH_JOB and stream != DEAD_LETTERS:
+        if name != WATCH_JOB and stream != DEAD_LETTERS:
             assert_carried(theirs, name)
-    if name == score.SCORE_JOB:
+    if name == SCORE_JOB:
         assert sum(counts.values()) == EVENT_COUNT + 2
         assert counts[DEAD_LETTERS] > BROKEN / 2 * EVENT_COUNT
     assert all(count for stream, count in counts.items() if stream != DEAD_LETTERS)
@@ -308,20 +318,20 @@ def assert_carried(
     records: list[tuple[str, bytes | None, bytes | None, Headers]], name: str
 ) -> None:
     """Each record has those headers of its event that its job carries, and no other."""
-    if name == score.SCORE_JOB:
+    if name == SCORE_JOB:
         for source, *_, headers in records:
             number = int(source.rpartition("/")[2])
             wanted = CARRIED[number % len(HEADERS)] if number < EVENT_COUNT else []
             assert headers[1:] == wanted, source
     names = {each for *_, headers in records for each, _ in headers[1:]}
     both = {"traceparent", "tracestate"}
-    assert names == (both if name == score.SHADOW_JOB else both | {"correlation-id", "reply-topic"})
+    assert names == (both if name == SHADOW_JOB else both | {"correlation-id", "reply-topic"})
 
 
 # Whether the topic's key is the entity's matters to the score job alone: of the rich it is not; one
 # of which it is puts out the same bytes in test_bad_input.py.
-CASES = [("keyed", name) for name in score.JOBS if name not in (score.SCORE_JOB, score.LABELS_JOB)]
-CASES += [("rich", score.SCORE_JOB)]
+CASES = [("keyed", name) for name in catalog.JOBS if name not in (SCORE_JOB, LABELS_JOB)]
+CASES += [("rich", SCORE_JOB)]
 
 
 @pytest.mark.parametrize(("stage", "name"), CASES, indirect=["stage"], scope="module")
@@ -332,7 +342,7 @@ def test_both_engines_put_out_the_same_bytes(name: str, stage: Stage) -> None:
 @pytest.mark.parametrize("stage", ["labelled"], indirect=True, scope="module")
 def test_labels_meet_their_decisions_on_both_engines(stage: Stage) -> None:
     """Which of the two comes last, and so is the source, is no matter of the engine."""
-    job, found = score.LABELS_JOB, {}
+    job, found = LABELS_JOB, {}
     written = run_on_flink(stage, job)
     for stream, topic in written.items():
         ours = {(key, value) for _, key, value, _ in read(stage, stage.written(job, stream))}

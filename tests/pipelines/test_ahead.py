@@ -19,6 +19,7 @@ from verdict.pipelines import ahead, backfill
 from verdict.pipelines.ahead import Ahead, Part
 from verdict.pipelines.engines.embedded.runner import Output
 from verdict.pipelines.errors import FileError, OperatorError
+from verdict.pipelines.jobs import score
 from verdict.pipelines.spec.load import load, over
 
 AT = ("payments", 0, 7, -1)
@@ -168,6 +169,6 @@ def test_a_damaged_file_is_named(
 def test_one_entity_alone_is_not_cut(tiny: Path) -> None:
     pipeline = load(tiny / "pipeline.yaml")
     files = [tiny / "events.jsonl"]
-    job = backfill.jobs.backfill(over(pipeline, files), features_only=True)
+    job = score.backfill(over(pipeline, files), features_only=True)
     assert [hop.name for hop in job.hops if hop.keyed] == ["card"]
     assert ahead.halves(job) is None

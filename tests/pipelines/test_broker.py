@@ -20,7 +20,7 @@ from verdict.pipelines.engines.embedded.from_kafka import run_kafka
 from verdict.pipelines.engines.embedded.runner import Output
 from verdict.pipelines.errors import KafkaError
 from verdict.pipelines.formats.streams import stream_decoder
-from verdict.pipelines.jobs import score
+from verdict.pipelines.jobs import catalog
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import Clients
 from verdict.pipelines.local.broker import LocalKafka
@@ -77,7 +77,7 @@ class Paid:
 
 
 def bounded(stage: Any, state: Path, name: str = "score") -> int:
-    job = score.job(stage.pipeline, name)
+    job = catalog.job(stage.pipeline, name)
     topics = stage.pipeline.topics
     inputs, outputs = topics_of(job.inputs, topics), topics_of(job.outputs, topics)
     return run_kafka(

@@ -18,10 +18,10 @@ from verdict.operators.errors import BadRecord
 from verdict.operators.message import Message
 from verdict.operators.names import DEAD_LETTERS, EVENTS
 from verdict.operators.records.dead_letter import MAX_RAW, dead_letter
-from verdict.pipelines.dlq import Asked, Found, Letter, compared
-from verdict.pipelines.dlq_read import letters, newest, summary
-from verdict.pipelines.dlq_replay import WINDOW, Replay
-from verdict.pipelines.dlq_show import body, table
+from verdict.pipelines.dead_letters.letter import Asked, Found, Letter, compared
+from verdict.pipelines.dead_letters.read import letters, newest, summary
+from verdict.pipelines.dead_letters.replay import WINDOW, Replay
+from verdict.pipelines.dead_letters.text import body, table
 from verdict.pipelines.errors import FileError, KafkaError
 from verdict.pipelines.formats.streams import stream_encoder
 from verdict.pipelines.kafka.admin import create_topics

@@ -12,7 +12,7 @@ import fastavro
 import pytest
 
 from verdict.operators.message import NEXT, Emit, Message
-from verdict.operators.names import DECISIONS, EVENTS
+from verdict.operators.names import DECISIONS, EVENTS, LABELS_JOB
 from verdict.pipelines.engines.embedded import from_files
 from verdict.pipelines.engines.embedded.from_files import BATCH, paced, run_files
 from verdict.pipelines.engines.embedded.from_kafka import run_kafka
@@ -20,7 +20,7 @@ from verdict.pipelines.engines.embedded.runner import Output, Runner
 from verdict.pipelines.errors import FileError, KafkaError
 from verdict.pipelines.formats.avro_file import AvroFile
 from verdict.pipelines.formats.streams import definition
-from verdict.pipelines.jobs import score
+from verdict.pipelines.jobs import catalog, score
 from verdict.pipelines.spec.load import load, over
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.topology import Hop, Job
@@ -31,7 +31,7 @@ from verdict.state.store.rocks import RocksStore
 STREAMS = ("decisions", "dead-letters", "shadow-scores", "drift", "comparison")
 
 
-EVERY = [name for name in score.JOBS if name != score.LABELS_JOB]
+EVERY = [name for name in catalog.JOBS if name != LABELS_JOB]
 
 
 class Crash(Exception):
@@ -49,7 +49,7 @@ def run(
     pipeline: Pipeline, files: Sequence[Path], folder: Path, names: Sequence[str], **more: Any
 ) -> int:
     moved = over(pipeline, files)
-    chosen = [score.job(moved, name) for name in names]
+    chosen = [catalog.job(moved, name) for name in names]
     return run_files(
         chosen, files, moved.schema, moved.topics, folder / "state", folder / "out", **more
     )

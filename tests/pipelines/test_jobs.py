@@ -16,7 +16,7 @@ from verdict.operators.score.side_inputs import EntityHopBeside
 from verdict.pipelines.engines.embedded.runner import Output, Runner
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.formats.streams import stream_decoder
-from verdict.pipelines.jobs import score
+from verdict.pipelines.jobs import catalog, labels, score, shadow, watch
 from verdict.pipelines.spec.load import load, over
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.topology import Job
@@ -65,10 +65,10 @@ def test_the_features_job_stops_short_of_the_model(keyed: Pipeline) -> None:
 
 
 def test_shadow_and_watch_read_what_the_others_write(keyed: Pipeline) -> None:
-    shadow, watch = score.shadow(keyed), score.watch(keyed)
-    assert shadow.inputs == (DECISIONS,)
-    assert set(watch.inputs) == {DECISIONS, "shadow-scores"}
-    assert hops(watch) == [("split", False), ("bucket", True), ("merge", True)]
+    watching = watch.watch(keyed)
+    assert shadow.shadow(keyed).inputs == (DECISIONS,)
+    assert set(watching.inputs) == {DECISIONS, "shadow-scores"}
+    assert hops(watching) == [("split", False), ("bucket", True), ("merge", True)]
 
 
 @pytest.fixture(scope="module")
@@ -94,22 +94,22 @@ def labelled(folder: Path, variant: Callable[..., Path]) -> Pipeline:
 
 
 def test_labels_without_keys_are_joined_to_decisions(labelled: Pipeline, keyed: Pipeline) -> None:
-    job = score.labels(labelled)
+    job = labels.labels(labelled)
     assert (job.inputs, job.outputs) == ((DECISIONS, "labels"), ("entity-labels", DEAD_LETTERS))
     assert hops(job) == [("label-route", False), ("label-join", True)]
-    assert score.remembered(labelled) == (60 + 30) * 86_400_000
+    assert labels.remembered(labelled) == (60 + 30) * 86_400_000
     assert score.score(labelled).inputs == (EVENTS, "entity-labels")
-    assert score.names(labelled) == list(score.JOBS)
-    assert score.names(keyed) == ["score", "shadow", "watch"]
+    assert catalog.names(labelled) == list(catalog.JOBS)
+    assert catalog.names(keyed) == ["score", "shadow", "watch"]
     with pytest.raises(SpecError, match=r"keyed\.yaml: there is nothing to do for the job labels"):
-        score.labels(keyed)
+        labels.labels(keyed)
 
 
-@pytest.mark.parametrize("name", score.JOBS)
+@pytest.mark.parametrize("name", catalog.JOBS)
 def test_every_job_pickles_and_its_operators_are_made_where_they_run(
     labelled: Pipeline, name: str
 ) -> None:
-    job = score.job(labelled, name)
+    job = catalog.job(labelled, name)
     copy: Job = pickle.loads(pickle.dumps(job))
     assert (copy.name, copy.inputs, copy.outputs) == (job.name, job.inputs, job.outputs)
     assert len({hop.name for hop in job.hops}) == len(job.hops)
@@ -120,7 +120,7 @@ def test_an_unknown_job_is_refused(keyed: Pipeline) -> None:
     with pytest.raises(
         SpecError, match="there is no job 'scores'; there are score, shadow, watch, labels"
     ):
-        score.job(keyed, "scores")
+        catalog.job(keyed, "scores")
 
 
 def test_an_entitys_aggregates_keep_the_order_of_the_file(keyed: Pipeline) -> None:
@@ -144,7 +144,7 @@ def test_the_features_of_the_event_alone_are_formulas(keyed: Pipeline) -> None:
 
 
 def test_every_feature_but_the_ignored_is_watched_and_the_score_last(keyed: Pipeline) -> None:
-    watched = score.watched(keyed)
+    watched = watch.watched(keyed)
     names = [item.name for item in watched]
     assert names == [name for name in keyed.spec.features if name != "weekend"] + ["score"]
     by_name = {item.name: item for item in watched}
@@ -157,7 +157,7 @@ def test_what_the_baseline_lacks_is_watched_without_one(
     folder: Path, variant: Callable[..., Path]
 ) -> None:
     pipeline = load(variant(folder / "more.yaml", features={"cheap": "amount < 5"}))
-    cheap = next(item for item in score.watched(pipeline) if item.name == "cheap")
+    cheap = next(item for item in watch.watched(pipeline) if item.name == "cheap")
     assert (cheap.edges, cheap.expected) == ((), ())
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from verdict.operators.message import Message
 from verdict.pipelines.errors import SpecError
-from verdict.pipelines.jobs import score
+from verdict.pipelines.jobs import catalog, score
 from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.package import Package, carried, pack, read, save, unpack
 from verdict.state.store.keyed import MemoryState
@@ -57,7 +57,7 @@ def test_it_works_with_the_original_gone(home: Path, tmp_path: Path) -> None:
         unpacked.path.parent
     )
     for name in ("score", "shadow"):
-        for hop in score.job(unpacked, name).hops:
+        for hop in catalog.job(unpacked, name).hops:
             hop.operator()
     assert list((tmp_path / "cache" / "pipelines").iterdir()) == [unpacked.path.parent]
 
@@ -81,7 +81,7 @@ def test_the_labels_schema_is_packed_too(home: Path, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "elsewhere")
     unpacked = load(unpack(package, tmp_path / "cache"))
     assert unpacked.labels_input == "entity-labels"
-    for hop in score.labels(unpacked).hops:
+    for hop in labels.labels(unpacked).hops:
         hop.operator()
 
 

@@ -13,10 +13,9 @@ from typing import Any, Self
 from confluent_kafka import KafkaError as Code
 from confluent_kafka import KafkaException, Producer
 
-from verdict.operators.names import ENTITY_LABELS, EVENTS, LABELS, STATE_COMMANDS
-from verdict.pipelines.dlq import Found, Letter, compared
+from verdict.operators.names import ENTITY_LABELS, EVENTS, LABELS, SCORE_JOB, STATE_COMMANDS
+from verdict.pipelines.dead_letters.letter import Found, Letter, compared
 from verdict.pipelines.errors import KafkaError
-from verdict.pipelines.jobs.score import SCORE_JOB
 from verdict.pipelines.kafka.admin import require
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.kafka.coordinates import Coordinates, coordinates

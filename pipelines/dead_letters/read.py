@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError as Code
 
 from verdict.operators.errors import BadRecord
 from verdict.operators.names import DEAD_LETTERS
-from verdict.pipelines.dlq import Asked, Letter, moment
+from verdict.pipelines.dead_letters.letter import Asked, Letter, moment
 from verdict.pipelines.errors import FileError, KafkaError
 from verdict.pipelines.formats.avro_file import read_records
 from verdict.pipelines.formats.events import NO_TIMESTAMP

@@ -1,0 +1,1 @@
+"""Records that were refused: read, shown, sent again."""
