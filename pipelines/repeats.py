@@ -18,7 +18,6 @@ from confluent_kafka import KafkaError as Code
 
 from verdict.operators.errors import BadRecord
 from verdict.operators.names import DECISIONS
-from verdict.pipelines.dead_letters.letter import printable
 from verdict.pipelines.errors import KafkaError
 from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.kafka.admin import require
@@ -28,6 +27,7 @@ from verdict.pipelines.kafka.fetch import Originals, watermarks
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.telemetry.page import PREFIX
 from verdict.pipelines.telemetry.server import Endpoint
+from verdict.pipelines.text import printable
 from verdict.pipelines.topology import SOURCE_HEADER, Stop
 
 PAGE = 4_096

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from verdict.pipelines.dead_letters.letter import ago
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.spec.values import milliseconds
+from verdict.pipelines.text import ago
 
 # An event's id may hold what rich would take for markup, or a path be longer than a line.
 out = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)

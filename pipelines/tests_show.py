@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from verdict.pipelines.dead_letters.letter import printable
 from verdict.pipelines.tests_run import UNASKED, Outcome, Result, Row
+from verdict.pipelines.text import printable
 
 DIFFERS = "≠"
 HEADS = ("", "expected", "found")

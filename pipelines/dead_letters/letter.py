@@ -5,9 +5,7 @@ A letter keeps 65,536 bytes of what it is about, and the coordinates of the whol
 
 import base64
 import hashlib
-import time
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -16,6 +14,7 @@ from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.kafka.coordinates import Coordinates
 from verdict.pipelines.kafka.fetch import Original, Originals
 from verdict.pipelines.spec.pipeline import Pipeline
+from verdict.pipelines.text import moment
 
 
 @dataclass(frozen=True)
@@ -102,39 +101,6 @@ class Asked:
             and (self.since is None or letter.at >= self.since)
             and (self.originals is None or letter.original in self.originals)
         )
-
-
-def ago(duration: int, now: float | None = None) -> int:
-    """Return the time that lies a duration, in milliseconds, before now.
-
-    >>> ago(60_000, now=100.0)
-    40000
-    """
-    return int((time.time() if now is None else now) * 1000) - duration
-
-
-def moment(at: int) -> str | None:
-    """Write a time as ISO 8601; None where there is none, or none that a calendar has.
-
-    >>> moment(0), moment(-1), moment(10**18)
-    ('1970-01-01T00:00:00.000Z', None, None)
-    """
-    if at < 0:
-        return None
-    try:
-        stands = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at)
-    except OverflowError:
-        return None
-    return stands.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def printable(text: str) -> str:
-    """Escape what a terminal would obey: whoever sent the record chose its text.
-
-    >>> print(printable("a\\x1b[2Jb"))
-    a\\x1b[2Jb
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class Found(StrEnum):

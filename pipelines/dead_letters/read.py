@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError as Code
 
 from verdict.operators.errors import BadRecord
 from verdict.operators.names import DEAD_LETTERS
-from verdict.pipelines.dead_letters.letter import Asked, Letter, moment
+from verdict.pipelines.dead_letters.letter import Asked, Letter
 from verdict.pipelines.errors import FileError, KafkaError
 from verdict.pipelines.formats.avro_file import read_records
 from verdict.pipelines.formats.events import NO_TIMESTAMP
@@ -24,6 +24,7 @@ from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.kafka.coordinates import Coordinates
 from verdict.pipelines.kafka.fetch import POLL_S, SILENT_S, watermarks
 from verdict.pipelines.spec.pipeline import Pipeline
+from verdict.pipelines.text import moment
 
 FETCH_MOST = 500
 

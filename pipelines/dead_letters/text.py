@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from verdict.operators.records.dead_letter import MAX_RAW
-from verdict.pipelines.dead_letters.letter import Found, Letter, moment, printable
+from verdict.pipelines.dead_letters.letter import Found, Letter
 from verdict.pipelines.dead_letters.read import Tally
+from verdict.pipelines.text import moment, printable
 
 SHOWN_BYTES, SHOWN_CHARACTERS = 512, 4_096
 """What `body` shows of a value at most, in hex and as text."""
