@@ -49,7 +49,7 @@ def tail(
 
     Next: name another stream, add `-f` to wait for more, or `--json` for the whole records.
     """
-    from verdict.pipelines.tail import newest
+    from verdict.pipelines.outputs.tail import newest
 
     loaded = load(file_of(pipeline))
     if source is None and loaded.spec.events.files is not None:
@@ -114,7 +114,15 @@ def repeats(
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from verdict.pipelines.repeats import Differing, Reading, Repeats, line, read, serve, told
+    from verdict.pipelines.outputs.repeats import (
+        Differing,
+        Reading,
+        Repeats,
+        line,
+        read,
+        serve,
+        told,
+    )
     from verdict.pipelines.telemetry.server import Endpoint
 
     stop = stop_on_signals() if follow else threading.Event()

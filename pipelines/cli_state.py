@@ -28,7 +28,7 @@ def get(
     as_json: AsJson = False,
 ) -> None:
     """Show what is remembered of an entity's key: its features now, and the events behind them."""
-    from verdict.pipelines.state_client import ask
+    from verdict.pipelines.control.state_commands import ask
 
     answer = ask(load(file_of(pipeline)), GET, entity, key, seconds=timeout)
     if as_json:
@@ -75,7 +75,7 @@ def forget(
 
     docs/operations.md says what topics, savepoints and backups still hold.
     """
-    from verdict.pipelines.state_client import ask
+    from verdict.pipelines.control.state_commands import ask
 
     loaded = load(file_of(pipeline))
     if not yes:

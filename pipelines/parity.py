@@ -40,10 +40,10 @@ from verdict.pipelines.jobs.label_feed import LabelFeed
 from verdict.pipelines.kafka.admin import require
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.kafka.coordinates import coordinates
+from verdict.pipelines.outputs.repeats import Reading, records
 from verdict.pipelines.parity_compare import Compare, Difference, Gap
 from verdict.pipelines.parity_lost import Decided, Letters, Settled, settled, sources
 from verdict.pipelines.parity_order import NONE, PASS, Places, Ready, Sequencer, order
-from verdict.pipelines.repeats import Reading, records
 from verdict.pipelines.spec.load import over
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.topology import SOURCE_HEADER, Stop

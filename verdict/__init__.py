@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from verdict.operators.models.card import Output
     from verdict.pipelines.backfill import batches
     from verdict.pipelines.backfill import write as write_backfill
-    from verdict.pipelines.bundles import write as write_bundle
     from verdict.pipelines.engines.embedded.from_files import run_files
     from verdict.pipelines.formats.avro_file import AvroFile, read_records
     from verdict.pipelines.kafka.clients import default_bootstrap
+    from verdict.pipelines.models.write import write as write_bundle
     from verdict.pipelines.spec.load import load
     from verdict.pipelines.spec.pipeline import Pipeline
     from verdict.state.errors import VerdictError
@@ -53,7 +53,7 @@ _FROM = {
     "read_records": ("verdict.pipelines.formats.events", "read_records"),
     "run_files": ("verdict.pipelines.engines.embedded.runner", "run_files"),
     "write_backfill": ("verdict.pipelines.backfill", "write"),
-    "write_bundle": ("verdict.pipelines.bundles", "write"),
+    "write_bundle": ("verdict.pipelines.models.write", "write"),
 }
 """Public name -> the module that has it, and its name there."""
 

@@ -20,9 +20,9 @@ from verdict.pipelines.engines.embedded.from_files import paced, run_files
 from verdict.pipelines.engines.embedded.runner import Output
 from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.jobs import catalog
+from verdict.pipelines.outputs.tail import plain
 from verdict.pipelines.spec.load import load, over
 from verdict.pipelines.spec.settings import Settings
-from verdict.pipelines.tail import plain
 
 HERE = Path(__file__).parent
 REPORT_S = 0.25

@@ -26,9 +26,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from verdict.operators.models.bundle import Bundle
 from verdict.operators.models.card import Output
-from verdict.pipelines import bundles
 from verdict.pipelines.backfill import batches
 from verdict.pipelines.formats.avro_file import AvroFile
+from verdict.pipelines.models import write
 from verdict.pipelines.spec.load import load
 
 HERE = Path(__file__).parent
@@ -133,7 +133,7 @@ def train(out: Path) -> None:
     booster.fit(past.columns(names), past.fraud.astype(int))
     inputs = [("features", FloatTensorType([None, len(names)]))]
     model = convert_lightgbm(booster, initial_types=inputs, zipmap=False, target_opset=15)
-    champion = bundles.write(
+    champion = write.write(
         out / "champion", model.SerializeToString(),
         name="card-fraud-lightgbm", version="1", features=names, output=Output(kind="probability"),
         rows=test.columns(names), watched=watched, origin=origin,
@@ -147,7 +147,7 @@ def train(out: Path) -> None:
     forest.fit(past.columns(names), past.fraud.astype(int))
     sample = past.columns(names)[:1].astype(np.float32)
     model = to_onnx(forest, sample, options={"zipmap": True}, target_opset=15)
-    challenger = bundles.write(
+    challenger = write.write(
         out / "challenger", model.SerializeToString(),
         name="card-fraud-sklearn", version="1", features=names, output=Output(kind="probability"),
         rows=test.columns(names), watched=watched, origin=origin,

@@ -19,9 +19,9 @@ from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
 from verdict.operators.models.card import Output
-from verdict.pipelines import bundles
 from verdict.pipelines.backfill import batches
 from verdict.pipelines.formats.avro_file import AvroFile
+from verdict.pipelines.models import write
 from verdict.pipelines.spec.load import load
 
 HERE = Path(__file__).parent
@@ -68,7 +68,7 @@ def train(name: str) -> None:
     booster.fit(rows, fraud.astype(int))
     inputs = [("features", FloatTensorType([None, len(names)]))]
     model = convert_lightgbm(booster, initial_types=inputs, zipmap=False, target_opset=15)
-    bundle = bundles.write(
+    bundle = write.write(
         HERE / "models" / name, model.SerializeToString(),
         name=name, version="1", features=names, output=Output(kind="probability"),
         rows=rows[-5_000:], watched={}, origin={"code": "load-tests/bench/train.py"},

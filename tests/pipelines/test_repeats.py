@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from verdict.pipelines.formats.streams import stream_encoder
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.local.ports import free_port
-from verdict.pipelines.repeats import PAGE, Differing, Reading, Repeats, read, serve
+from verdict.pipelines.outputs.repeats import PAGE, Differing, Reading, Repeats, read, serve
 from verdict.pipelines.telemetry.server import Endpoint
 
 Verdict = Callable[..., Any]

@@ -19,9 +19,9 @@ from verdict.pipelines.errors import FileError
 from verdict.pipelines.formats.streams import stream_encoder
 from verdict.pipelines.jobs import score
 from verdict.pipelines.kafka.admin import create_topics
+from verdict.pipelines.outputs.tail import newest, plain
 from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.pipeline import Pipeline
-from verdict.pipelines.tail import newest, plain
 
 LETTERS = "dead-letters"
 
