@@ -48,9 +48,9 @@ def run(
 
 
 def _run(pipeline: Path | None, file: Path | None, name: str | None, as_json: bool) -> bool:
-    from verdict.pipelines.tests_file import FILE, read
-    from verdict.pipelines.tests_run import Harness
-    from verdict.pipelines.tests_show import failures, line
+    from verdict.pipelines.testing.file import FILE, read
+    from verdict.pipelines.testing.run import Harness
+    from verdict.pipelines.testing.text import failures, line
 
     named = None if pipeline is None else file_of(pipeline)
     path = file or (Path(FILE) if named is None else named.parent / FILE)

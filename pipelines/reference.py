@@ -17,7 +17,7 @@ from verdict.pipelines.kafka import settings
 from verdict.pipelines.paths import resource
 from verdict.pipelines.spec import values
 from verdict.pipelines.spec.spec import Spec
-from verdict.pipelines.tests_file import PipelineTests
+from verdict.pipelines.testing.file import PipelineTests
 
 NAMES = {
     AwareDatetime: "time",
@@ -32,8 +32,8 @@ FIRST = """# The pipeline file
 
 One YAML file says what a pipeline reads, remembers, computes and decides. `verdict check PIPELINE`
 finds its mistakes, each with its line. This page is made from the docstrings of
-`pipelines/spec/spec.py`, `pipelines/tests_file.py` and `operators/models/bundle.py` by `make docs`;
-a test holds the two together.
+`pipelines/spec/spec.py`, `pipelines/testing/file.py` and `operators/models/bundle.py` by `make
+docs`; a test holds the two together.
 
 The smallest useful one, which `verdict init my-pipeline` makes:
 

@@ -131,7 +131,7 @@ def test_a_project_without_such_a_file_pays_nothing(installed: pytest.Pytester) 
     assert found == [
         "imported verdict",
         "imported verdict.pipelines",
-        "imported verdict.pipelines.pytest_plugin",
+        "imported verdict.pipelines.testing.plugin",
     ]
     off = installed.runpytest_subprocess("-s", "-p", "no:verdict")
     off.assert_outcomes(passed=1)

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from verdict.operators.models.card import Card
 from verdict.pipelines import reference
 from verdict.pipelines.spec.spec import Spec
-from verdict.pipelines.tests_file import PipelineTests
+from verdict.pipelines.testing.file import PipelineTests
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from verdict.operators.events.decode import avro_decoder
 from verdict.operators.events.schema import Schema, parse
 from verdict.pipelines.spec.yaml_file import Fault
-from verdict.pipelines.tests_events import EventEncoder, JsonLoader, merged
+from verdict.pipelines.testing.events import EventEncoder, JsonLoader, merged
 
 SHOP = {
     "type": "record",

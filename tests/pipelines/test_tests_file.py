@@ -6,7 +6,7 @@ import pytest
 
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.spec.load import load
-from verdict.pipelines.tests_file import read
+from verdict.pipelines.testing.file import read
 
 CARD_FRAUD = Path(__file__).parents[2] / "examples" / "card-fraud"
 GOOD = """\

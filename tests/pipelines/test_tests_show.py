@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from verdict.pipelines.tests_file import Case
-from verdict.pipelines.tests_run import UNASKED, Outcome, Result, Row
-from verdict.pipelines.tests_show import failures, line, said, table
+from verdict.pipelines.testing.file import Case
+from verdict.pipelines.testing.run import UNASKED, Outcome, Result, Row
+from verdict.pipelines.testing.text import failures, line, said, table
 
 PATH = Path("a/pipeline_test.yaml")
 SAME = Result("t1", 5, (Row("action", "approve", "approve"),))

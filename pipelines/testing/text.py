@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from verdict.pipelines.tests_run import UNASKED, Outcome, Result, Row
+from verdict.pipelines.testing.run import UNASKED, Outcome, Result, Row
 from verdict.pipelines.text import printable
 
 DIFFERS = "≠"

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from _pytest._code.code import TerminalRepr
 
     from verdict.pipelines.spec.pipeline import Pipeline
-    from verdict.pipelines.tests_file import Case
-    from verdict.pipelines.tests_run import Harness, Outcome
+    from verdict.pipelines.testing.file import Case
+    from verdict.pipelines.testing.run import Harness, Outcome
 
 NAME = "pipeline_test.yaml"
 
@@ -46,14 +46,14 @@ class YamlFile(pytest.File):
     @cached_property
     def harness(self) -> Harness:
         """The pipeline, its models loaded: made by the first test that is run."""
-        from verdict.pipelines.tests_run import Harness
+        from verdict.pipelines.testing.run import Harness
 
         return Harness(self.pipeline)
 
     def collect(self) -> Iterator[pytest.Item]:
         """Read the file, and yield its tests."""
         from verdict.pipelines.spec.load import load
-        from verdict.pipelines.tests_file import read
+        from verdict.pipelines.testing.file import read
 
         tests = read(self.path)
         self.pipeline = load(tests.pipeline)
@@ -88,7 +88,7 @@ class OneTest(pytest.Item):
         self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None
     ) -> str | TerminalRepr:
         """Show what differs, or what kept the test from being run."""
-        from verdict.pipelines.tests_show import failures
+        from verdict.pipelines.testing.text import failures
         from verdict.state.errors import VerdictError
 
         if isinstance(excinfo.value, DiffersError):

@@ -19,7 +19,7 @@ from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.jobs import events, score
 from verdict.pipelines.spec.load import check_models, load, over
 from verdict.pipelines.spec.pipeline import FILE_SUFFIX, Pipeline
-from verdict.pipelines.tests_file import (
+from verdict.pipelines.testing.file import (
     FEATURE_TOLERANCE,
     FILE,
     SCORE_TOLERANCE,
@@ -165,7 +165,7 @@ class Harness:
     Examples
     --------
     >>> from verdict.pipelines.paths import resource
-    >>> from verdict.pipelines.tests_file import read
+    >>> from verdict.pipelines.testing.file import read
     >>> tests = read(resource("init/pipeline_test.yaml"))
     >>> pipeline = load(tests.pipeline)
     >>> harness = Harness(pipeline)

@@ -14,7 +14,7 @@ from verdict.pipelines.spec import yaml_file
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.spec.values import Default
 from verdict.pipelines.spec.yaml_file import Fault, Model, Place, Source
-from verdict.pipelines.tests_events import EventEncoder, JsonLoader, merged, plain
+from verdict.pipelines.testing.events import EventEncoder, JsonLoader, merged, plain
 
 FILE = "pipeline_test.yaml"
 """Its name; ``fast_pipeline_test.yaml`` is one too."""

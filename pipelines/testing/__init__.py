@@ -1,0 +1,1 @@
+"""Users' tests of their pipelines."""
