@@ -48,7 +48,8 @@ def run(
 
 
 def _run(pipeline: Path | None, file: Path | None, name: str | None, as_json: bool) -> bool:
-    from verdict.pipelines.testing.file import FILE, read
+    from verdict.pipelines.testing.check import read
+    from verdict.pipelines.testing.file import FILE
     from verdict.pipelines.testing.run import Harness
     from verdict.pipelines.testing.text import failures, line
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from _pytest._code.code import TerminalRepr
 
     from verdict.pipelines.spec.pipeline import Pipeline
-    from verdict.pipelines.testing.file import Case
+    from verdict.pipelines.testing.check import Case
     from verdict.pipelines.testing.run import Harness, Outcome
 
 NAME = "pipeline_test.yaml"
@@ -53,7 +53,7 @@ class YamlFile(pytest.File):
     def collect(self) -> Iterator[pytest.Item]:
         """Read the file, and yield its tests."""
         from verdict.pipelines.spec.load import load
-        from verdict.pipelines.testing.file import read
+        from verdict.pipelines.testing.check import read
 
         tests = read(self.path)
         self.pipeline = load(tests.pipeline)

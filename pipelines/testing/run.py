@@ -19,14 +19,8 @@ from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.jobs import events, score
 from verdict.pipelines.spec.load import check_models, load, over
 from verdict.pipelines.spec.pipeline import FILE_SUFFIX, Pipeline
-from verdict.pipelines.testing.file import (
-    FEATURE_TOLERANCE,
-    FILE,
-    SCORE_TOLERANCE,
-    Case,
-    Expectation,
-    Sent,
-)
+from verdict.pipelines.testing.check import Case, Sent
+from verdict.pipelines.testing.file import FEATURE_TOLERANCE, FILE, SCORE_TOLERANCE, Expectation
 from verdict.pipelines.topology import Hop
 from verdict.state.store.rocks import RocksStore
 
@@ -165,7 +159,7 @@ class Harness:
     Examples
     --------
     >>> from verdict.pipelines.paths import resource
-    >>> from verdict.pipelines.testing.file import read
+    >>> from verdict.pipelines.testing.check import read
     >>> tests = read(resource("init/pipeline_test.yaml"))
     >>> pipeline = load(tests.pipeline)
     >>> harness = Harness(pipeline)

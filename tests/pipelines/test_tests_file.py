@@ -6,7 +6,7 @@ import pytest
 
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.spec.load import load
-from verdict.pipelines.testing.file import read
+from verdict.pipelines.testing.check import read
 
 CARD_FRAUD = Path(__file__).parents[2] / "examples" / "card-fraud"
 GOOD = """\

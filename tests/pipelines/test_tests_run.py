@@ -14,7 +14,7 @@ from verdict.pipelines.formats.avro_file import read_records
 from verdict.pipelines.jobs import score
 from verdict.pipelines.paths import resource
 from verdict.pipelines.spec.load import load, over
-from verdict.pipelines.testing.file import read
+from verdict.pipelines.testing.check import read
 from verdict.pipelines.testing.run import UNASKED, Harness, Outcome, Row
 
 CARD_FRAUD = Path(__file__).parents[2] / "examples" / "card-fraud"

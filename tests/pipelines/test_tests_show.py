@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from verdict.pipelines.testing.file import Case
+from verdict.pipelines.testing.check import Case
 from verdict.pipelines.testing.run import UNASKED, Outcome, Result, Row
 from verdict.pipelines.testing.text import failures, line, said, table
 
