@@ -68,7 +68,8 @@ def list_letters(
     Next: `verdict dlq show PIPELINE TOPIC/PARTITION/OFFSET`; when the cause is mended,
     `verdict dlq replay PIPELINE`.
     """
-    from verdict.pipelines.dead_letters import read, text
+    from verdict.pipelines.dead_letters import read
+    from verdict.pipelines.dead_letters.text import line, table
 
     loaded = load(file_of(pipeline))
     asked = _asked(stage, kind, since, [])
@@ -80,7 +81,7 @@ def list_letters(
         if as_json:
             print(json.dumps([tally.as_json() for tally in tallies]))
             return
-        for text in text.table(tallies):
+        for text in table(tallies):
             out.print(text)
         return
     shown = False
@@ -89,7 +90,7 @@ def list_letters(
         if as_json:
             print(json.dumps(letter.as_json(raw=False)), flush=True)
         else:
-            out.print(text.line(letter))
+            out.print(line(letter))
     if not shown and not as_json:
         err.print("No dead letter fits.", style="dim")
 
@@ -107,7 +108,9 @@ def show_letters(
 
     Next: mend the cause, then `verdict dlq replay PIPELINE TOPIC/PARTITION/OFFSET`.
     """
-    from verdict.pipelines.dead_letters import letter, read, text
+    from verdict.pipelines.dead_letters import read
+    from verdict.pipelines.dead_letters.letter import look
+    from verdict.pipelines.dead_letters.text import described
 
     loaded = load(file_of(pipeline))
     folder = _letters_folder(loaded, source)
@@ -117,11 +120,11 @@ def show_letters(
     if not found:
         raise SpecError([f"no dead letter is of {place}; 'verdict dlq list' shows what there is"])
     for letter in found.values():
-        state = None if folder is not None else letter.look(loaded, letter)
+        state = None if folder is not None else look(loaded, letter)
         if as_json:
             print(json.dumps({**letter.as_json(), "original": state}))
             continue
-        for text in text.described(letter, state):
+        for text in described(letter, state):
             out.print(text)
 
 
@@ -147,7 +150,8 @@ def replay_letters(
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from verdict.pipelines.dead_letters import read, replay
+    from verdict.pipelines.dead_letters import read
+    from verdict.pipelines.dead_letters.replay import Replay, told
 
     loaded = load(file_of(pipeline))
     asked = _asked(stage, kind, since, places or [])
@@ -160,7 +164,7 @@ def replay_letters(
 
     with (
         Progress(*columns, console=err, transient=True, disable=quiet) as progress,
-        replay.Replay(loaded, dry=dry_run, say=say) as replay,
+        Replay(loaded, dry=dry_run, say=say) as replay,
     ):
         task = progress.add_task("", total=None)
 
@@ -175,5 +179,5 @@ def replay_letters(
             if as_json:
                 print(json.dumps({**replay.did.as_json(), "dry_run": dry_run}))
             else:
-                for text in replay.told(replay.did, dry_run):
+                for text in told(replay.did, dry_run):
                     out.print(text)

@@ -123,9 +123,9 @@ class EventEncoder:
     b'{"id": "t1"}'
     >>> EventEncoder(schema, "avro")({"id": "t1", "amount": 2})
     b'\\x04t1\\x04\\x00\\xc8'
-    >>> EventEncoder(schema, "avro")({"id": "t1", "amount": 0.005})
+    >>> EventEncoder(schema, "avro")({"id": "t1", "amount": 0.005})  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    verdict.pipelines.yaml_file.Fault: 'amount' has 2 decimal places by the schema, 0.005 has more
+    verdict.pipelines.spec.yaml_file.Fault: 'amount' has 2 decimal places by the schema, ...
     """
 
     def __init__(self, schema: Schema, format_: str) -> None:

@@ -13,7 +13,7 @@ from verdict.operators.errors import BundleError
 from verdict.operators.models.bundle import Bundle, load
 from verdict.operators.models.card import Output
 from verdict.operators.models.histogram import psi
-from verdict.pipelines.models import write
+from verdict.pipelines.models import write as bundles
 from verdict.pipelines.paths import resource
 
 ONNX = (resource("init/model") / "model.onnx").read_bytes()
@@ -34,7 +34,7 @@ def write(folder: Path, count: int = 100, **changes: Any) -> Bundle:
         "watched": {name: rows(count)[:, i].tolist() for i, name in enumerate(NAMES)},
         "origin": {"code": "a test"},
     }
-    return write.write(folder, ONNX, **{**settings, **changes})
+    return bundles.write(folder, ONNX, **{**settings, **changes})
 
 
 def test_what_is_written_is_loaded_verified(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_test_vectors_are_taken_evenly_from_the_rows(
 ) -> None:
     bundle = write(tmp_path, count)
     taken = [vector.features for vector in bundle.card.vectors]
-    step = max(count // write.VECTORS, 1)
+    step = max(count // bundles.VECTORS, 1)
     assert taken == rows(count)[::step][:vectors].tolist()
     assert [vector.score for vector in bundle.card.vectors] == [bundle(row)[0] for row in taken]
 
@@ -78,11 +78,11 @@ numbers = st.floats(-1e9, 1e9) | st.just(float("nan"))
 def test_a_baseline_counts_every_value_and_lies_at_no_distance_from_itself(
     values: list[float],
 ) -> None:
-    baseline = write.baseline(values)
+    baseline = bundles.baseline(values)
     known = [value for value in values if value == value]
     assert sum(baseline.counts) == len(values)
     assert baseline.counts[-1] == len(values) - len(known)
-    assert len(baseline.edges) < write.BINS
+    assert len(baseline.edges) < bundles.BINS
     assert baseline.edges == sorted(set(baseline.edges))
     if known:
         assert min(known) - 1e-6 <= baseline.mean <= max(known) + 1e-6

@@ -12,6 +12,7 @@ import pytest
 from verdict.operators.message import Message
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.jobs import catalog, score
+from verdict.pipelines.jobs.labels import labels as label_job
 from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.package import Package, carried, pack, read, save, unpack
 from verdict.state.store.keyed import MemoryState
@@ -81,7 +82,7 @@ def test_the_labels_schema_is_packed_too(home: Path, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "elsewhere")
     unpacked = load(unpack(package, tmp_path / "cache"))
     assert unpacked.labels_input == "entity-labels"
-    for hop in labels.labels(unpacked).hops:
+    for hop in label_job(unpacked).hops:
         hop.operator()
 
 

@@ -81,7 +81,7 @@ def test_a_failure_is_the_diff_and_nothing_of_python(here: pytest.Pytester) -> N
         ]
     )
     ran.stdout.no_fnmatch_line("*Traceback*")
-    ran.stdout.no_fnmatch_line("*pytest_plugin.py*")
+    ran.stdout.no_fnmatch_line("*testing/plugin.py*")
 
 
 @pytest.mark.parametrize(
@@ -131,6 +131,7 @@ def test_a_project_without_such_a_file_pays_nothing(installed: pytest.Pytester) 
     assert found == [
         "imported verdict",
         "imported verdict.pipelines",
+        "imported verdict.pipelines.testing",
         "imported verdict.pipelines.testing.plugin",
     ]
     off = installed.runpytest_subprocess("-s", "-p", "no:verdict")
