@@ -35,8 +35,8 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from throughput import measure
 from topics import Topics
 
+from verdict.pipelines.deployment.size import plan as size
 from verdict.pipelines.local.broker import LocalKafka
-from verdict.pipelines.plan import plan as size
 from verdict.pipelines.spec.load import load
 from verdict.state.errors import VerdictError
 

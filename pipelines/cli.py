@@ -322,12 +322,12 @@ def _run_kafka(
 def _run_flink(
     loaded: Pipeline, name: str, folder: Path, bounded: bool, cluster: str | None
 ) -> None:
+    from verdict.pipelines.deployment.program import program
     from verdict.pipelines.engines.flink import run
     from verdict.pipelines.engines.flink.settings import latest_checkpoint
-    from verdict.pipelines.flink_program import program
 
     if cluster is not None:
-        from verdict.pipelines.flink_upgrade import submit
+        from verdict.pipelines.deployment.submit import submit
 
         job_id = submit(loaded, name, folder, cluster, bounded=bounded)
         out.print(f"{loaded.spec.pipeline}/{name} runs on {cluster} as {job_id}")

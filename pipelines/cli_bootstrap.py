@@ -170,8 +170,8 @@ def _millis(time: datetime) -> int:
 def _on_cluster(
     loaded: Pipeline, folder: Path, cluster: str, timeout: float, as_json: bool
 ) -> None:
+    from verdict.pipelines.deployment.submit import RolledBack
     from verdict.pipelines.flink_bootstrap import bootstrap as on_flink
-    from verdict.pipelines.flink_upgrade import RolledBack
 
     check_models(loaded)
     name = f"{loaded.spec.pipeline}/score"

@@ -34,8 +34,8 @@ def upgrade(
     Next: `verdict tail PIPELINE decisions -f`. If the new job does not run and complete a
     checkpoint in time, the old one goes on from the savepoint, and this command fails.
     """
-    from verdict.pipelines.flink_upgrade import RolledBack
-    from verdict.pipelines.flink_upgrade import upgrade as change
+    from verdict.pipelines.deployment.submit import RolledBack
+    from verdict.pipelines.deployment.submit import upgrade as change
 
     loaded = load(file_of(pipeline))
     check_models(loaded)
@@ -84,7 +84,7 @@ def plan(
     Next: write the memory into the cluster's configuration, as `deploy/flink/config.yaml` does, and
     the parallelism into `settings.parallelism`.
     """
-    from verdict.pipelines.plan import plan as size
+    from verdict.pipelines.deployment.size import plan as size
 
     loaded = load(file_of(pipeline))
     found = size(loaded, rate, _keys(loaded, entities), events_per_entity)

@@ -14,12 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from verdict.operators.names import LABEL_STREAMS, SCORE_JOB
-from verdict.pipelines.engines.flink.offsets import Committed, behind, of_topics, read_up_to
-from verdict.pipelines.engines.flink.rest import ENDED, LOOK_S, Rest, cause_of
-from verdict.pipelines.engines.flink.settings import SAVEPOINTS
-from verdict.pipelines.engines.flink.submit import submitting
-from verdict.pipelines.errors import FlinkError, Interrupted
-from verdict.pipelines.flink_program import (
+from verdict.pipelines.deployment.program import (
     Program,
     Submitted,
     decided_before,
@@ -29,7 +24,7 @@ from verdict.pipelines.flink_program import (
     try_writing,
     write_decided,
 )
-from verdict.pipelines.flink_upgrade import (
+from verdict.pipelines.deployment.submit import (
     COME_UP_S,
     FAILURES,
     STOP_S,
@@ -41,6 +36,11 @@ from verdict.pipelines.flink_upgrade import (
     noted,
     start_or_go_back,
 )
+from verdict.pipelines.engines.flink.offsets import Committed, behind, of_topics, read_up_to
+from verdict.pipelines.engines.flink.rest import ENDED, LOOK_S, Rest, cause_of
+from verdict.pipelines.engines.flink.settings import SAVEPOINTS
+from verdict.pipelines.engines.flink.submit import submitting
+from verdict.pipelines.errors import FlinkError, Interrupted
 from verdict.pipelines.kafka.admin import require
 from verdict.pipelines.kafka.clients import Clients, clients
 from verdict.pipelines.spec.load import load

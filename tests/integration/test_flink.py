@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 
 from verdict.operators.message import NEXT, Message
-from verdict.pipelines import flink_main
+from verdict.pipelines.deployment import main
 from verdict.pipelines.engines.flink.cluster import FlinkCluster
 from verdict.pipelines.engines.flink.hop import PlainHop
 from verdict.pipelines.engines.flink.java import environment, java
@@ -257,7 +257,7 @@ def test_program_that_flink_starts_itself(
     (tmp_path / "config.yaml").write_text("{}")
 
     # As `flink run` and application mode do, though with a mini cluster.
-    program = [str(Path(flink_main.__file__)), "flink_jobs:counting"]
+    program = [str(Path(main.__file__)), "flink_jobs:counting"]
     program += ["--settings", str(tmp_path / "settings.json"), "--topics", json.dumps(topics.names)]
     driver = java(
         "org.apache.flink.client.python.PythonDriver",
@@ -304,7 +304,7 @@ RUN = """
 import json, sys
 from verdict.pipelines.engines.flink.run import run
 from verdict.pipelines.engines.flink.settings import FlinkSettings
-from verdict.pipelines.flink_main import job_of
+from verdict.pipelines.deployment.main import job_of
 run(job_of(sys.argv[1]), json.loads(sys.argv[2]), FlinkSettings.from_json(sys.argv[3]))
 """
 

@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from verdict.pipelines import flink_upgrade
 from verdict.pipelines.backfill import batches
+from verdict.pipelines.deployment import submit
+from verdict.pipelines.deployment.program import Program, Submitted, home_of, program
+from verdict.pipelines.deployment.submit import STOP_S, come_up, exchange
 from verdict.pipelines.engines.flink.cluster import JOB_MANAGER_NAME, FlinkCluster
 from verdict.pipelines.engines.flink.offsets import read_up_to
 from verdict.pipelines.engines.flink.prepare import prepare
@@ -25,8 +27,6 @@ from verdict.pipelines.engines.flink.settings import SAVEPOINTS, FlinkSettings
 from verdict.pipelines.engines.flink.submit import SHORT_LIVED_JAVA, Submitter, submitting
 from verdict.pipelines.errors import FlinkError
 from verdict.pipelines.flink_bootstrap import bootstrap
-from verdict.pipelines.flink_program import Program, Submitted, home_of, program
-from verdict.pipelines.flink_upgrade import STOP_S, come_up, exchange
 from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import clients
@@ -341,12 +341,12 @@ def test_new_feature_is_warm_while_the_old_job_decides(
     cards = Cards(kafka, tmp_path / "pipeline", name)
     rest, address = Rest(cluster.address), cluster.address
     cards.write("pipeline: cards", f"pipeline: {name}")
-    flink_upgrade.submit(cards.load(), "score", cards.state, address, bounded=False)
+    submit.submit(cards.load(), "score", cards.state, address, bounded=False)
     cards.send(200)
     cards.settle()
     text = (cards.folder / "pipeline.yaml").read_text()
     (cards.folder / "pipeline.yaml").write_text(text.replace("features:\n", FEATURE))
-    flink_upgrade.upgrade(cards.load(), "score", cards.state, address)
+    submit.upgrade(cards.load(), "score", cards.state, address)
     cards.send(3)
     assert [hop["cold"] for d in cards.settle()[-3:] for hop in d["hops"]] == [["card_sum_30d"]] * 3
 
@@ -410,12 +410,12 @@ def cards(kafka: LocalKafka, tmp_path_factory: pytest.TempPathFactory) -> Cards:
 
 
 def test_pipeline_is_changed_while_it_decides(cards: Cards, cluster: FlinkCluster) -> None:
-    def change(**options: Any) -> flink_upgrade.Upgraded:
-        return flink_upgrade.upgrade(cards.load(), "score", cards.state, cluster.address, **options)
+    def change(**options: Any) -> submit.Upgraded:
+        return submit.upgrade(cards.load(), "score", cards.state, cluster.address, **options)
 
-    flink_upgrade.submit(cards.load(), "score", cards.state, cluster.address, bounded=False)
+    submit.submit(cards.load(), "score", cards.state, cluster.address, bounded=False)
     with pytest.raises(FlinkError, match=f"^cards/score runs on {cluster.address} already"):
-        flink_upgrade.submit(cards.load(), "score", cards.state, cluster.address, bounded=False)
+        submit.submit(cards.load(), "score", cards.state, cluster.address, bounded=False)
     cards.send(10)
     assert {decision["action"] for decision in cards.settle()} == {"review"}
 
@@ -480,7 +480,7 @@ def test_upgrade_that_cannot_keep_the_state_is_refused_and_stops_nothing(
         text = (cards.folder / "pipeline.yaml").read_text()
         cards.write(old, new)
         with pytest.raises(FlinkError, match=said):
-            flink_upgrade.upgrade(cards.load(), "score", cards.state, cluster.address)
+            submit.upgrade(cards.load(), "score", cards.state, cluster.address)
         (cards.folder / "pipeline.yaml").write_text(text)
     assert rest.jobs("cards/score") == running
 
@@ -526,7 +526,7 @@ def test_nothing_is_lost_and_nothing_committed_twice_when_processes_die(
         cluster.kill(JOB_MANAGER_NAME)
         cluster.restart_job_manager()
         cards.write("model: model", "model: other")
-        flink_upgrade.submit(cards.load(), "score", cards.state, cluster.address, bounded=False)
+        submit.submit(cards.load(), "score", cards.state, cluster.address, bounded=False)
         decided = len(cards.decisions())
         until(lambda: len(cards.decisions()) > decided)
     finally:

@@ -21,11 +21,11 @@ from confluent_kafka import Producer
 
 from verdict.operators.events.schema import without_logical_types
 from verdict.operators.records.streams import decoder, encoder
+from verdict.pipelines.deployment.submit import submit
 from verdict.pipelines.engines.flink.cluster import FlinkCluster
 from verdict.pipelines.engines.flink.prepare import prepare
 from verdict.pipelines.engines.flink.rest import Rest
 from verdict.pipelines.engines.flink.submit import SHORT_LIVED_JAVA
-from verdict.pipelines.flink_upgrade import submit
 from verdict.pipelines.formats.streams import definition
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import clients

@@ -5,11 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from verdict.pipelines.engines.flink.rest import Rest
-from verdict.pipelines.engines.flink.settings import FlinkSettings
-from verdict.pipelines.errors import FlinkError, SpecError
-from verdict.pipelines.flink_bootstrap import _room, beside
-from verdict.pipelines.flink_program import (
+from verdict.pipelines.deployment.program import (
     PACKAGES,
     Program,
     Submitted,
@@ -18,7 +14,17 @@ from verdict.pipelines.flink_program import (
     try_writing,
     write_decided,
 )
-from verdict.pipelines.flink_upgrade import RolledBack, Standing, conflicts, noted, start_or_go_back
+from verdict.pipelines.deployment.submit import (
+    RolledBack,
+    Standing,
+    conflicts,
+    noted,
+    start_or_go_back,
+)
+from verdict.pipelines.engines.flink.rest import Rest
+from verdict.pipelines.engines.flink.settings import FlinkSettings
+from verdict.pipelines.errors import FlinkError, SpecError
+from verdict.pipelines.flink_bootstrap import _room, beside
 from verdict.pipelines.jobs import score
 from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.package import pack

@@ -7,8 +7,14 @@ import pytest
 from typer.testing import CliRunner
 
 from verdict.pipelines.cli import app
+from verdict.pipelines.deployment.size import (
+    SLOT_EVENTS_S,
+    decision_bytes,
+    event_bytes,
+    plan,
+    state_bytes,
+)
 from verdict.pipelines.errors import SpecError
-from verdict.pipelines.plan import SLOT_EVENTS_S, decision_bytes, event_bytes, plan, state_bytes
 from verdict.pipelines.spec.load import load
 
 ROOT = Path(__file__).parents[2]

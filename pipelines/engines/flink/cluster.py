@@ -55,8 +55,8 @@ class FlinkCluster:
     metrics_ports
         Of Flink's own metrics, ``first-last``, at all addresses of the machine; none if empty.
     application
-        Arguments of `pipelines.flink_main`, for application mode: the JobManager runs that one job,
-        and starts it again from its last checkpoint when it is itself started again.
+        Arguments of `pipelines.deployment.main`, for application mode: the JobManager runs that one
+        job, and starts it again from its last checkpoint when it is itself started again.
 
     Examples
     --------

@@ -23,8 +23,8 @@ SHORT_LIVED_JAVA = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 def submit(job: Job, cluster: str, topics: Mapping[str, str], settings: FlinkSettings) -> str:
     """Submit a job to a running cluster, and return its id; `wait` follows it.
 
-    The script ``flink run`` would do the same, with `pipelines.flink_main`, but not under Java 25:
-    there it fails without Hadoop's classes, and says nothing.
+    The script ``flink run`` would do the same, with `pipelines.deployment.main`, but not under Java
+    25: there it fails without Hadoop's classes, and says nothing.
 
     Parameters
     ----------

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from verdict.operators.names import SCORE_JOB
+from verdict.pipelines.deployment.program import Program, Submitted, home_of, program, submitted
 from verdict.pipelines.engines.flink.rest import ENDED, LOOK_S, Rest, cause_of
 from verdict.pipelines.engines.flink.settings import MAX_PARALLELISM, SAVEPOINTS, latest_checkpoint
 from verdict.pipelines.engines.flink.submit import Submitter, submitting
 from verdict.pipelines.engines.flink.uids import stateful
 from verdict.pipelines.errors import FlinkError
-from verdict.pipelines.flink_program import Program, Submitted, home_of, program, submitted
 from verdict.pipelines.jobs.compatibility import Effect, changes
 from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.package import Package, pack, unpack

@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         settings = FlinkSettings.from_json(asked.settings.read_text())
         job, topics = job_of(asked.job), asked.topics
     else:
-        from verdict.pipelines.flink_program import program
+        from verdict.pipelines.deployment.program import program
         from verdict.pipelines.spec.load import check_models, load
         from verdict.pipelines.spec.package import pack
 
