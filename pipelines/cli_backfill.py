@@ -38,7 +38,7 @@ def backfill(
     """
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-    from verdict.pipelines.backfill import write
+    from verdict.pipelines.history.backfill import write
 
     stop = stop_on_signals()
     loaded = load(file_of(pipeline))

@@ -102,7 +102,7 @@ def _embedded(
     files_until: datetime | None,
     as_json: bool,
 ) -> None:
-    from verdict.pipelines import bootstrap as history
+    from verdict.pipelines.history import bootstrap as history
 
     ends = None if until is None else history.decided(loaded, until)
     quiet = as_json or not err.is_terminal
@@ -145,7 +145,7 @@ def _embedded(
 def _read_files(
     loaded: Pipeline, folder: Path, files: Sequence[Path], before: int, stop: Stop, quiet: bool
 ) -> int:
-    from verdict.pipelines.bootstrap import read_files
+    from verdict.pipelines.history.bootstrap import read_files
 
     columns = (TextColumn("files"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True, disable=quiet) as progress:
@@ -170,8 +170,8 @@ def _millis(time: datetime) -> int:
 def _on_cluster(
     loaded: Pipeline, folder: Path, cluster: str, timeout: float, as_json: bool
 ) -> None:
-    from verdict.pipelines.deployment.submit import RolledBack
-    from verdict.pipelines.flink_bootstrap import bootstrap as on_flink
+    from verdict.pipelines.deployment.exchange import RolledBack
+    from verdict.pipelines.history.bootstrap_flink import bootstrap as on_flink
 
     check_models(loaded)
     name = f"{loaded.spec.pipeline}/score"

@@ -34,7 +34,7 @@ def upgrade(
     Next: `verdict tail PIPELINE decisions -f`. If the new job does not run and complete a
     checkpoint in time, the old one goes on from the savepoint, and this command fails.
     """
-    from verdict.pipelines.deployment.submit import RolledBack
+    from verdict.pipelines.deployment.exchange import RolledBack
     from verdict.pipelines.deployment.submit import upgrade as change
 
     loaded = load(file_of(pipeline))

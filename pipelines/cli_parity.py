@@ -62,8 +62,8 @@ def _run(
 ) -> bool:
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    from verdict.pipelines.parity import check
-    from verdict.pipelines.parity_show import told
+    from verdict.pipelines.parity.check import check
+    from verdict.pipelines.parity.text import told
 
     stop = stop_on_signals()
     loaded = load(file_of(pipeline))

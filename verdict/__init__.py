@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from verdict.operators.models.card import Output
-    from verdict.pipelines.backfill import batches
-    from verdict.pipelines.backfill import write as write_backfill
     from verdict.pipelines.engines.embedded.from_files import run_files
     from verdict.pipelines.formats.avro_file import AvroFile, read_records
+    from verdict.pipelines.history.backfill import batches
+    from verdict.pipelines.history.backfill import write as write_backfill
     from verdict.pipelines.kafka.clients import default_bootstrap
     from verdict.pipelines.models.write import write as write_bundle
     from verdict.pipelines.spec.load import load
@@ -47,12 +47,12 @@ _FROM = {
     "Output": ("verdict.operators.models.bundle", "Output"),
     "Pipeline": ("verdict.pipelines.spec.checks", "Pipeline"),
     "VerdictError": ("verdict.state.errors", "VerdictError"),
-    "batches": ("verdict.pipelines.backfill", "batches"),
+    "batches": ("verdict.pipelines.history.backfill", "batches"),
     "default_bootstrap": ("verdict.pipelines.kafka.clients", "default_bootstrap"),
     "load": ("verdict.pipelines.spec.checks", "load"),
     "read_records": ("verdict.pipelines.formats.events", "read_records"),
     "run_files": ("verdict.pipelines.engines.embedded.runner", "run_files"),
-    "write_backfill": ("verdict.pipelines.backfill", "write"),
+    "write_backfill": ("verdict.pipelines.history.backfill", "write"),
     "write_bundle": ("verdict.pipelines.models.write", "write"),
 }
 """Public name -> the module that has it, and its name there."""

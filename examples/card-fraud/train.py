@@ -26,8 +26,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from verdict.operators.models.bundle import Bundle
 from verdict.operators.models.card import Output
-from verdict.pipelines.backfill import batches
 from verdict.pipelines.formats.avro_file import AvroFile
+from verdict.pipelines.history.backfill import batches
 from verdict.pipelines.models import write
 from verdict.pipelines.spec.load import load
 

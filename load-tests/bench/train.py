@@ -19,8 +19,8 @@ from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
 from verdict.operators.models.card import Output
-from verdict.pipelines.backfill import batches
 from verdict.pipelines.formats.avro_file import AvroFile
+from verdict.pipelines.history.backfill import batches
 from verdict.pipelines.models import write
 from verdict.pipelines.spec.load import load
 

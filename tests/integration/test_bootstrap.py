@@ -11,12 +11,12 @@ from confluent_kafka import Producer
 
 from verdict.operators.message import Message
 from verdict.operators.names import EVENTS
-from verdict.pipelines import bootstrap
 from verdict.pipelines.engines.embedded.broker import KafkaBroker
 from verdict.pipelines.engines.embedded.from_kafka import run_kafka
 from verdict.pipelines.engines.embedded.runner import Runner
 from verdict.pipelines.errors import FileError, KafkaError
 from verdict.pipelines.formats.streams import stream_decoder
+from verdict.pipelines.history import bootstrap
 from verdict.pipelines.jobs import score
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import clients

@@ -26,11 +26,11 @@ from verdict.operators.names import (
     SHADOW_JOB,
     WATCH_JOB,
 )
-from verdict.pipelines import backfill
 from verdict.pipelines.engines.embedded.broker import KafkaBroker
 from verdict.pipelines.engines.embedded.from_kafka import run_kafka
 from verdict.pipelines.formats.avro_file import AvroFile
 from verdict.pipelines.formats.streams import stream_decoder
+from verdict.pipelines.history import backfill
 from verdict.pipelines.jobs import catalog
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import Clients, clients

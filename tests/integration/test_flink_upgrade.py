@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from verdict.pipelines.backfill import batches
-from verdict.pipelines.deployment import submit
-from verdict.pipelines.deployment.program import Program, Submitted, home_of, program
-from verdict.pipelines.deployment.submit import STOP_S, come_up, exchange
+from verdict.pipelines.deployment import exchange, submit
+from verdict.pipelines.deployment.exchange import STOP_S, come_up, exchange
+from verdict.pipelines.deployment.program import Program, home_of, program
+from verdict.pipelines.deployment.record import Submitted
 from verdict.pipelines.engines.flink.cluster import JOB_MANAGER_NAME, FlinkCluster
 from verdict.pipelines.engines.flink.offsets import read_up_to
 from verdict.pipelines.engines.flink.prepare import prepare
@@ -26,8 +26,9 @@ from verdict.pipelines.engines.flink.rest import ENDED, Rest
 from verdict.pipelines.engines.flink.settings import SAVEPOINTS, FlinkSettings
 from verdict.pipelines.engines.flink.submit import SHORT_LIVED_JAVA, Submitter, submitting
 from verdict.pipelines.errors import FlinkError
-from verdict.pipelines.flink_bootstrap import bootstrap
 from verdict.pipelines.formats.streams import stream_decoder
+from verdict.pipelines.history.backfill import batches
+from verdict.pipelines.history.bootstrap_flink import bootstrap
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.broker import LocalKafka
@@ -410,7 +411,7 @@ def cards(kafka: LocalKafka, tmp_path_factory: pytest.TempPathFactory) -> Cards:
 
 
 def test_pipeline_is_changed_while_it_decides(cards: Cards, cluster: FlinkCluster) -> None:
-    def change(**options: Any) -> submit.Upgraded:
+    def change(**options: Any) -> exchange.Upgraded:
         return submit.upgrade(cards.load(), "score", cards.state, cluster.address, **options)
 
     submit.submit(cards.load(), "score", cards.state, cluster.address, bounded=False)

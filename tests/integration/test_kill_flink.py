@@ -32,7 +32,7 @@ from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.local.java import flink_jars
 from verdict.pipelines.outputs.repeats import SHOWN, Reading, Repeats, read
-from verdict.pipelines.parity import check
+from verdict.pipelines.parity.check import check
 from verdict.pipelines.paths import resource
 from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.pipeline import Pipeline

@@ -15,10 +15,10 @@ from verdict.operators.labels.label import Label
 from verdict.operators.message import NEXT, Message
 from verdict.operators.names import LABELS
 from verdict.operators.score.carry import Carry
-from verdict.pipelines import ahead, backfill
-from verdict.pipelines.ahead import Ahead, Part
 from verdict.pipelines.engines.embedded.runner import Output
 from verdict.pipelines.errors import FileError, OperatorError
+from verdict.pipelines.history import backfill, prefetch
+from verdict.pipelines.history.prefetch import Ahead, Part
 from verdict.pipelines.jobs import score
 from verdict.pipelines.spec.load import load, over
 
@@ -171,4 +171,4 @@ def test_one_entity_alone_is_not_cut(tiny: Path) -> None:
     files = [tiny / "events.jsonl"]
     job = score.backfill(over(pipeline, files), features_only=True)
     assert [hop.name for hop in job.hops if hop.keyed] == ["card"]
-    assert ahead.halves(job) is None
+    assert prefetch.halves(job) is None

@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from verdict.pipelines import backfill
 from verdict.pipelines.engines.embedded.from_files import run_files
 from verdict.pipelines.errors import FileError, Interrupted, SpecError
 from verdict.pipelines.formats.avro_file import read_records
+from verdict.pipelines.history import backfill
 from verdict.pipelines.jobs import score
 from verdict.pipelines.spec.load import load, over
 from verdict.pipelines.spec.pipeline import Pipeline

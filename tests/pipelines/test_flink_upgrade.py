@@ -5,26 +5,20 @@ from pathlib import Path
 
 import pytest
 
-from verdict.pipelines.deployment.program import (
+from verdict.pipelines.deployment.exchange import RolledBack, Standing, noted, start_or_go_back
+from verdict.pipelines.deployment.program import Program, submitted
+from verdict.pipelines.deployment.record import (
     PACKAGES,
-    Program,
     Submitted,
     decided_before,
-    submitted,
     try_writing,
     write_decided,
 )
-from verdict.pipelines.deployment.submit import (
-    RolledBack,
-    Standing,
-    conflicts,
-    noted,
-    start_or_go_back,
-)
+from verdict.pipelines.deployment.submit import conflicts
 from verdict.pipelines.engines.flink.rest import Rest
 from verdict.pipelines.engines.flink.settings import FlinkSettings
 from verdict.pipelines.errors import FlinkError, SpecError
-from verdict.pipelines.flink_bootstrap import _room, beside
+from verdict.pipelines.history.bootstrap_flink import _room, beside
 from verdict.pipelines.jobs import score
 from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.package import pack

@@ -15,12 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from verdict.operators.message import NEXT, Message
-from verdict.pipelines import backfill, bootstrap, parity, parity_compare
 from verdict.pipelines.engines.embedded.from_files import run_files
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.formats.avro_file import AvroFile, read_records
+from verdict.pipelines.history import backfill, bootstrap
 from verdict.pipelines.jobs import score
 from verdict.pipelines.jobs.label_feed import LabelFeed, LabelSummary
+from verdict.pipelines.parity import check, compare
 from verdict.pipelines.paths import resource
 from verdict.pipelines.spec.load import load, over
 from verdict.pipelines.spec.pipeline import Pipeline
@@ -499,12 +500,12 @@ def test_parity_feeds_the_labels_and_finds_one_that_came_too_late(
     decided = [tmp_path / "out/decisions.avro"]
     stop = threading.Event()
 
-    found = parity.check(pipelines[whole], [files[0]], decided, [files[1]], stop=stop)
+    found = check.check(pipelines[whole], [files[0]], decided, [files[1]], stop=stop)
     assert (found.compared, found.differences, found.equal) == (20, 0, 20)
     write(tmp_path, events, [*labels, Told(5, True, 12, "bank")])
-    found = parity.check(pipelines[whole], [files[0]], decided, [files[1]], stop=stop)
+    found = check.check(pipelines[whole], [files[0]], decided, [files[1]], stop=stop)
     assert {each.feature for each in found.shown} == {"card_risk", "shop_risk", "shop_told"}
-    assert {each.why for each in found.shown} == {parity_compare.LABELS}
+    assert {each.why for each in found.shown} == {compare.LABELS}
     # Of e8, 16 hours: it is the first that e5, 10 hours, has entered the windows of.
     assert found.shown[0].event_id == "e8"
 
@@ -553,7 +554,7 @@ def test_parity_takes_no_label_that_is_a_dead_letter_live(
                         decisions.append((source, emit.value, message.offset))
             ready = following
     assert (len(decisions), len(letters)) == (12, key != b"c")
-    found = parity.compare(
+    found = check.compare(
         pipeline,
         iter(decisions),
         lambda: iter(events),

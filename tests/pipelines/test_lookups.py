@@ -14,9 +14,9 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from verdict.operators.names import EVENTS
-from verdict.pipelines import backfill
 from verdict.pipelines.errors import KafkaError, SpecError
 from verdict.pipelines.formats.avro_file import read_records
+from verdict.pipelines.history import backfill
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.broker import LocalKafka

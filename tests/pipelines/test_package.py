@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from verdict.operators.message import Message
+from verdict.pipelines.deployment.carried import carried
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.jobs import catalog, score
 from verdict.pipelines.jobs.labels import labels as label_job
 from verdict.pipelines.spec.load import load
-from verdict.pipelines.spec.package import Package, carried, pack, read, save, unpack
+from verdict.pipelines.spec.package import Package, pack, read, save, unpack
 from verdict.state.store.keyed import MemoryState
 
 ROOT = Path(__file__).parents[2]

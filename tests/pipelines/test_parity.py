@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 
 from verdict.operators.message import NEXT, Message
 from verdict.operators.names import DEAD_LETTERS, DECISIONS, EVENTS
-from verdict.pipelines import parity, parity_compare
 from verdict.pipelines.engines.embedded.broker import KafkaBroker
 from verdict.pipelines.engines.embedded.from_files import run_files
 from verdict.pipelines.engines.embedded.from_kafka import run_kafka
@@ -28,9 +27,10 @@ from verdict.pipelines.jobs import score
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.broker import LocalKafka
-from verdict.pipelines.parity import Summary
-from verdict.pipelines.parity_lost import Settled
-from verdict.pipelines.parity_show import told as told_of
+from verdict.pipelines.parity import check, compare
+from verdict.pipelines.parity.check import Summary
+from verdict.pipelines.parity.lost import Settled
+from verdict.pipelines.parity.text import told as told_of
 from verdict.pipelines.paths import resource
 from verdict.pipelines.spec.load import load, over
 from verdict.pipelines.spec.pipeline import Pipeline
@@ -93,7 +93,7 @@ def write(folder: Path, spec: dict[str, Any], name: str = "pipeline.yaml") -> Pi
     return load(folder / name)
 
 
-Decided = list[parity.Told]
+Decided = list[check.Told]
 
 
 def live(
@@ -151,7 +151,7 @@ def interleaved(
 def compared(
     pipeline: Pipeline, decisions: Decided, events: Callable[[], Iterator[Message]], **more: Any
 ) -> Summary:
-    return parity.compare(
+    return check.compare(
         pipeline, iter(decisions), events, by_id=False, stop=threading.Event(), **more
     )
 
@@ -242,7 +242,7 @@ def in_order(decisions: Decided) -> Decided:
     return sorted(decisions, key=lambda told: int((told[0] or b"").rpartition(b"/")[2]))
 
 
-def altered(pipeline: Pipeline, told: parity.Told, **changes: Any) -> parity.Told:
+def altered(pipeline: Pipeline, told: check.Told, **changes: Any) -> check.Told:
     """Return a decision with some of its fields changed."""
     decision = stream_decoder(DECISIONS, pipeline.spec.settings)(told[1])
     for name, value in changes.items():
@@ -274,7 +274,7 @@ def lost(found: Summary) -> list[tuple[str, str, Any]]:
     return [
         (each.event_id, each.source, each.replayed)
         for each in found.shown
-        if each.feature == parity_compare.LETTER and each.why == parity_compare.LOST
+        if each.feature == compare.LETTER and each.why == compare.LOST
     ]
 
 

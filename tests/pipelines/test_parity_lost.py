@@ -7,7 +7,7 @@ from typing import Any
 from verdict.operators.names import DEAD_LETTERS
 from verdict.pipelines.formats.avro_file import AvroFile
 from verdict.pipelines.formats.streams import definition, stream_encoder
-from verdict.pipelines.parity_lost import Decided, Settled, settled, sources
+from verdict.pipelines.parity.lost import Decided, Settled, settled, sources
 from verdict.pipelines.spec.load import load
 
 LETTER: dict[str, Any] = {"stage": "score", "kind": "k", "reason": "r", "topic": "events.avro"}

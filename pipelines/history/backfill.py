@@ -21,13 +21,13 @@ from verdict.operators.message import NEXT, Message
 from verdict.operators.models.card import read_card
 from verdict.operators.names import DEAD_LETTERS, EVENTS, ROWS
 from verdict.operators.score.rows import Row
-from verdict.pipelines.ahead import Ahead, Part, halves
 from verdict.pipelines.engines.embedded.runner import Output, Runner
 from verdict.pipelines.engines.garbage import spared
 from verdict.pipelines.errors import FileError, Interrupted, SpecError
 from verdict.pipelines.formats.avro_file import AvroFile
 from verdict.pipelines.formats.events import read_events
 from verdict.pipelines.formats.streams import definition
+from verdict.pipelines.history.prefetch import Ahead, Part, halves
 from verdict.pipelines.jobs import parts, score
 from verdict.pipelines.jobs.label_feed import LabelFeed, LabelSummary, outcomes
 from verdict.pipelines.spec.load import load, over

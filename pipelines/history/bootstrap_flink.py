@@ -14,17 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from verdict.operators.names import LABEL_STREAMS, SCORE_JOB
-from verdict.pipelines.deployment.program import (
-    Program,
-    Submitted,
-    decided_before,
-    home_of,
-    program,
-    submitted,
-    try_writing,
-    write_decided,
-)
-from verdict.pipelines.deployment.submit import (
+from verdict.pipelines.deployment.exchange import (
     COME_UP_S,
     FAILURES,
     STOP_S,
@@ -32,10 +22,17 @@ from verdict.pipelines.deployment.submit import (
     Say,
     come_up,
     end,
-    is_running,
     noted,
     start_or_go_back,
 )
+from verdict.pipelines.deployment.program import Program, home_of, program, submitted
+from verdict.pipelines.deployment.record import (
+    Submitted,
+    decided_before,
+    try_writing,
+    write_decided,
+)
+from verdict.pipelines.deployment.submit import is_running
 from verdict.pipelines.engines.flink.offsets import Committed, behind, of_topics, read_up_to
 from verdict.pipelines.engines.flink.rest import ENDED, LOOK_S, Rest, cause_of
 from verdict.pipelines.engines.flink.settings import SAVEPOINTS

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from verdict.pipelines.parity import Summary
-from verdict.pipelines.parity_compare import DIFFERS, LETTER, REASONS, SAME, Difference
+from verdict.pipelines.parity.check import Summary
+from verdict.pipelines.parity.compare import DIFFERS, LETTER, REASONS, SAME, Difference
 from verdict.pipelines.text import printable
 
 COLUMNS = ("event", "feature", "decided", "replayed", "why it may be")

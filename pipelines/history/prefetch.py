@@ -35,7 +35,7 @@ ROOM = 1 << 20
 LENGTH = struct.Struct("<I")
 BEGIN = (
     "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
-    "from verdict.pipelines.ahead import main; main()"
+    "from verdict.pipelines.history.prefetch import main; main()"
 )
 PART, END, FAILED = b"p", b"e", b"f"
 """What is sent: what came of some events, the end, an error."""

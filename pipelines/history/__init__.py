@@ -1,0 +1,1 @@
+"""State and features from the past."""

@@ -1,0 +1,1 @@
+"""What was decided, held against a replay."""

@@ -1,0 +1,1 @@
+"""The past, hop by hop, in its recorded order."""
