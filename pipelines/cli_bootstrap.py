@@ -103,11 +103,12 @@ def _embedded(
     as_json: bool,
 ) -> None:
     from verdict.pipelines.history import bootstrap as history
+    from verdict.pipelines.history import bootstrap_files
 
     ends = None if until is None else history.decided(loaded, until)
     quiet = as_json or not err.is_terminal
     stop = stop_on_signals()
-    skipped, from_files, count = history.Skipped(), 0, 0
+    skipped, from_files, count = bootstrap_files.Skipped(), 0, 0
     if files_until is not None:
         from_files = _read_files(loaded, folder, events, _millis(files_until), stop, quiet)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
@@ -145,7 +146,7 @@ def _embedded(
 def _read_files(
     loaded: Pipeline, folder: Path, files: Sequence[Path], before: int, stop: Stop, quiet: bool
 ) -> int:
-    from verdict.pipelines.history.bootstrap import read_files
+    from verdict.pipelines.history.bootstrap_files import read_files
 
     columns = (TextColumn("files"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True, disable=quiet) as progress:

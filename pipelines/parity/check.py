@@ -41,9 +41,9 @@ from verdict.pipelines.kafka.admin import require
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.kafka.coordinates import coordinates
 from verdict.pipelines.outputs.repeats import Reading, records
-from verdict.pipelines.parity.compare import Compare, Difference, Gap
+from verdict.pipelines.parity.compare import Compare, Difference
 from verdict.pipelines.parity.lost import Decided, Letters, Settled, settled, sources
-from verdict.pipelines.replay.order import NONE, PASS, Places, Ready, Sequencer, order
+from verdict.pipelines.replay.order import NONE, PASS, Gap, Places, Ready, Sequencer, order
 from verdict.pipelines.spec.load import over
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.topology import SOURCE_HEADER, Stop

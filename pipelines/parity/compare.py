@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from verdict.operators.expressions import Expression, Kind
 from verdict.operators.features.columns import WindowedFeature
 from verdict.pipelines.jobs import parts
+from verdict.pipelines.replay.order import Gap
 from verdict.pipelines.spec.pipeline import Pipeline
 
 SAME, DIFFERS = "same", "differs"
@@ -30,17 +31,6 @@ LABELS = "a label came when it did not count any more (labels_late_total), or wa
 LETTER = "decision"
 """What differs where the job decided an event and the replay does not, or the other way round."""
 LOST = "no decision of it: lost, dead letter then, or removed by retention of the decisions topic"
-
-
-class Gap(NamedTuple):
-    """What a key's history lacks at a hop.
-
-    ``missing`` events are not there; all of them were there no later than ``since``, in
-    milliseconds of event time. None: it is not known since when the history is whole.
-    """
-
-    missing: int
-    since: int | None
 
 
 class Difference(NamedTuple):

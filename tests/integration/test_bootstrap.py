@@ -16,7 +16,7 @@ from verdict.pipelines.engines.embedded.from_kafka import run_kafka
 from verdict.pipelines.engines.embedded.runner import Runner
 from verdict.pipelines.errors import FileError, KafkaError
 from verdict.pipelines.formats.streams import stream_decoder
-from verdict.pipelines.history import bootstrap
+from verdict.pipelines.history import bootstrap, bootstrap_files
 from verdict.pipelines.jobs import score
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import clients
@@ -101,7 +101,7 @@ class Cards:
         run_kafka(
             job,
             lambda offsets: KafkaBroker(self.clients, inputs, outputs, offsets),
-            bootstrap.home(pipeline, self.folder / state),
+            bootstrap_files.home(pipeline, self.folder / state),
             stop=Never(),
             bounded=True,
         )
@@ -199,14 +199,15 @@ def test_history_from_files_and_the_topic_is_one(
     files = [cards.file(0, 120), cards.file(120, 250)]
     new, before = cards.folder / "new", START + 230 * DAY_MS // 10
     monkeypatch.setattr(bootstrap, "BATCH", 50)
-    assert bootstrap.read_files(cards.new, new, files, before, stop=After(1)) == 100
+    assert bootstrap_files.read_files(cards.new, new, files, before, stop=After(1)) == 100
     with pytest.raises(KafkaError, match="has not read its files to their end"):
         bootstrap.bootstrap(cards.new, new, stop=Never())
     with pytest.raises(FileError, match=r"was begun with .* up to another time"):
-        bootstrap.read_files(cards.new, new, files, before + 1, stop=Never())
-    of_files, of_topic = bootstrap.Skipped(), bootstrap.Skipped()
+        bootstrap_files.read_files(cards.new, new, files, before + 1, stop=Never())
+    of_files, of_topic = bootstrap_files.Skipped(), bootstrap_files.Skipped()
     assert (
-        bootstrap.read_files(cards.new, new, files, before, stop=Never(), skipped=of_files) == 150
+        bootstrap_files.read_files(cards.new, new, files, before, stop=Never(), skipped=of_files)
+        == 150
     )
     assert of_files.records == 20
     assert bootstrap.bootstrap(cards.new, new, stop=Never(), skipped=of_topic) == 200
@@ -230,7 +231,7 @@ def test_files_that_come_after_the_topic_are_refused(cards: Cards) -> None:
     cards.send(20)
     bootstrap.bootstrap(cards.new, cards.folder / "new", stop=Never())
     with pytest.raises(FileError, match="has read the topic already"):
-        bootstrap.read_files(
+        bootstrap_files.read_files(
             cards.new, cards.folder / "new", [cards.file(0, 10)], START, stop=Never()
         )
 
@@ -245,7 +246,7 @@ def test_what_would_be_decided_by_nobody_is_refused(cards: Cards) -> None:
         bootstrap.bootstrap(cards.new, cards.folder / "new", stop=Never(), until=ends)
     with pytest.raises(KafkaError, match="there is no state of my-pipeline's score in"):
         bootstrap.decided(cards.old, cards.folder / "other")
-    store = RocksStore(bootstrap.home(cards.old, cards.folder / "old"))
+    store = RocksStore(bootstrap_files.home(cards.old, cards.folder / "old"))
     with pytest.raises(StateError, match="in use by another process"):
         bootstrap.decided(cards.old, cards.folder / "old")
     store.close()

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from verdict.pipelines.deployment import exchange, submit
+from verdict.pipelines.deployment import exchange as exchanging
+from verdict.pipelines.deployment import submit
 from verdict.pipelines.deployment.exchange import STOP_S, come_up, exchange
 from verdict.pipelines.deployment.program import Program, home_of, program
 from verdict.pipelines.deployment.record import Submitted
@@ -411,7 +412,7 @@ def cards(kafka: LocalKafka, tmp_path_factory: pytest.TempPathFactory) -> Cards:
 
 
 def test_pipeline_is_changed_while_it_decides(cards: Cards, cluster: FlinkCluster) -> None:
-    def change(**options: Any) -> exchange.Upgraded:
+    def change(**options: Any) -> exchanging.Upgraded:
         return submit.upgrade(cards.load(), "score", cards.state, cluster.address, **options)
 
     submit.submit(cards.load(), "score", cards.state, cluster.address, bounded=False)

@@ -17,7 +17,7 @@ from verdict.operators.names import LABELS
 from verdict.operators.score.carry import Carry
 from verdict.pipelines.engines.embedded.runner import Output
 from verdict.pipelines.errors import FileError, OperatorError
-from verdict.pipelines.history import backfill, prefetch
+from verdict.pipelines.history import backfill, hops, prefetch
 from verdict.pipelines.history.prefetch import Ahead, Part
 from verdict.pipelines.jobs import score
 from verdict.pipelines.spec.load import load, over
@@ -135,7 +135,7 @@ def test_two_processes_make_the_same_bytes_as_one(
     example: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, features_only: bool
 ) -> None:
     made: list[Any] = []
-    monkeypatch.setattr(backfill, "BATCH", 100)
+    monkeypatch.setattr(hops, "BATCH", 100)
     # In one process, in one that writes its state to RocksDB with each batch, and in two.
     for values in ({"LARGE": 1 << 62}, {"LOOK": 1, "HELD": 0}, {"LARGE": 0}):
         for name, value in values.items():

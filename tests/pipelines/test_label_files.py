@@ -18,7 +18,7 @@ from verdict.operators.message import NEXT, Message
 from verdict.pipelines.engines.embedded.from_files import run_files
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.formats.avro_file import AvroFile, read_records
-from verdict.pipelines.history import backfill, bootstrap
+from verdict.pipelines.history import backfill, bootstrap, bootstrap_files, columns
 from verdict.pipelines.jobs import score
 from verdict.pipelines.jobs.label_feed import LabelFeed, LabelSummary
 from verdict.pipelines.parity import check, compare
@@ -215,7 +215,7 @@ def test_labels_and_rates_are_those_of_a_recomputation_from_all(
     for number, (gap, card, shop) in enumerate(gaps):
         hour += gap
         events.append(Event(number, hour, card, shop))
-    summary = backfill.Summary()
+    summary = columns.Summary()
     paths = write(tmp_path, events, labels)
     found = rows(pipelines[whole], paths[0], [paths[1]], summary=summary)
     names = ("label", "card_risk", "shop_risk", "shop_told")
@@ -458,7 +458,7 @@ def test_history_from_files_knows_its_labels(
     labels = [Told(n, n % 3 == 0, 2 * n + n % 5, "bank") for n in range(18)]
     files = write(tmp_path, events, labels)
     with pytest.raises(SpecError, match="name the files of the labels, too"):
-        bootstrap.read_files(
+        bootstrap_files.read_files(
             pipelines[whole], tmp_path / "none", [files[0]], 99 * HOUR, stop=After(9)
         )
     named = pipelines[whole].spec.labels
@@ -469,7 +469,9 @@ def test_history_from_files_knows_its_labels(
     pipeline = replace(pipelines[whole], spec=spec)
 
     def history(stop: After) -> int:
-        return bootstrap.read_files(pipeline, tmp_path / "new", [files[0]], 99 * HOUR, stop=stop)
+        return bootstrap_files.read_files(
+            pipeline, tmp_path / "new", [files[0]], 99 * HOUR, stop=stop
+        )
 
     assert [history(After(n)) for n in (0, 1, 99)] == [4, 8, 8]
     moved = over(pipeline, [files[0]])
@@ -482,7 +484,7 @@ def test_history_from_files_knows_its_labels(
         tmp_path / "out",
         labels=LabelFeed(moved, [files[1]]),
     )
-    assert heads(bootstrap.home(pipeline, tmp_path / "new")) == heads(tmp_path / "state")
+    assert heads(bootstrap_files.home(pipeline, tmp_path / "new")) == heads(tmp_path / "state")
 
 
 @pytest.mark.parametrize("whole", [True, False])

@@ -1,0 +1,137 @@
+"""The hops of a backfill, batch by batch."""
+
+import contextlib
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+
+from verdict.operators.message import NEXT, Message
+from verdict.operators.names import EVENTS
+from verdict.pipelines.engines.embedded.runner import Output, Runner
+from verdict.pipelines.formats.events import read_events
+from verdict.pipelines.history.prefetch import Part, halves
+from verdict.pipelines.jobs import score
+from verdict.pipelines.jobs.label_feed import LabelFeed, LabelSummary, outcomes
+from verdict.pipelines.spec.load import load, over
+from verdict.pipelines.spec.pipeline import Pipeline
+from verdict.pipelines.topology import Job
+from verdict.state.store.rocks import RocksStore
+
+BATCH = 2_500
+"""Events between two looks at whether to stop; of each batch, columns are made."""
+LOOK = 40
+"""Batches between two looks at how much state waits in memory to be written."""
+HELD = 256_000_000
+"""Bytes of state from which it goes to RocksDB. Most backfills never get there: what is written
+seldom is written fewer times."""
+
+
+@dataclass(frozen=True)
+class More:
+    """What there is to say of a part: events, bytes read, and at the end of all labels."""
+
+    events: int
+    read: int
+    labels: LabelSummary | None = None
+
+
+class Hops:
+    """Some hops of the job, over a store of their own."""
+
+    def __init__(self, job: Job, folder: Path) -> None:
+        self._store = RocksStore(folder)
+        self._number = 0
+        try:
+            self._runner = Runner(job, self._store)
+        except BaseException:
+            self._store.close()
+            raise
+
+    def __call__(self, messages: Sequence[Message]) -> list[Output]:
+        outputs = self._runner.many(messages)
+        self._number += 1
+        if self._number % LOOK == 0 and self._store.held >= HELD:
+            self._store.commit({})
+            self._runner.sweep()
+        return outputs
+
+    @property
+    def counts(self) -> list[Mapping[tuple[str, ...], int]]:
+        """What they have counted."""
+        return self._runner.counts
+
+    def close(self) -> None:
+        """Close them and their store."""
+        self._runner.close()
+        self._store.close()
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What comes of the events, part by part. It pickles.
+
+    Attributes
+    ----------
+    path
+        Of the pipeline file.
+    files, labels, features_only
+        As of `batches`.
+    folder
+        For the state.
+    """
+
+    path: Path
+    files: Sequence[Path]
+    labels: Sequence[Path] | None
+    features_only: bool
+    folder: Path
+
+    def first(self) -> Iterator[Part]:
+        """Run the events through the first half of the hops."""
+        cut = halves(self._job())
+        assert cut is not None
+        return self._through(cut[0])
+
+    def all(self) -> Generator[Part]:
+        """Run the events through all hops."""
+        return self._through(self._job())
+
+    def _over(self) -> Pipeline:
+        return over(load(self.path), self.files, self.labels).keeping(self.folder)
+
+    def _job(self) -> Job:
+        return score.backfill(self._over(), self.features_only)
+
+    def _through(self, job: Job) -> Generator[Part]:
+        read = 0
+
+        def progress(more: int) -> None:
+            nonlocal read
+            read += more
+
+        moved = self._over()
+        label_files = moved.label_files()
+        messages = read_events(self.files, moved.schema, EVENTS, progress=progress)
+        feed = LabelFeed(moved, label_files) if label_files else None
+        if feed is not None:
+            messages = chain.from_iterable(feed.groups(messages))
+        with contextlib.closing(Hops(job, self.folder / "first")) as hops:
+            while batch := list(islice(messages, BATCH)):
+                events = sum(message.stream == EVENTS for message in batch)
+                yield *_sent_on(hops(batch)), More(events, read)
+                read = 0
+            if feed is not None:
+                rest = _sent_on(hops(feed.rest()))
+                told = LabelSummary(len(feed) + feed.bad, feed.bad)
+                told.without_event = feed.without_event
+                told.count(outcomes(hops.counts))
+                yield *rest, More(0, read, told)
+
+
+def _sent_on(outputs: Sequence[Output]) -> tuple[list[Output], list[Output]]:
+    """Tell what goes on to the next hop from what comes out."""
+    following = [output for output in outputs if output.stream == NEXT]
+    if len(following) == len(outputs):
+        return following, []
+    return following, [output for output in outputs if output.stream != NEXT]
