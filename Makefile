@@ -38,7 +38,7 @@ lint: $(VENV)/dev.stamp  ## ruff, mypy, import-linter
 	@$(BIN)/lint-imports
 
 docs: $(VENV)/dev.stamp  ## make docs/spec.md anew from the docstrings
-	@$(BIN)/python -m verdict.pipelines.reference docs
+	@$(BIN)/python -m verdict.pipelines.cli.reference docs
 
 setup: $(VENV)/dev.stamp  ## the virtual environment alone
 

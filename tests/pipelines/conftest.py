@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from verdict.pipelines import cli
+from verdict.pipelines.cli import app
 from verdict.pipelines.formats.avro_file import AvroFile
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import Clients, clients
@@ -47,7 +47,7 @@ def verdict(
         capsys.readouterr()
         monkeypatch.setattr("sys.argv", ["verdict", *map(str, arguments)])
         with pytest.raises(SystemExit) as end:
-            cli.main()
+            app.main()
         said = capsys.readouterr()
         return Ran(int(end.value.code or 0), said.out, said.err)
 

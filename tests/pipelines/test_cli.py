@@ -17,7 +17,7 @@ import pytest
 import yaml
 from confluent_kafka import Producer
 
-from verdict.pipelines import cli
+from verdict.pipelines.cli import app
 from verdict.pipelines.errors import FlinkError
 from verdict.pipelines.formats.avro_file import read_records
 from verdict.pipelines.local import daemon
@@ -154,10 +154,10 @@ def test_v_shows_what_flink_said(monkeypatch: pytest.MonkeyPatch, capsys: Any) -
     def fail() -> None:
         raise FlinkError("the job died", "org.apache.flink.SomeException")
 
-    assert cli.guarded(fail) == 1
+    assert app.guarded(fail) == 1
     assert "SomeException" not in capsys.readouterr().err
-    monkeypatch.setattr(cli, "verbose", True)
-    assert cli.guarded(fail) == 1
+    monkeypatch.setattr(app, "verbose", True)
+    assert app.guarded(fail) == 1
     assert "org.apache.flink.SomeException" in capsys.readouterr().err
 
 
@@ -228,7 +228,7 @@ def ran_from_files(example: Any, variant: Any, tmp_path_factory: pytest.TempPath
         patch.setattr("sys.argv", ["verdict", *command, "--json"])
         handlers = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
         with pytest.raises(SystemExit) as end:
-            cli.main()
+            app.main()
         for each, handler in handlers.items():
             signal.signal(each, handler)
     assert end.value.code == 0

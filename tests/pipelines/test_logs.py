@@ -12,7 +12,7 @@ from confluent_kafka import Producer
 
 from verdict.operators.names import EVENTS
 from verdict.operators.score.hops import EntityHop
-from verdict.pipelines import cli
+from verdict.pipelines.cli import app
 from verdict.pipelines.errors import KafkaError
 from verdict.pipelines.telemetry import logs
 
@@ -118,4 +118,4 @@ def test_a_run_that_breaks_says_so_in_one_line_without_the_record(
     assert key.decode() not in ran.err
     assert (line["pipeline"], line["job"]) == ("broken-operator", "score")
     verbose = verdict("-v", "run", stage.file, "--bounded")
-    assert cli.verbose and key.decode() in verbose.err
+    assert app.verbose and key.decode() in verbose.err

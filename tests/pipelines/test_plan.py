@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from verdict.pipelines.cli import app
+from verdict.pipelines.cli.app import app
 from verdict.pipelines.deployment.size import (
     SLOT_EVENTS_S,
     decision_bytes,

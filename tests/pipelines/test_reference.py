@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from verdict.operators.models.card import Card
-from verdict.pipelines import reference
+from verdict.pipelines.cli import reference
 from verdict.pipelines.spec.spec import Spec
 from verdict.pipelines.testing.file import PipelineTests
 

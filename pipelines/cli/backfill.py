@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
+from verdict.pipelines.cli.terminal import AsJson, PipelineFile, err, file_of, out, stop_on_signals
 from verdict.pipelines.errors import Interrupted, SpecError
 from verdict.pipelines.spec.load import check_models, load, over
-from verdict.pipelines.terminal import AsJson, PipelineFile, err, file_of, out, stop_on_signals
 
 
 def backfill(

@@ -17,10 +17,10 @@ from rich.progress import (
 )
 
 from verdict.operators.message import Message
+from verdict.pipelines.cli.terminal import AsJson, PipelineFile, err, file_of, out, stop_on_signals
 from verdict.pipelines.errors import Interrupted, SpecError
 from verdict.pipelines.spec.load import check_models, load
 from verdict.pipelines.spec.pipeline import Pipeline
-from verdict.pipelines.terminal import AsJson, PipelineFile, err, file_of, out, stop_on_signals
 from verdict.pipelines.topology import Stop
 
 

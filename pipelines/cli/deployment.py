@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from verdict.operators.names import SCORE_JOB
+from verdict.pipelines.cli.terminal import AsJson, PipelineFile, err, file_of, out
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.spec.load import check_models, load
 from verdict.pipelines.spec.pipeline import Pipeline
-from verdict.pipelines.terminal import AsJson, PipelineFile, err, file_of, out
 
 
 def upgrade(

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
+from verdict.pipelines.cli.terminal import AsJson, file_of, out
 from verdict.pipelines.errors import SpecError, UntestableError
 from verdict.pipelines.spec.load import load
-from verdict.pipelines.terminal import AsJson, file_of, out
 from verdict.state.errors import VerdictError
 
 

@@ -1,4 +1,4 @@
-"""Makes docs/spec.md from the docstrings: ``python -m verdict.pipelines.reference docs``."""
+"""Makes docs/spec.md from the docstrings: ``python -m verdict.pipelines.cli.reference docs``."""
 
 import inspect
 import re

@@ -7,8 +7,8 @@ import typer
 from rich.table import Table
 
 from verdict.operators.score.commands import FORGET, GET
+from verdict.pipelines.cli.terminal import AsJson, PipelineFile, err, file_of, out
 from verdict.pipelines.spec.load import load
-from verdict.pipelines.terminal import AsJson, PipelineFile, err, file_of, out
 
 SHOWN = 20
 """Events of a log that are shown; all of them as JSON."""

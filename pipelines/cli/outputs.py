@@ -9,9 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from verdict.pipelines.errors import SpecError
-from verdict.pipelines.spec.load import load
-from verdict.pipelines.terminal import (
+from verdict.pipelines.cli.terminal import (
     AsJson,
     PipelineFile,
     Since,
@@ -21,6 +19,8 @@ from verdict.pipelines.terminal import (
     out,
     stop_on_signals,
 )
+from verdict.pipelines.errors import SpecError
+from verdict.pipelines.spec.load import load
 
 
 class Stream(StrEnum):

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from verdict.pipelines.cli.terminal import AsJson, PipelineFile, Since, after, err, file_of, out
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.pipeline import Pipeline
-from verdict.pipelines.terminal import AsJson, PipelineFile, Since, after, err, file_of, out
 
 app = typer.Typer(no_args_is_help=True, help="List, show and replay a pipeline's dead letters.")
 

@@ -13,23 +13,23 @@ from typing import Annotated, Any
 import typer
 
 from verdict.operators.names import SCORE_JOB
-from verdict.pipelines import (
-    cli_backfill,
-    cli_bootstrap,
-    cli_dlq,
-    cli_flink,
-    cli_parity,
-    cli_read,
-    cli_state,
-    cli_test,
+from verdict.pipelines.cli import (
+    backfill,
+    bootstrap,
+    dead_letters,
+    deployment,
+    outputs,
+    parity,
+    state,
+    testing,
 )
+from verdict.pipelines.cli.terminal import AsJson, PipelineFile, err, file_of, out, stop_on_signals
 from verdict.pipelines.errors import FlinkError, KafkaError, SpecError, UntestableError
 from verdict.pipelines.jobs import catalog
 from verdict.pipelines.jobs.compatibility import Change, Effect, changes
 from verdict.pipelines.spec.load import check_models, load, over
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.telemetry import logs
-from verdict.pipelines.terminal import AsJson, PipelineFile, err, file_of, out, stop_on_signals
 from verdict.pipelines.topology import Job
 from verdict.state.errors import VerdictError
 
@@ -397,19 +397,19 @@ def topics_create(
         out.print(f"  {name}: {'created' if name in made else 'there already'}")
 
 
-app.add_typer(cli_dlq.app, name="dlq")
-app.add_typer(cli_state.app, name="state")
+app.add_typer(dead_letters.app, name="dlq")
+app.add_typer(state.app, name="state")
 for command in (
-    cli_bootstrap.bootstrap,
-    cli_backfill.backfill,
-    cli_parity.parity,
-    cli_read.tail,
-    cli_read.repeats,
-    cli_flink.upgrade,
-    cli_flink.plan,
+    bootstrap.bootstrap,
+    backfill.backfill,
+    parity.parity,
+    outputs.tail,
+    outputs.repeats,
+    deployment.upgrade,
+    deployment.plan,
 ):
     app.command()(command)
-app.command("test")(cli_test.run)
+app.command("test")(testing.run)
 
 
 def guarded(command: Callable[[], Any]) -> int:
