@@ -139,7 +139,7 @@ def test_two_processes_make_the_same_bytes_as_one(
     # In one process, in one that writes its state to RocksDB with each batch, and in two.
     for values in ({"LARGE": 1 << 62}, {"LOOK": 1, "HELD": 0}, {"LARGE": 0}):
         for name, value in values.items():
-            monkeypatch.setattr(backfill, name, value)
+            monkeypatch.setattr(backfill if name == "LARGE" else hops, name, value)
         out, read = tmp_path / f"{len(made)}.parquet", []
         summary = backfill.write(
             example.pipeline,

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from verdict.pipelines.formats.events import read_events
 from verdict.operators.message import NEXT, Message
 from verdict.pipelines.engines.embedded.from_files import run_files
 from verdict.pipelines.errors import SpecError
@@ -236,7 +237,7 @@ def test_one_is_fed_before_the_first_event_that_is_not_older(
     for whole in (True, False):
         moved = over(pipelines[whole], [paths[0]], [paths[1]])
         feed = LabelFeed(moved, [paths[1]])
-        groups = list(feed.groups(backfill.read_events([paths[0]], moved.schema, "events")))
+        groups = list(feed.groups(read_events([paths[0]], moved.schema, "events")))
         order[whole] = [[m.value.event_id for m in group[:-1]] for group in groups]
         assert [m.value.event_id for m in feed.rest()] == ["e3"]
         assert feed.without_event == 1
@@ -375,11 +376,11 @@ def test_labels_that_are_new_in_a_file_come_before_the_next_event(
         moved = over(pipelines[whole], [files[0]], [files[1]])
         files[1].write_text("".join(lines[:2]))
         before = LabelFeed(moved, [files[1]])
-        first = list(before.groups(backfill.read_events([files[0]], moved.schema, "events")))[:6]
+        first = list(before.groups(read_events([files[0]], moved.schema, "events")))[:6]
         assert [len(group) for group in first] == [1, 2, 2, 1, 1, 1]
         files[1].write_text("".join(lines))
         again = LabelFeed(moved, [files[1]])
-        messages = backfill.read_events([files[0]], moved.schema, "events")
+        messages = read_events([files[0]], moved.schema, "events")
         groups = list(again.groups(messages, [6], before.counts))
         fed = [[m.value.event_id for m in group[:-1]] for group in groups]
         assert fed[:2] == [["e2", "e3", "e4", "e5"], ["e6"]]
@@ -453,7 +454,7 @@ def test_history_from_files_knows_its_labels(
     whole: bool,
 ) -> None:
     """A bootstrap that is stopped twice leaves the state that a run over the files does."""
-    monkeypatch.setattr(bootstrap, "BATCH", 4)
+    monkeypatch.setattr(bootstrap_files, "BATCH", 4)
     events = [Event(number, number * 2, "c", "s") for number in range(20)]
     labels = [Told(n, n % 3 == 0, 2 * n + n % 5, "bank") for n in range(18)]
     files = write(tmp_path, events, labels)
