@@ -14,12 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from verdict.pipelines.formats.events import read_events
 from verdict.operators.message import NEXT, Message
 from verdict.pipelines.engines.embedded.from_files import run_files
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.formats.avro_file import AvroFile, read_records
-from verdict.pipelines.history import backfill, bootstrap, bootstrap_files, columns
+from verdict.pipelines.formats.events import read_events
+from verdict.pipelines.history import backfill, bootstrap_files, columns
 from verdict.pipelines.jobs import score
 from verdict.pipelines.jobs.label_feed import LabelFeed, LabelSummary
 from verdict.pipelines.parity import check, compare
