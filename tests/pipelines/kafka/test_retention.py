@@ -13,7 +13,7 @@ from verdict.pipelines.kafka.retention import retention_ms, warnings
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.spec.load import load
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "card-fraud"
+EXAMPLE = Path(__file__).parents[3] / "examples" / "card-fraud"
 Verdict = Callable[..., Any]
 DAY_MS = 86_400_000
 

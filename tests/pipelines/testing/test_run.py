@@ -17,7 +17,7 @@ from verdict.pipelines.spec.load import load, over
 from verdict.pipelines.testing.check import read
 from verdict.pipelines.testing.run import UNASKED, Harness, Outcome, Row
 
-CARD_FRAUD = Path(__file__).parents[2] / "examples" / "card-fraud"
+CARD_FRAUD = Path(__file__).parents[3] / "examples" / "card-fraud"
 PAYMENTS = """\
   - name: {name}
     given: {{card_id: a}}

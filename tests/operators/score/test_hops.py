@@ -35,7 +35,7 @@ from verdict.operators.score.rows import FeatureRows, Row
 from verdict.state.store.dedupe import SeenState
 from verdict.state.store.keyed import MemoryState
 
-FIXTURES = Path(__file__).parent / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 MINUTE = 60_000
 MAX_AHEAD = 3_600_000
 

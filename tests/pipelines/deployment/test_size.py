@@ -17,7 +17,7 @@ from verdict.pipelines.deployment.size import (
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.spec.load import load
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CARD_FRAUD = ROOT / "examples" / "card-fraud"
 KEYS = {"customer": 50_000, "terminal": 10_000}
 

@@ -11,7 +11,7 @@ from verdict.pipelines.jobs.compatibility import Effect, changes
 from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.pipeline import Pipeline
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "card-fraud"
+EXAMPLE = Path(__file__).parents[3] / "examples" / "card-fraud"
 Verdict = Callable[..., Any]
 
 

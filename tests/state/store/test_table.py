@@ -88,7 +88,7 @@ def test_kill_9_in_mid_apply_leaves_rows_and_offsets_of_one_moment(tmp_path: Pat
         process = subprocess.Popen(
             [sys.executable, "-c", APPLYING, str(tmp_path)],
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
         )
         assert process.stdout is not None
         said = [int(process.stdout.readline()) for _ in range(lines)]

@@ -8,7 +8,7 @@ from verdict.pipelines.errors import SpecError
 from verdict.pipelines.spec.load import load
 from verdict.pipelines.testing.check import read
 
-CARD_FRAUD = Path(__file__).parents[2] / "examples" / "card-fraud"
+CARD_FRAUD = Path(__file__).parents[3] / "examples" / "card-fraud"
 GOOD = """\
 pipeline: {pipeline}
 given:

@@ -19,7 +19,7 @@ from verdict.operators.errors import BadRecord, BundleError
 from verdict.operators.models.bundle import load
 from verdict.operators.models.card import Baseline, read_card
 
-FIXTURES = Path(__file__).parent / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 WEIGHTS, BIAS = (0.75, -0.5), 0.25
 """Of the hand-made models."""
 

@@ -24,7 +24,7 @@ from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.package import pack
 from verdict.pipelines.spec.pipeline import Pipeline
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "card-fraud"
+EXAMPLE = Path(__file__).parents[3] / "examples" / "card-fraud"
 
 
 def program(pipeline: Pipeline) -> Program:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 pytest_plugins = ["pytester"]
 NAMES = [
     "the third payment within the hour is reviewed",

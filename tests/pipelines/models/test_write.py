@@ -91,7 +91,7 @@ def test_a_baseline_counts_every_value_and_lies_at_no_distance_from_itself(
 
 
 def test_the_examples_bundles_are_right_and_small() -> None:
-    folder = Path(__file__).parents[2] / "examples/card-fraud/models"
+    folder = Path(__file__).parents[3] / "examples/card-fraud/models"
     for name in ("champion", "challenger"):
         bundle = load(folder / name)
         assert {*bundle.card.features, "score"} <= set(bundle.card.baseline)

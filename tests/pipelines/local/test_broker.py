@@ -20,7 +20,7 @@ from verdict.pipelines.errors import LocalError
 from verdict.pipelines.local import daemon, java
 from verdict.pipelines.local.broker import LocalKafka
 
-CHECKOUT = Path(__file__).parents[2]
+CHECKOUT = Path(__file__).parents[3]
 
 
 def write(bootstrap: str, topic: str, value: bytes) -> None:

@@ -18,7 +18,7 @@ from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.package import Package, pack, read, save, unpack
 from verdict.state.store.keyed import MemoryState
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "examples" / "card-fraud"
 
 

@@ -23,9 +23,9 @@ from verdict.state.windows.general import Windows
 from verdict.state.windows.plan import Asked, Column, Plan
 from verdict.state.windows.values import NULL, Code, Number
 
-LAYOUT_1 = Path(__file__).parent / "fixtures" / "windows_layout_1.bin"
-LAYOUT_2 = Path(__file__).parent / "fixtures" / "windows_layout_2.bin"
-LAYOUT_3 = Path(__file__).parent / "fixtures" / "make_windows_layout_3.py"
+LAYOUT_1 = Path(__file__).parents[1] / "fixtures" / "windows_layout_1.bin"
+LAYOUT_2 = Path(__file__).parents[1] / "fixtures" / "windows_layout_2.bin"
+LAYOUT_3 = Path(__file__).parents[1] / "fixtures" / "make_windows_layout_3.py"
 
 CENTS, UNITS, KM, FLAG, SHOP = range(5)
 COLUMNS = [

@@ -14,7 +14,7 @@ from verdict.pipelines.cli import reference
 from verdict.pipelines.spec.spec import Spec
 from verdict.pipelines.testing.file import PipelineTests
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[3] / "docs"
 
 
 def test_the_page_in_the_docs_is_the_one_that_the_docstrings_make() -> None:

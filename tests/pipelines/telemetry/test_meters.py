@@ -26,7 +26,7 @@ from verdict.pipelines.topology import Hop, Job
 from verdict.state.store.cache import HeadCache
 from verdict.state.store.keyed import KeyedState
 
-DOCS = Path(__file__).parents[2] / "docs" / "operations.md"
+DOCS = Path(__file__).parents[3] / "docs" / "operations.md"
 ANY = Endpoint("127.0.0.1", 0, 0)
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
