@@ -73,3 +73,7 @@ class Operator(Protocol):
 SURE = 20
 """Events in a row that have to agree that a time has come before anything is deleted for it."""
 LATEST = (1 << 63) - 1
+
+
+NO_TIMESTAMP = -1
+"""Kafka's own value for a record without one."""

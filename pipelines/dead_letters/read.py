@@ -13,11 +13,11 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPar
 from confluent_kafka import KafkaError as Code
 
 from verdict.operators.errors import BadRecord
+from verdict.operators.message import NO_TIMESTAMP
 from verdict.operators.names import DEAD_LETTERS
 from verdict.pipelines.dead_letters.letter import Asked, Letter
 from verdict.pipelines.errors import FileError, KafkaError
 from verdict.pipelines.formats.avro_file import read_records
-from verdict.pipelines.formats.events import NO_TIMESTAMP
 from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.kafka.admin import require
 from verdict.pipelines.kafka.clients import clients

@@ -9,12 +9,9 @@ import fastavro
 
 from verdict.operators.events.decode import Decoded
 from verdict.operators.events.schema import Schema, mismatch, without_logical_types
-from verdict.operators.message import Message
+from verdict.operators.message import NO_TIMESTAMP, Message
 from verdict.pipelines.errors import FileError
 from verdict.pipelines.formats.avro_file import canonical, damaged
-
-NO_TIMESTAMP = -1
-"""Kafka's own value for a record without one."""
 
 
 def read_events(

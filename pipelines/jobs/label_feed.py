@@ -8,9 +8,9 @@ from pathlib import Path
 
 from verdict.operators.errors import BadRecord
 from verdict.operators.labels.label import Label, best
-from verdict.operators.message import Message
+from verdict.operators.message import NO_TIMESTAMP, Message
 from verdict.operators.names import LABELS
-from verdict.pipelines.formats.events import NO_TIMESTAMP, read_events
+from verdict.pipelines.formats.events import read_events
 from verdict.pipelines.jobs import events, parts
 from verdict.pipelines.spec.pipeline import Pipeline
 

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple, Self
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka import KafkaError as Code
 
+from verdict.operators.message import NO_TIMESTAMP
 from verdict.pipelines.errors import KafkaError
-from verdict.pipelines.formats.events import NO_TIMESTAMP
 from verdict.pipelines.kafka.admin import ANSWER_S, connect
 from verdict.pipelines.kafka.clients import Clients
 from verdict.pipelines.kafka.coordinates import Coordinates

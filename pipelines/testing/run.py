@@ -11,10 +11,9 @@ from typing import Any, TypeVar
 import yaml
 
 from verdict.operators.labels.label import Label, Precedence
-from verdict.operators.message import Message, Operator
+from verdict.operators.message import NO_TIMESTAMP, Message, Operator
 from verdict.operators.names import DEAD_LETTERS, DECISIONS, EVENTS, LABELS
 from verdict.pipelines.engines.embedded.runner import Runner
-from verdict.pipelines.formats.events import NO_TIMESTAMP
 from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.jobs import events, score
 from verdict.pipelines.spec.load import check_models, load, over

@@ -190,7 +190,7 @@ def test_an_operator_that_fails_is_named_with_coordinates_alone(
     with pytest.raises(OperatorError) as caught:
         run_kafka(JOB, lambda _: topic, tmp_path, stop=threading.Event(), metrics=where)
     said = str(caught.value)
-    assert said.startswith("p/score/last failed on t/0/0: KeyError at test_metrics.py:")
+    assert said.startswith("p/score/last failed on t/0/0: KeyError at test_meters.py:")
     assert "4711" not in said
     assert isinstance(caught.value.__cause__, KeyError)
 
