@@ -63,7 +63,8 @@ class WindowedFeature:
 class FeatureColumns:
     """What is kept of an event for the aggregates: a column for each argument and condition."""
 
-    def __init__(self, schema: Schema, typed: bool) -> None:
+    def __init__(self, schema: Schema, typed: bool, entity: str = "") -> None:
+        self._entity = entity
         self._schema = schema
         self._typed = typed
         self._names = kinds(schema)
@@ -139,7 +140,7 @@ class FeatureColumns:
             "nan": math.nan,
             "hashed": hashed,
         }
-        return define("taken", "event", lines, scope)
+        return define("taken", "event", lines, scope, f"columns {self._entity}".rstrip())
 
     def _value(
         self,

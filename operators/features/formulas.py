@@ -157,7 +157,7 @@ def _together(
     # An integer may be too large for a float, and then has no value either.
     lines = [f"x{i} = float({each.written(variable)})" for i, each in enumerate(expressions)]
     lines.append(f"return [{', '.join(f'x{i}' for i in range(len(expressions)))}]")
-    return define("formulas", "fields, features", lines, {**SCOPE, "float": float})
+    return define("formulas", "fields, features", lines, {**SCOPE, "float": float}, "formulas")
 
 
 def filled(value: float | None, default: float | None) -> float | None:

@@ -28,6 +28,8 @@ class EntityFeatures:
         Milliseconds that an event may be older than its entity's newest and still be logged.
     typed
         Fields that the schema does not let be null never are, as in Avro; in JSON they may be.
+    entity
+        Its name, for tracebacks.
 
     Examples
     --------
@@ -51,10 +53,11 @@ class EntityFeatures:
         schema: Schema,
         lateness: int,
         typed: bool = False,
+        entity: str = "",
     ) -> None:
         self.names = [feature.name for feature in features]
         self.defaults = [feature.default for feature in features]
-        kept = FeatureColumns(schema, typed)
+        kept = FeatureColumns(schema, typed, entity)
         asked = [
             Asked(
                 feature.op,
@@ -71,7 +74,7 @@ class EntityFeatures:
         self.labelled = any(feature.labelled for feature in features)
         """Whether labels are asked for."""
         self._values = kept.taker()
-        self._aggregates = Aggregates(asked, kept.columns, longest + lateness)
+        self._aggregates = Aggregates(asked, kept.columns, longest + lateness, entity)
 
     def __call__(self, event: Event, state: KeyedState) -> Found:
         """Log the event; return its features and what else it sees.

@@ -168,6 +168,7 @@ def decision_encoder(
             f"count, {by_name + ', ' if by_name else ''}end))",
         ],
         {**scope, "len": len},
+        "decision",
     )
 
 

@@ -23,6 +23,7 @@ def make_features(pipeline: Pipeline, index: int) -> EntityFeatures:
         pipeline.schema,
         pipeline.spec.events.allowed_lateness,
         typed(pipeline),
+        pipeline.entities[index],
     )
 
 

@@ -96,7 +96,9 @@ class _Writer:
             made = [struct.Struct(f"<H{each * count}") for count in range(OPEN_MAX + 1)]
             scope[f"candidates_{i}"] = [layout.unpack_from for layout in made]
             scope[f"pack_{i}"] = [layout.pack for layout in made]
-        self.update: Update = define("update", "state, head, at, values", self._lines(), scope)
+        self.update: Update = define(
+            "update", "state, head, at, values", self._lines(), scope, windows.name
+        )
 
     def _lines(self) -> Iterator[str]:
         plan = self._plan

@@ -45,6 +45,8 @@ class Windows:
     ----------
     plan
         What is asked.
+    name
+        Of the kind of entity, for tracebacks.
 
     Examples
     --------
@@ -61,8 +63,9 @@ class Windows:
     Found(values=[2.0, 1.0], seq=2, late=False, cold=())
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, name: str = "") -> None:
         self.plan = plan
+        self.name = f"windows {name}".rstrip()
         self.packing = Packing(plan)
         self._missing: list[Callable[[Any], bool]] = [
             define("missing", "value", [f"return {plan.missing(i, 'value')}"], {})
@@ -76,6 +79,7 @@ class Windows:
                 f"return [{', '.join(plan.formulas)}]",
             ],
             SCOPE,
+            f"{self.name} read",
         )
         self._distinct = sorted({column for _, column in plan.distincts})
         parts = list(dict.fromkeys((tally.column, tally.power) for tally in plan.tallies))
