@@ -76,7 +76,9 @@ class Windows:
             "slots, at, now",
             [
                 f"{', '.join(plan.slots)}, = slots" if plan.slots else "pass",
-                f"return [{', '.join(plan.formulas)}]",
+                "return [",
+                *(f"    {formula}," for formula in plan.formulas),
+                "]",
             ],
             SCOPE,
             f"{self.name} read",

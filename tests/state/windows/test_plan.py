@@ -36,7 +36,7 @@ def test_aggregates_over_the_same_rows_share_what_is_carried() -> None:
 def test_a_delayed_window_lies_between_two_cursors() -> None:
     plan = Plan([Asked("count", 5, delay=3)], [], 8)
     assert [cursor.offset for cursor in plan.cursors] == [8, 3]
-    assert plan.formulas == ["float((n0 - n1))"]
+    assert plan.formulas == ["float((rows_0 - rows_1))"]
 
 
 def test_no_key_is_forgotten_before_what_fades_has_faded() -> None:
