@@ -12,20 +12,12 @@ from typing import Any
 from verdict.state.codegen import define
 from verdict.state.exact import exact, pack_integer, unpack_integer
 from verdict.state.store.keyed import KeyedState, MemoryState
+from verdict.state.windows.distinct import LastSeen
 from verdict.state.windows.general import Windows
-from verdict.state.windows.head import Packing
-from verdict.state.windows.layout import (
-    COLD,
-    FADE,
-    LABELLED,
-    LAYOUT,
-    NOT_YET,
-    integer_bytes,
-    seen_in_pages,
-)
+from verdict.state.windows.layout import COLD, FADE, LABELLED, LAYOUT, NOT_YET, integer_bytes
 from verdict.state.windows.result import Found
 from verdict.state.windows.rows import END, LINKS, OPEN_MAX, read_page
-from verdict.state.windows.values import NEVER, NULL, SCOPE, Number, fading
+from verdict.state.windows.values import NULL, SCOPE, Number, fading
 
 Update = Callable[[KeyedState, bytes | None, int, Sequence[Number]], Found | None]
 
@@ -79,7 +71,7 @@ class _Writer:
             "pack_row": row.pack,
             "read_page": read_page,
             "links": LINKS.unpack_from,
-            "last_seen": _Seen(packing).__call__,
+            "last_seen": LastSeen(packing).__call__,
             "unpack_integer": unpack_integer,
             "pack_integer": pack_integer,
             "exact": exact,
@@ -88,7 +80,7 @@ class _Writer:
             "fade_at": FADE.unpack_from,
             "pack_fade": FADE.pack,
             "integer_bytes": integer_bytes,
-            "cold_of": windows.cold_of,
+            "cold_of": windows.coldness.of_packed,
             "error": struct.error,
             "len": len,
         }
@@ -404,26 +396,3 @@ def _unless(missing: str, lines: Iterator[str]) -> Iterator[str]:
     if indent:
         yield f"if not ({missing}):"
     yield from (indent + line for line in lines)
-
-
-class _Seen:
-    """Finds the time of the last row that has a value."""
-
-    def __init__(self, packing: Packing) -> None:
-        self._start = packing.head.size
-        self._width = packing.row.size
-        codes = [column.code for column in packing.plan.columns]
-        self._offsets = [struct.calcsize("<q" + "".join(codes[:i])) for i in range(len(codes))]
-
-    def __call__(
-        self, state: KeyedState, head: bytes, end: int, first: int, column: int, value: int
-    ) -> int:
-        begin, width = self._start + self._offsets[column], self._width
-        packed = value.to_bytes(8, "little", signed=True)
-        place = head.rfind(packed, begin, end)
-        while place >= 0 and (place - begin) % width:  # across the parts of a row
-            place = head.rfind(packed, begin, place + 7)
-        if place >= 0:
-            row = place - self._offsets[column]
-            return int.from_bytes(head[row : row + 8], "little", signed=True)
-        return seen_in_pages(state.chunk, column, value) if first else NEVER
