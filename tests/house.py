@@ -246,8 +246,8 @@ def modules_page(house: House) -> str:
         "# Modules",
         "",
         "Every room and what stands in it, by the first lines of their docstrings; made by",
-        "`make docs`. Which may import which is in pyproject.toml (`[tool.importlinter]`); what they",
-        "do together, in [architecture.md](architecture.md).",
+        "`make docs`. Which may import which is in pyproject.toml (`[tool.importlinter]`); what",
+        "they do together, in [architecture.md](architecture.md).",
     ]
     for layer in LAYERS:
         text += ["", f"## {layer}/", "", _own(house.root / layer)]
