@@ -24,8 +24,8 @@ class EntityFeatures:
         The aggregates of one entity.
     schema
         Of the events.
-    lateness
-        Milliseconds that an event may be older than its entity's newest and still be logged.
+    allowed_lateness
+        Milliseconds that an event may be older than its entity's newest and see its windows whole.
     typed
         Fields that the schema does not let be null never are, as in Avro; in JSON they may be.
     entity
@@ -51,7 +51,7 @@ class EntityFeatures:
         self,
         features: Sequence[WindowedFeature],
         schema: Schema,
-        lateness: int,
+        allowed_lateness: int,
         typed: bool = False,
         entity: str = "",
     ) -> None:
@@ -69,12 +69,12 @@ class EntityFeatures:
             )
             for feature in features
         ]
-        longest = max((feature.reach for feature in features), default=0)
+        retention = allowed_lateness + max((feature.reach for feature in features), default=0)
         self.columns = kept.columns
         self.labelled = any(feature.labelled for feature in features)
         """Whether labels are asked for."""
         self._values = kept.taker()
-        self._aggregates = Aggregates(asked, kept.columns, longest + lateness, entity)
+        self._aggregates = Aggregates(asked, kept.columns, retention, entity)
 
     def __call__(self, event: Event, state: KeyedState) -> Found:
         """Log the event; return its features and what else it sees.
@@ -133,7 +133,7 @@ class EntityFeatures:
 
     @property
     def horizon(self) -> int:
-        """Milliseconds of event time after which nothing of a silent entity is left."""
+        """Milliseconds of silence after which nothing of an entity is left."""
         return self._aggregates.horizon
 
     def look(self, event: Event, state: KeyedState) -> Found:

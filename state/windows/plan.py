@@ -33,7 +33,7 @@ DECAYED = ("count", "sum", "mean")
 """With a half-life."""
 DELAYED = ("count", "sum", "mean", "std", "rate")
 """With a delay."""
-SILENCE = 2 * 86_400_000
+LEAST_HORIZON = 2 * 86_400_000
 """Milliseconds: no key is forgotten sooner, whatever is asked of it."""
 FADED = 10
 """Half-lives after which what is missing of a decayed aggregate weighs less than 0.1 %."""
@@ -213,7 +213,7 @@ class Plan:
             i for i, each in enumerate(asked) if not each.current or each.op == "time_since_last"
         ]
         self.horizon = max(
-            [SILENCE, retention, *(FADED_AWAY * each.half_life for each in self.decays)]
+            [LEAST_HORIZON, retention, *(FADED_AWAY * each.half_life for each in self.decays)]
         )
         """Milliseconds of silence after which nothing of a key is left, not even its seq."""
         self.slots = [

@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from verdict.state.exact import SCALE_BITS, exact
-from verdict.state.windows.plan import DECAYED, LABELLED, OPS, SILENCE, Asked, Column, Plan, Settled
+from verdict.state.windows.plan import (
+    DECAYED,
+    LABELLED,
+    LEAST_HORIZON,
+    OPS,
+    Asked,
+    Column,
+    Plan,
+    Settled,
+)
 from verdict.state.windows.values import (
     FADE_BITS,
     NULL,
@@ -40,7 +49,7 @@ def test_a_delayed_window_lies_between_two_cursors() -> None:
 
 
 def test_no_key_is_forgotten_before_what_fades_has_faded() -> None:
-    assert Plan([Asked("count", 5)], [], 5).horizon == SILENCE
+    assert Plan([Asked("count", 5)], [], 5).horizon == LEAST_HORIZON
     assert Plan([Asked("count", 9 * DAY)], [], 9 * DAY).horizon == 9 * DAY
     assert Plan([Asked("count", DAY, decayed=True)], [], 0).horizon == 84 * DAY
 
