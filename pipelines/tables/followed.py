@@ -13,6 +13,7 @@ from confluent_kafka import KafkaError as ClientError
 from verdict.operators.errors import BadRecord
 from verdict.operators.features.lookups import Rows
 from verdict.pipelines.errors import KafkaError, RegistryError
+from verdict.pipelines.formats.patience import Patience
 from verdict.pipelines.kafka.admin import require
 from verdict.pipelines.kafka.clients import Clients
 from verdict.pipelines.kafka.read import watermarks
@@ -30,8 +31,6 @@ OLDEST_S = 12 * 3600
 deleted key for a day (``delete.retention.ms``), and who comes later never hears of it."""
 COMPACT_FROM = 10_000
 """Rows read at a start from which on the table's files are put in order."""
-AGAIN_S = 1.0
-"""How long to wait before a schema registry that was away is asked again."""
 
 
 def followed(
@@ -79,6 +78,7 @@ class Followed(Shared):
         self._topic, self._pack = topic, rows.pack
         self._failure: VerdictError | None = None
         self._stop, self._full = threading.Event(), threading.Event()
+        self._patience = Patience(LOGGER, f"lookup '{name}'", self._stop)
         self._lag: int | None = None
         self._progress = time.monotonic()
         ours = {
@@ -244,9 +244,9 @@ class Followed(Shared):
             except BadRecord as error:
                 self._refuse(where, error)
             except RegistryError as error:
-                LOGGER.warning("lookup '%s': %s\nWaiting, and asking again.", self.name, error)
-                self._stop.wait(AGAIN_S)
+                self._patience.waits(error)
                 continue
+            self._patience.answered()
             return
 
     def _name(self, part: TopicPartition) -> str:
