@@ -9,6 +9,7 @@ import pytest
 from confluent_kafka import Consumer, Producer
 
 from verdict.pipelines.errors import KafkaError
+from verdict.pipelines.kafka import admin
 from verdict.pipelines.kafka.admin import connect, create_topics, require
 from verdict.pipelines.local.broker import LocalKafka
 
@@ -16,12 +17,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 from kafka_samples import CERTIFICATE, SASL, make, name
 
 
-def test_a_broker_that_is_not_there(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_broker_that_is_not_there(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admin, "ANSWER_S", 0.5)
     made = make({})
-    started = time.monotonic()
     with pytest.raises(KafkaError) as refused:
         require(made, ["transactions"])
-    assert time.monotonic() - started < 8
     assert str(refused.value) == (
         "no broker answers at 127.0.0.1:1 (Connection refused); "
         "start one with 'verdict up' or mend settings.kafka 'bootstrap.servers'"
