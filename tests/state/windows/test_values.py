@@ -80,9 +80,9 @@ def test_missing_values_are_told_by_their_column() -> None:
     conditions = [plan.missing(i, "value") for i in range(3)]
     values = (NULL, math.nan, False)
     assert all(eval(text, {"value": value}) for text, value in zip(conditions, values, strict=True))
-    assert all(IS_MISSING[code](value) for code, value in zip("qd?", values, strict=True))
+    assert all(IS_MISSING[code](value) for code, value in zip(CODES, values, strict=True))
     there = (0, 0.0, True)
     assert not any(
         eval(text, {"value": value}) for text, value in zip(conditions, there, strict=True)
     )
-    assert not any(IS_MISSING[code](value) for code, value in zip("qd?", there, strict=True))
+    assert not any(IS_MISSING[code](value) for code, value in zip(CODES, there, strict=True))
