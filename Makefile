@@ -37,8 +37,9 @@ lint: $(VENV)/dev.stamp  ## ruff, mypy, import-linter
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-docs: $(VENV)/dev.stamp  ## make docs/spec.md anew from the docstrings
+docs: $(VENV)/dev.stamp  ## make docs/spec.md and docs/modules.md anew from the docstrings
 	@$(BIN)/python -m verdict.pipelines.cli.reference docs
+	@$(BIN)/python tests/house.py --modules
 
 setup: $(VENV)/dev.stamp  ## the virtual environment alone
 
