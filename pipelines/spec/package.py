@@ -1,6 +1,6 @@
 """A pipeline as one value: its file with all that it refers to, known by its sha256.
 
-A Flink job carries it inside its hops' factories, and a TaskManager unpacks it once into its cache
+A Flink job carries it inside its hops' plans, and a TaskManager unpacks it once into its cache
 folder. So the workers need the Python environment and nothing else, and a restart finds its models
 where no registry and no folder of the submitting machine is left.
 """
