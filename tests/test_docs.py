@@ -97,6 +97,7 @@ def checkout(tmp_path: Path) -> Iterator[Path]:
         daemon.down(copy / ".verdict" / "broker")
 
 
+@pytest.mark.server
 @pytest.mark.parametrize(
     "page",
     [page for page in PAGES if any(not block.skipped for block in blocks(page))],
