@@ -51,7 +51,10 @@ class Split:
         self.meter = Meter()
         self._pipeline = pipeline
         self._names = [name for name in names if name != SCORE]
-        self._decoders = {DECISIONS: decode_decision, SHADOW_SCORES: decode_shadow}
+        self._decoders: dict[str, Decode] = {
+            DECISIONS: decode_decision,
+            SHADOW_SCORES: decode_shadow,
+        }
         self._pack = struct.Struct(f"<q{len(self._names) + 1}d")
         self._encode_dead = encode_dead
 
