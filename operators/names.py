@@ -81,6 +81,55 @@ class Stage(_Name):
     JOIN = "join"
 
 
+class BadKind(_Name):
+    """What is wrong with a record, as a word to count by: the kind of its dead letter.
+
+    Attributes
+    ----------
+    stage
+        Where that is found.
+
+    Examples
+    --------
+    >>> BadKind.NOT_AVRO, BadKind.NOT_AVRO.stage
+    ('not-avro', 'decode')
+    """
+
+    stage: Stage
+
+    def __new__(cls, name: str, stage: Stage) -> "BadKind":
+        made = str.__new__(cls, name)
+        made._value_, made.stage = name, stage
+        return made
+
+    TOMBSTONE = "tombstone", Stage.DECODE
+    EMPTY = "empty", Stage.DECODE
+    NOT_AVRO = "not-avro", Stage.DECODE
+    SURPLUS_BYTES = "surplus-bytes", Stage.DECODE
+    NOT_JSON = "not-json", Stage.DECODE
+    NOT_A_RECORD = "not-a-record", Stage.DECODE
+    WIRE_FORMAT = "wire-format", Stage.DECODE
+    UNKNOWN_SCHEMA = "unknown-schema", Stage.DECODE
+    SCHEMA_MISMATCH = "schema-mismatch", Stage.DECODE
+    BAD_COMMAND = "bad-command", Stage.DECODE
+    MISSING_FIELD = "missing-field", Stage.VALIDATE
+    MISSING_KEY = "missing-key", Stage.VALIDATE  # of a lookup's row, for which there is no letter
+    WRONG_TYPE = "wrong-type", Stage.VALIDATE
+    TIME_RANGE = "time-range", Stage.VALIDATE
+    TIME_IN_SECONDS = "time-in-seconds", Stage.VALIDATE
+    AHEAD = "ahead", Stage.VALIDATE
+    TOO_LARGE = "too-large", Stage.VALIDATE
+    KEY_MISMATCH = "key-mismatch", Stage.VALIDATE
+    IMPLAUSIBLE = "implausible", Stage.VALIDATE
+    ID_REUSED = "id-reused", Stage.VALIDATE
+    NO_LABEL = "no-label", Stage.VALIDATE
+    NO_VALUE = "no-value", Stage.FEATURES
+    FUNCTION_ERROR = "function-error", Stage.FEATURES
+    MODEL_ERROR = "model-error", Stage.SCORE
+    NOT_FINITE = "not-finite", Stage.SCORE
+    TOO_MANY = "too-many", Stage.JOIN
+
+
 class JobName(_Name):
     """What runs as one."""
 

@@ -11,14 +11,16 @@ from verdict.operators.features.lookups import Table
 from verdict.operators.features.windowed import EntityFeatures
 from verdict.operators.message import LATEST, NEXT, SURE, Emit, Message, new
 from verdict.operators.meter import Meter
+from verdict.operators.names import BadKind, JobName
+from verdict.operators.records.dead_letter import Refusals
 from verdict.operators.records.decision import hop_encoder, no_hop
 from verdict.operators.records.streams import Encode
 from verdict.operators.score.carry import (
     WITH_KEY,
     WITHOUT_KEY,
     Carry,
-    DeadLetters,
     Deferred,
+    as_it_came,
     carried,
     key_of_hop,
 )
@@ -37,14 +39,14 @@ class DecodeHop:
     def __init__(self, pipeline: str, intake: Intake, encode_dead: Encode) -> None:
         self.meter = Meter()
         self._intake = intake
-        self._dead = DeadLetters(pipeline, encode_dead, self.meter)
+        self._refuse = Refusals(pipeline, JobName.SCORE, encode_dead, self.meter)
 
     def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
         timed = self.meter.start()
         try:
             carry = self._intake(message)
         except BadRecord as error:
-            return (self._dead(message, error, message.key, message.value),)
+            return (self._refuse(message, error),)
         if timed:
             self.meter.lap("decode")
         return (new(Emit, (NEXT, (carry.event.keys[0] or "").encode(), carry)),)
@@ -97,7 +99,7 @@ class EntityHop:
         self._features = features
         self._start: Callable[[Message], Carry] = intake or carried
         self._finish = finish
-        self._dead = DeadLetters(pipeline, encode_dead, self.meter)
+        self._refuse = Refusals(pipeline, JobName.SCORE, encode_dead, self.meter)
         self._seen = seen
         self._keeps = 2 * max(features.horizon, seen.window if seen is not None else 0)
         self._newest = NEVER
@@ -149,7 +151,7 @@ class EntityHop:
     def _settled(self, deferred: "Deferred", end: Any | BadRecord) -> Emit:
         message, carry = deferred
         if isinstance(end, BadRecord):
-            return self._dead(message, end, carry.raw_key, carry.raw_value)
+            return self._refuse(as_it_came(message, carry), end)
         assert isinstance(self._finish, Finish)
         return new(Emit, (self._finish.output, (carry.event.keys[0] or "").encode(), end))
 
@@ -159,7 +161,7 @@ class EntityHop:
         try:
             carry = self._start(message)
         except BadRecord as error:
-            return (self._dead(message, error, message.key, message.value),)
+            return (self._refuse(message, error),)
         if timed:
             meter.lap("decode")
         try:
@@ -175,7 +177,7 @@ class EntityHop:
                     return (new(Emit, (self._finish.output, key, new(Deferred, (message, carry)))),)
                 return (new(Emit, (self._finish.output, key, self._finish(carry, meter, timed))),)
         except BadRecord as error:
-            return (self._dead(message, error, carry.raw_key, carry.raw_value),)
+            return (self._refuse(as_it_came(message, carry), error),)
         following = event.keys[self._index + 1]
         if following is None:
             return (new(Emit, (NEXT, WITHOUT_KEY + event.id.encode(), carry)),)
@@ -212,8 +214,7 @@ class EntityHop:
             return seen, carry
         if not same:
             raise BadRecord(
-                "validate",
-                "id-reused",
+                BadKind.ID_REUSED,
                 f"event id {event.id!r} came before, with another body: mend the producer",
             )
         return seen, carry._replace(repeated=True)

@@ -5,13 +5,14 @@ hop does with them is said by its takers, one a stream. A pipeline with neither 
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 from verdict.operators.errors import BadRecord
 from verdict.operators.features.windowed import EntityFeatures
 from verdict.operators.labels.label import Label
 from verdict.operators.labels.read import ReadsLabel, check_key
 from verdict.operators.message import NEXT, Emit, Message
+from verdict.operators.records.dead_letter import Refusals
 from verdict.operators.score.carry import WITH_KEY, WITHOUT_KEY
 from verdict.operators.score.hops import DecodeHop, EntityHop
 from verdict.state.store.dedupe import SeenState
@@ -42,7 +43,7 @@ class DecodeHopBeside(DecodeHop):
         take = self.takers.get(message.stream)
         if take is None:
             return super().__call__(message, state)
-        return _taken(take, self._dead, message, state)
+        return _taken(take, self._refuse, message, state)
 
 
 class EntityHopBeside(EntityHop):
@@ -54,14 +55,14 @@ class EntityHopBeside(EntityHop):
         take = self.takers.get(message.stream)
         if take is None:
             return super().__call__(message, state)
-        return _taken(take, self._dead, message, state)
+        return _taken(take, self._refuse, message, state)
 
 
-def _taken(take: Take, dead: Any, message: Message, state: KeyedState) -> Iterable[Emit]:
+def _taken(take: Take, refuse: Refusals, message: Message, state: KeyedState) -> Iterable[Emit]:
     try:
         return take(message, state)
     except BadRecord as error:
-        return (dead(message, error, message.key, message.value),)
+        return (refuse(message, error),)
 
 
 class TakeLabels:

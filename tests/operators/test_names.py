@@ -2,15 +2,17 @@
 
 import json
 import pickle
+import re
+from pathlib import Path
 
 import pytest
 
-from verdict.operators.names import DEAD_LETTERS, InputStream, JobName, Stage, Stream
+from verdict.operators.names import DEAD_LETTERS, BadKind, InputStream, JobName, Stage, Stream
 from verdict.pipelines.formats.streams import definition
 from verdict.pipelines.paths import resource
 from verdict.pipelines.spec.settings import Topics
 
-NAMES = [*Stream, *InputStream, *Stage, *JobName]
+NAMES = [*Stream, *InputStream, *Stage, *BadKind, *JobName]
 
 
 @pytest.mark.parametrize("stream", Stream)
@@ -24,6 +26,14 @@ def test_a_stream_has_a_schema_and_a_topic(stream: Stream) -> None:
 def test_every_schema_is_of_a_stream() -> None:
     files = {file.stem for file in resource("avro").glob("*.avsc")}
     assert files == {stream.schema for stream in Stream}
+
+
+def test_every_kind_is_explained() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "semantics.md").read_text("utf-8")
+    rows = re.findall(r"^\| `([a-z]+)` \| `([a-z-]+)` \|", page, re.MULTILINE)
+    # A lookup's row without a key is left out, and has no dead letter.
+    kinds = [kind for kind in BadKind if kind is not BadKind.MISSING_KEY]
+    assert sorted(rows) == sorted((kind.stage, kind) for kind in kinds)
 
 
 @pytest.mark.parametrize("name", NAMES)
