@@ -11,14 +11,13 @@ from typing import Any
 from verdict.operators.errors import BadRecord
 from verdict.operators.labels.label import Label
 from verdict.operators.labels.read import ReadsLabel, entity_label
-from verdict.operators.message import LATEST, NEXT, SURE, Emit, Message
+from verdict.operators.message import NEXT, AgreedTime, Emit, Message
 from verdict.operators.meter import Meter
 from verdict.operators.names import ENTITY_LABELS, LABELS, BadKind, JobName
 from verdict.operators.records.dead_letter import Refusals, present
 from verdict.operators.records.streams import Decode, Encode
 from verdict.state.errors import StateError
 from verdict.state.store.keyed import KeyedState
-from verdict.state.windows.values import NEVER
 
 LAYOUT = b"\x01"
 """First byte of a head; then the time that it is of in eight, then JSON."""
@@ -101,22 +100,24 @@ class Join:
         self._keeps = keeps
         self._encode = encode
         self._refuse = Refusals(pipeline, JobName.LABELS, encode_dead, self.meter)
-        self._newest = NEVER
-        self._lowest, self._many = LATEST, 0
+        self._agreed = AgreedTime()
 
     def forgotten(self, head: bytes) -> bool:
         """Whether a decision, or labels without one, are older than what is remembered.
 
-        Twice that, and `SURE` decisions in a row have to say so, as for an entity's state. Of
-        labels that wait, the time is when the last of them was known.
+        Twice that, by decisions' `AgreedTime`, as for an entity's state. Of labels that wait, the
+        time is when the last of them was known.
         """
-        return int.from_bytes(head[1:BODY], "big", signed=True) <= self._newest - 2 * self._keeps
+        return (
+            int.from_bytes(head[1:BODY], "big", signed=True)
+            <= self._agreed.newest - 2 * self._keeps
+        )
 
     def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
         if message.stream == LABELS:
             return self._label(message, state)
         time, keys = message.value
-        self._pass(time)
+        self._agreed.take(time)
         kind, said = _unpacked(state.get())
         if kind == DECIDED:
             return ()
@@ -152,13 +153,6 @@ class Join:
     def _emit(self, label: Label, time: int, keys: Sequence[tuple[str, str | None]]) -> Emit:
         record = entity_label(label, self._pipeline, time, keys)
         return Emit(ENTITY_LABELS, (keys[0][1] or "").encode(), self._encode(record))
-
-    def _pass(self, time: int) -> None:
-        self._lowest = min(self._lowest, time)
-        self._many += 1
-        if self._many == SURE:
-            self._newest = max(self._newest, self._lowest)
-            self._lowest, self._many = LATEST, 0
 
 
 def _packed(time: int, kind: str, said: Any) -> bytes:

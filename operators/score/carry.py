@@ -12,8 +12,9 @@ is ever kept for, so there is no hot key of the missing."""
 
 
 class Carry(NamedTuple):
-    """What travels between hops.
+    """What travels between hops, and grows on its way.
 
+    Each hop adds to ``features`` and ``hops`` in place: one list an event, not one a hop.
     ``features`` has those known so far, in the order of the hops, None where one has no value;
     ``hops`` is what each hop says of itself in the decision, encoded; in a backfill, its key;
     ``repeated`` says that the producer sent the event again, so that no hop logs it.
@@ -26,13 +27,6 @@ class Carry(NamedTuple):
     raw_key: bytes | None
     raw_value: bytes | None
     repeated: bool = False
-
-
-class Deferred(NamedTuple):
-    """Stands for a decision that is still to be made."""
-
-    message: Message
-    carry: Carry
 
 
 def as_it_came(message: Message, carry: Carry) -> Message:

@@ -28,10 +28,10 @@ from verdict.operators.names import (
 from verdict.operators.records.decision import decision_encoder
 from verdict.operators.score.commands import Obey
 from verdict.operators.score.finish import Finish, Money
-from verdict.operators.score.hops import DecodeHop, EntityHop
+from verdict.operators.score.hops import DecodeHop, EntityHop, Takers
 from verdict.operators.score.intake import Intake
 from verdict.operators.score.rows import FeatureRows, ScoredRows, scored_row
-from verdict.operators.score.side_inputs import DecodeHopBeside, EntityHopBeside, TakeLabels, Takers
+from verdict.operators.score.side_inputs import TakeLabels
 from verdict.pipelines.jobs.events import make_intake
 from verdict.pipelines.jobs.parts import (
     OUTAGE,
@@ -121,9 +121,7 @@ def _decode_hop(path: Path, from_files: bool, labels: str | None = None) -> Oper
     pipeline = load(path)
     intake = make_intake(pipeline, keyed=False, from_files=from_files)
     encode_dead = encoder(pipeline, DEAD_LETTERS)
-    if not pipeline.commanded and labels is None:
-        return DecodeHop(pipeline.spec.pipeline, intake, encode_dead)
-    hop = DecodeHopBeside(pipeline.spec.pipeline, intake, encode_dead)
+    hop = DecodeHop(pipeline.spec.pipeline, intake, encode_dead)
     hop.takers = _takers(pipeline, hop, -1, None, labels, from_files)
     return hop
 
@@ -153,7 +151,6 @@ def _entity_hop(
     labels: str | None = None,
 ) -> EntityHop:
     pipeline = load(path)
-    beside = pipeline.commanded or labels is not None
     entities = pipeline.entities
     finish: Finish | FeatureRows | None = None
     if index == len(entities) - 1:
@@ -162,7 +159,7 @@ def _entity_hop(
         else:
             finish = FeatureRows(make_formulas(pipeline), _opened(pipeline, tables))
     features = make_features(pipeline, index)
-    hop = (EntityHopBeside if beside else EntityHop)(
+    hop = EntityHop(
         pipeline.spec.pipeline,
         entities,
         index,
@@ -173,9 +170,8 @@ def _entity_hop(
         _seen(pipeline, index),
         output == ROWS,
     )
-    if isinstance(hop, EntityHopBeside):
-        from_files = pipeline.spec.events.topic is None
-        hop.takers = _takers(pipeline, hop, index, features, labels, from_files)
+    from_files = pipeline.spec.events.topic is None
+    hop.takers = _takers(pipeline, hop, index, features, labels, from_files)
     return hop
 
 
