@@ -149,7 +149,5 @@ ENTITY_LABELS = Stream.ENTITY_LABELS
 ROWS = "rows"
 """The output of a backfill: a `Row` for each event."""
 
-LABEL_STREAMS = frozenset((LABELS, ENTITY_LABELS))
-
 SCORE_JOB, SHADOW_JOB, WATCH_JOB = JobName.SCORE, JobName.SHADOW, JobName.WATCH
 LABELS_JOB, BACKFILL_JOB = JobName.LABELS, JobName.BACKFILL

@@ -107,7 +107,8 @@ def _entity_job(pipeline: Pipeline, name: str, output: str, scored: bool = True)
     if pipeline.commanded:
         inputs, outputs = (*inputs, STATE_COMMANDS), (*outputs, STATE_ANSWERS)
     carry = tuple(pipeline.spec.events.carry)
-    return Job(name, pipeline.spec.pipeline, inputs, tuple(hops), outputs, carry)
+    first = () if labels is None else (labels,)
+    return Job(name, pipeline.spec.pipeline, inputs, tuple(hops), outputs, carry, first)
 
 
 def _keeps(pipeline: Pipeline, index: int) -> int:
