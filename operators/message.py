@@ -5,7 +5,6 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from verdict.operators.meter import Meter
 from verdict.state.store.keyed import KeyedState
-from verdict.state.windows.values import NEVER
 
 NEXT = ""
 """The output that leads to the job's following hop."""
@@ -144,7 +143,8 @@ class Counts(Protocol):
 
 SURE = 20
 """Events in a row that have to agree that a time has come before anything is deleted for it."""
-LATEST = (1 << 63) - 1
+EARLIEST, LATEST = -(1 << 63), (1 << 63) - 1
+"""The first and last time that Avro's longs hold."""
 
 
 class AgreedTime:
@@ -169,7 +169,7 @@ class AgreedTime:
     __slots__ = ("_lowest", "_many", "newest")
 
     def __init__(self) -> None:
-        self.newest = NEVER
+        self.newest = EARLIEST
         self._lowest, self._many = LATEST, 0
 
     def take(self, time: int) -> None:
