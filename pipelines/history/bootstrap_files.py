@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
-from verdict.operators.message import Emit, Message, Operator
+from verdict.operators.message import Emit, Holding, Message, Operator
 from verdict.operators.names import EVENTS, SCORE_JOB
 from verdict.pipelines.engines.embedded.from_files import BATCH
-from verdict.pipelines.engines.embedded.runner import Holding, Runner
+from verdict.pipelines.engines.embedded.runner import Runner
 from verdict.pipelines.engines.garbage import spared
 from verdict.pipelines.errors import FileError
 from verdict.pipelines.formats.events import read_events
