@@ -442,14 +442,3 @@ class Sequencer:
                 return
             number, item = following
             self.held -= 1
-
-
-class Gap(NamedTuple):
-    """What a key's history lacks at a hop.
-
-    ``missing`` events are not there; all of them were there no later than ``since``, in
-    milliseconds of event time. None: it is not known since when the history is whole.
-    """
-
-    missing: int
-    since: int | None

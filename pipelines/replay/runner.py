@@ -1,0 +1,514 @@
+"""Events of the past, through the score job's own hops, each in the order that was recorded.
+
+The decisions are read first, and kept by the record behind each. Then the events are read twice:
+once to know which of them are there, once to go through the hops, each hop taking the events of a
+key in the order that the decisions recorded. What comes out, a `Watcher` is told.
+"""
+
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from verdict.operators.errors import BadRecord
+from verdict.operators.events.event import Event
+from verdict.operators.labels.label import Label
+from verdict.operators.labels.read import check_key
+from verdict.operators.message import NEXT, Emit, Message
+from verdict.operators.names import DEAD_LETTERS
+from verdict.operators.score.carry import WITH_KEY, WITHOUT_KEY, Carry, Deferred
+from verdict.operators.score.hops import EntityHop
+from verdict.operators.score.intake import Intake
+from verdict.pipelines.engines.garbage import spared
+from verdict.pipelines.errors import Interrupted, OperatorError, told
+from verdict.pipelines.formats.streams import stream_decoder
+from verdict.pipelines.jobs import score
+from verdict.pipelines.replay.decisions import (
+    COMMIT,
+    Decisions,
+    RecordedLookups,
+    recorded_lookups,
+)
+from verdict.pipelines.replay.extent import Extent, Position, Settled
+from verdict.pipelines.replay.gaps import Gap, Gaps
+from verdict.pipelines.replay.order import NONE, PASS, Ready, Sequencer, order
+from verdict.pipelines.replay.sources import Sources
+from verdict.pipelines.spec.pipeline import Pipeline
+from verdict.pipelines.topology import Stop
+from verdict.state.errors import VerdictError
+from verdict.state.store.dedupe import SeenState
+from verdict.state.store.rocks import RocksState, RocksStore
+
+BATCH = 256
+"""Events scored at once."""
+
+
+@dataclass
+class Item:
+    """An event on its way through the hops.
+
+    Attributes
+    ----------
+    message
+        It, as it was read.
+    carry
+        What it takes from hop to hop.
+    number, decided
+        Its recorded decision, and that one's number; -1 and nothing without one.
+    wanted
+        Without one: whether the watcher wants to know how the replay decides.
+    gaps
+        What each hop's history lacked when it came, where it was decided.
+    """
+
+    message: Message
+    carry: Carry
+    number: int
+    decided: bytes
+    wanted: bool
+    gaps: list[Gap | None]
+
+
+class Watcher(Protocol):
+    """Is told what the past is, replayed; it changes nothing of it.
+
+    Parity holds each decision against the recorded one. A counterfactual replays with another
+    pipeline, of other models, rules or thresholds over the same keys: `decided` has what was done
+    and what would have been. A time travel takes the features of each event out of `decided` (and
+    of `alone`, if it `wants` those): they are what was known then, for every state is as it was
+    when the event came.
+
+    Decisions are in plain Avro, for `Decisions.decode`. They come in the order in which they are
+    made, which is that of no partition.
+    """
+
+    def wants(self, message: Message, between: bool) -> bool:
+        """Whether to decide an event that has no recorded decision, too; if so, `alone` gets it.
+
+        The hops take it all the same. ``between`` says that one must be there: events before and
+        after it have one, of a time from which none is missing.
+        """
+
+    def decided(self, item: Item, made: bytes) -> None:
+        """Take an event with its recorded decision, and what the replay decides."""
+
+    def alone(self, item: Item, made: bytes) -> None:
+        """Take an event that is wanted, and that the replay alone decides."""
+
+    def died(self, message: Message, decided: bytes, reason: str) -> None:
+        """Take an event that is a dead letter in the replay; ``decided`` is empty without one.
+
+        Without a recorded decision these are those that are wanted.
+        """
+
+
+@dataclass
+class Replayed:
+    """What was replayed.
+
+    Attributes
+    ----------
+    events
+        Read.
+    without_decision
+        Events between decided ones that were not decided.
+    before_decisions
+        Events that come before the first decided one of their partition or file.
+    undecided
+        Events that come after the last decided one of their partition or file; no hop takes them.
+    forced
+        Events that were replayed although one that should have come before them never did.
+    """
+
+    events: int = 0
+    without_decision: int = 0
+    before_decisions: int = 0
+    undecided: int = 0
+    forced: int = 0
+
+
+@dataclass(frozen=True)
+class Hops:
+    """The score job's own hops, over a state of their own.
+
+    Attributes
+    ----------
+    pipeline
+        The one that they are of.
+    operators
+        They themselves, in their order.
+    lookups
+        What the last of them takes for tables; None without any.
+    store
+        Of their state.
+    """
+
+    pipeline: Pipeline
+    operators: Sequence[EntityHop]
+    lookups: RecordedLookups | None
+    store: RocksStore
+
+
+@dataclass(frozen=True)
+class _Hop:
+    """One of them, and the order in which it takes events."""
+
+    entity: str
+    operator: EntityHop
+    state: RocksState
+    line: Sequencer
+    gaps: Gaps
+
+
+class Replay:
+    """Runs events through hops in the order that their decisions recorded.
+
+    Parameters
+    ----------
+    hops
+        As new.
+    decisions
+        What was decided, which has the order; all events that are there were noted.
+    watcher
+        Is told what comes out.
+
+    Attributes
+    ----------
+    forced
+        As of `Replayed`.
+    """
+
+    def __init__(self, hops: Hops, decisions: Decisions, watcher: Watcher) -> None:
+        spec = hops.pipeline.spec
+        self.forced = 0
+        self._decisions, self._watcher = decisions, watcher
+        self._store, self._lookups = hops.store, hops.lookups
+        self._hops: list[_Hop] = []
+        for index, entity in enumerate(hops.pipeline.entities):
+            operator = hops.operators[index]
+            line = Sequencer(
+                order(decisions.places[index], decisions.there, operator.horizon),
+                decisions.as_read(index),
+            )
+            state = hops.store.keyed(f"replay/{entity}")
+            gaps = Gaps(index, entity, decisions, line)
+            self._hops.append(_Hop(entity, operator, state, line, gaps))
+        self._last = len(self._hops) - 1
+        self._seen = SeenState(spec.events.dedupe) if spec.events.dedupe else None
+        self._prefix = 5 if spec.settings.output_format == "confluent" else 0
+        self._letter = stream_decoder(DEAD_LETTERS, spec.settings)
+        if self._lookups is None:  # what was looked up is set for one event at a time
+            self._hops[-1].operator.defer()
+        self._deferred: list[tuple[Item, Deferred]] = []
+
+    def take(self, item: Item) -> None:
+        """Take the next event, as it was read."""
+        self._arrive(0, item)
+        if len(self._deferred) >= BATCH:
+            self._settle()
+
+    def take_label(self, message: Message, label: Label) -> None:
+        """Take a label, before all events: one that is early changes nothing."""
+        message = message._replace(value=label)
+        for index, (key, hop) in enumerate(zip(label.keys, self._hops, strict=True)):
+            if key is not None:
+                hop.state.key = WITH_KEY + key.encode() if index else key.encode()
+                hop.operator(message, hop.state)
+
+    def refuse(
+        self, message: Message, number: int, decided: bytes, wanted: bool, reason: str
+    ) -> None:
+        """Take an event that cannot even be decoded."""
+        if number >= 0 or wanted:
+            self._died(0, message, number, decided, reason)
+
+    def commit(self) -> None:
+        """Write the state of what was taken, and delete some of what is forgotten."""
+        self._store.commit({})
+        for hop in self._hops:
+            hop.state.sweep(hop.operator.forgotten, BATCH)
+
+    def finish(self) -> None:
+        """Release what still waits: for events that were there before and are no more."""
+        for index, hop in enumerate(self._hops):
+            for number in hop.line.awaited():
+                self.forced += 1
+                self._run_all(index, hop.line.drop(number))
+        self._settle()
+
+    def _settle(self) -> None:
+        """Score what waits for it."""
+        if not self._deferred:
+            return
+        emits = self._hops[-1].operator.settle([deferred for _, deferred in self._deferred])
+        for (item, _), emit in zip(self._deferred, emits, strict=True):
+            self._ended(self._last, item, emit)
+        self._deferred.clear()
+
+    def _arrive(self, index: int, item: Item) -> None:
+        line = self._hops[index].line
+        event = item.carry.event
+        key = event.keys[index]
+        ready: Iterable[Ready]
+        if item.number >= 0:
+            ready = line.take(item.number, item)
+        elif key is not None and not item.carry.repeated:
+            ready = line.take_unknown(key, event.time, item)
+        else:
+            ready = [(item, NONE)]
+        self._run_all(index, ready)
+
+    def _run_all(self, index: int, ready: Iterable[Ready]) -> None:
+        for item, hole in ready:
+            if item.number >= 0 or self._goes_in(index, item, hole):
+                self._run(index, item)
+
+    def _goes_in(self, index: int, item: Item, hole: int) -> bool:
+        """Whether a hop takes an event without decision now."""
+        event, hop = item.carry.event, self._hops[index]
+        if index == 0 and self._seen is not None:
+            hop.state.key = (event.keys[0] or "").encode()
+            if self._seen.open(hop.state, event.id, item.carry.raw_value or b"") is not None:
+                return True  # it came before: no hop logs it
+        if hole == PASS:
+            # It never came here: what it would have found is looked at as a retry's, unlogged.
+            item.carry = item.carry._replace(repeated=True)
+            return True
+        if hole != NONE and not hop.line.fill(hole, event.time):
+            self._arrive(index, item)  # its number has gone to another one
+            return False
+        return True
+
+    def _run(self, index: int, item: Item) -> None:
+        hop, event = self._hops[index], item.carry.event
+        key = event.keys[index]
+        encoded = WITHOUT_KEY + event.id.encode() if key is None else key.encode()
+        if key is not None and index:
+            encoded = WITH_KEY + encoded
+        hop.state.key = encoded
+        if self._lookups is not None and index == self._last:
+            known = self._decisions.decode(item.decided) if item.number >= 0 else None
+            self._lookups.use(None if known is None else known["features"])
+        message = item.message._replace(key=encoded, value=item.carry)
+        try:
+            emits = hop.operator(message, hop.state)
+        except VerdictError:
+            raise
+        except Exception as error:
+            raise OperatorError(
+                f"replaying {source_of(message)} in the hop '{hop.entity}': {told(error)}; "
+                "'verdict -v' shows it"
+            ) from error
+        if item.number >= 0 and len(item.carry.hops) == index + 1:
+            item.gaps.append(hop.gaps.take(key, item.number, item.carry.hops[index], event.time))
+        for emit in emits:
+            self._emitted(index, item, emit)
+
+    def _emitted(self, index: int, item: Item, emit: Emit) -> None:
+        if emit.output == NEXT:
+            item.carry = emit.value
+            self._arrive(index + 1, item)
+        elif not isinstance(emit.value, Deferred):
+            self._ended(index, item, emit)
+        elif item.number >= 0 or item.wanted:
+            self._deferred.append((item, emit.value))
+
+    def _ended(self, index: int, item: Item, emit: Emit) -> None:
+        if item.number < 0 and not item.wanted:
+            return
+        if emit.output == DEAD_LETTERS:
+            letter = self._letter(emit.value)
+            reason = f"{letter['stage']} {letter['kind']}: {letter['reason']}"
+            self._died(index + 1, item.message, item.number, item.decided, reason)
+        elif item.number >= 0:
+            self._watcher.decided(item, emit.value[self._prefix :])
+        else:
+            self._watcher.alone(item, emit.value[self._prefix :])
+
+    def _died(
+        self, following: int, message: Message, number: int, decided: bytes, reason: str
+    ) -> None:
+        """Tell that an event died, and let no hop behind wait for it."""
+        self._watcher.died(message, decided, reason)
+        if number >= 0:
+            for index in range(following, len(self._hops)):
+                self._run_all(index, self._hops[index].line.drop(number))
+
+
+@dataclass(frozen=True)
+class Past:
+    """Recorded decisions, and which of their events are there; `open_past` makes one.
+
+    Attributes
+    ----------
+    decisions
+        What was decided.
+    extent
+        How far the events were decided.
+    folder
+        For temporary files, as long as the past is open.
+    """
+
+    decisions: Decisions
+    extent: Extent
+    folder: Path
+    _sources: Sources
+    _intake: Intake
+    _hops: Hops
+    _stop: Stop
+
+    def replay(self, watcher: Watcher) -> Replayed:
+        """Replay all that was decided, once.
+
+        Raises
+        ------
+        Interrupted
+            It was stopped: nothing is known of the rest.
+        """
+        replayed, replay = Replayed(), Replay(self._hops, self.decisions, watcher)
+        self._take_labels(replay)
+        self._take_events(replay, watcher, replayed)
+        look_whether_to_stop(self._stop)
+        replayed.forced = replay.forced
+        return replayed
+
+    def _take_labels(self, replay: Replay) -> None:
+        pipeline = self._hops.pipeline
+        stream = pipeline.labels_input
+        if stream is None:
+            return
+        read = score.input_label_reader(pipeline, stream, pipeline.spec.events.topic is None)
+        for number, message in enumerate(self._sources.labels(), 1):
+            label = message.value
+            if not isinstance(label, Label):
+                try:
+                    label = read(label)
+                    if pipeline.keyed:
+                        check_key(message.key, label)
+                except BadRecord:
+                    continue  # a dead letter in its time
+            replay.take_label(message, label)
+            if number % COMMIT == 0:
+                replay.commit()
+
+    def _take_events(self, replay: Replay, watcher: Watcher, replayed: Replayed) -> None:
+        one_line = self._hops.pipeline.spec.events.topic is None
+        taken = bytearray(self.decisions.count)
+        for message in self._sources.events():
+            replayed.events += 1
+            line, at = _line(message, one_line)
+            if self.extent.ended(line, at):
+                replayed.undecided += 1
+                continue
+            carry, reason = None, ""
+            try:
+                carry = self._intake(message)
+            except BadRecord as error:
+                reason = f"{error.stage} {error.kind}: {error}"
+            number, decided = self.decisions.find(message, carry.event if carry else None, taken)
+            wanted = False
+            if number >= 0:
+                taken[number] = 1
+            else:
+                begun = self.extent.begun(line, at)
+                replayed.without_decision += begun
+                replayed.before_decisions += not begun
+                wanted = watcher.wants(message, self.extent.missing(line, at))
+            if carry is None:
+                replay.refuse(message, number, decided, wanted, reason)
+            else:
+                replay.take(Item(message, carry, number, decided, wanted, []))
+            if replayed.events % COMMIT == 0:
+                replay.commit()
+        replay.finish()
+
+
+@contextmanager
+def open_past(
+    pipeline: Pipeline, sources: Sources, *, whole: Settled | None = None, stop: Stop
+) -> Iterator[Past]:
+    """Read decisions, and which of their events are there; what is kept of them is temporary.
+
+    Parameters
+    ----------
+    pipeline
+        The one to replay with, over a topic or over files. Decisions of its name are read.
+    sources
+        What to read.
+    whole
+        The time in which none of the decisions is missing, once they are read; None for ever.
+    stop
+        Ends it.
+
+    Raises
+    ------
+    Interrupted
+        It was stopped.
+    FileError
+        A file or a decision cannot be read.
+    KafkaError
+        The broker does not answer, or a topic is missing.
+    """
+    with ExitStack() as stack:
+        prefix = "verdict-replay-"
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=prefix)))
+        stack.enter_context(spared())
+        index = stack.enter_context(closing(RocksStore(folder / "decisions")))
+        state = stack.enter_context(closing(RocksStore(folder / "state")))
+        decisions = Decisions(index, pipeline, sources.by_id, sources.one_by_one)
+        decisions.read(sources.decisions())
+        look_whether_to_stop(stop)
+        lookups = recorded_lookups(pipeline)
+        from_files = pipeline.spec.events.topic is None
+        intake, operators = score.replay(pipeline, from_files, lookups)
+        extent = _survey(sources.events(), intake, decisions, whole or Settled(), from_files)
+        look_whether_to_stop(stop)
+        hops = Hops(pipeline, operators, lookups, state)
+        yield Past(decisions, extent, folder, sources, intake, hops, stop)
+
+
+def look_whether_to_stop(stop: Stop) -> None:
+    """Raise `Interrupted` if a replay is to end: what it knows then is no answer."""
+    if stop.is_set():
+        raise Interrupted("stopped before the end: nothing is known of the rest")
+
+
+def source_of(message: Message) -> str:
+    """Say where an event lies, as the header ``source`` of its decision does."""
+    return f"{message.topic}/{message.partition}/{message.offset}"
+
+
+def _line(message: Message, one_line: bool) -> tuple[int, Position]:
+    """Return the line of events that one belongs to, and its place in it."""
+    if one_line:
+        return 0, (message.partition, message.offset)
+    return message.partition, (0, message.offset)
+
+
+def _survey(
+    events: Iterable[Message], intake: Intake, decisions: Decisions, whole: Settled, one_line: bool
+) -> Extent:
+    """Note which events are there; return how far they were decided."""
+    extent = Extent()
+    for message in events:
+        event = _event(intake, message) if decisions.by_id else None
+        number, _ = decisions.find(message, event, decisions.there)
+        line, at = _line(message, one_line)
+        decided = number >= 0
+        extent.take(line, at, decided, decided and whole.holds(decisions.times[number]))
+        if decided:
+            decisions.there[number] = 1
+            continue
+        event = event or _event(intake, message)
+        if event is not None:
+            decisions.note(event, line)
+    return extent
+
+
+def _event(intake: Intake, message: Message) -> Event | None:
+    try:
+        return intake(message).event
+    except BadRecord:
+        return None
