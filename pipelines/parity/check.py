@@ -11,7 +11,8 @@ from verdict.pipelines.parity.lost import Letters, read_letters
 from verdict.pipelines.parity.summary import Summary
 from verdict.pipelines.replay.decisions import COMMIT, Decisions
 from verdict.pipelines.replay.extent import Settled, settled
-from verdict.pipelines.replay.runner import Item, look_whether_to_stop, open_past, source_of
+from verdict.pipelines.replay.past import look_whether_to_stop, open_past
+from verdict.pipelines.replay.runner import Item, source_of
 from verdict.pipelines.replay.sources import Progress, Sources, counted, open_sources
 from verdict.pipelines.spec.load import over
 from verdict.pipelines.spec.pipeline import Pipeline

@@ -5,7 +5,7 @@ from typing import Any
 
 from verdict.pipelines.parity.compare import Difference
 from verdict.pipelines.replay.decisions import Decisions
-from verdict.pipelines.replay.runner import Replayed
+from verdict.pipelines.replay.past import Replayed
 
 
 @dataclass
