@@ -10,7 +10,7 @@ from verdict.pipelines.parity.compare import Compare, Difference
 from verdict.pipelines.parity.lost import Letters, read_letters
 from verdict.pipelines.parity.summary import Summary
 from verdict.pipelines.replay.decisions import COMMIT, Decisions
-from verdict.pipelines.replay.extent import Settled, settled
+from verdict.pipelines.replay.extent import WholeSpan, whole_span
 from verdict.pipelines.replay.past import look_whether_to_stop, open_past
 from verdict.pipelines.replay.runner import Item, source_of
 from verdict.pipelines.replay.sources import Progress, Sources, counted, open_sources
@@ -134,7 +134,7 @@ def check(
     """
     if events is not None:
         pipeline = over(pipeline, events, labels)
-    whole = settled(pipeline) if decisions is None else Settled()
+    whole = whole_span(pipeline) if decisions is None else WholeSpan()
 
     def letters() -> Iterator[str]:
         read = read_letters(pipeline, decisions, stop)
@@ -149,7 +149,7 @@ def compare(
     sources: Sources,
     letters: Callable[[], Iterator[str]] = lambda: iter(()),
     *,
-    whole: Settled | None = None,
+    whole: WholeSpan | None = None,
     stop: Stop,
     shown: int = SHOWN,
 ) -> Summary:

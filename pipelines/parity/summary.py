@@ -5,7 +5,7 @@ from typing import Any
 
 from verdict.pipelines.parity.compare import Difference
 from verdict.pipelines.replay.decisions import Decisions
-from verdict.pipelines.replay.past import Replayed
+from verdict.pipelines.replay.past import ReplayCounts
 
 
 @dataclass
@@ -78,7 +78,7 @@ class Summary:
         self.other_pipeline = decisions.other_pipeline
         self.without_event = decisions.count - sum(decisions.there)
 
-    def take_replayed(self, replayed: Replayed) -> None:
+    def take_replayed(self, replayed: ReplayCounts) -> None:
         """Take what became of the events."""
         self.events = replayed.events
         self.without_decision = replayed.without_decision

@@ -14,7 +14,7 @@ Position = tuple[int, int]
 
 
 @dataclass
-class Settled:
+class WholeSpan:
     """The time from which on, and up to which, the decisions that were read are whole.
 
     Retention takes one partition's decisions before another's, and they are not all read, or
@@ -27,10 +27,10 @@ class Settled:
 
     Examples
     --------
-    >>> settled = Settled(until=5_000)
-    >>> settled.begins(0, 1_000)  # nothing was removed of this partition
-    >>> settled.begins(7, 2_000)
-    >>> [settled.holds(when) for when in (1_999, 2_000, 5_001)]
+    >>> span = WholeSpan(until=5_000)
+    >>> span.begins(0, 1_000)  # nothing was removed of this partition
+    >>> span.begins(7, 2_000)
+    >>> [span.holds(when) for when in (1_999, 2_000, 5_001)]
     [False, True, False]
     """
 
@@ -47,10 +47,10 @@ class Settled:
         return self.since <= when <= self.until
 
 
-def settled(pipeline: Pipeline) -> Settled:
+def whole_span(pipeline: Pipeline) -> WholeSpan:
     """Say up to when the decisions of a job that runs can be read now."""
     lag = SETTLED + 2 * pipeline.spec.settings.checkpoint_interval
-    return Settled(until=int(time.time() * 1000) - lag)
+    return WholeSpan(until=int(time.time() * 1000) - lag)
 
 
 class Extent:

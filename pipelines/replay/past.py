@@ -20,8 +20,8 @@ from verdict.pipelines.engines.garbage import spared
 from verdict.pipelines.errors import Interrupted
 from verdict.pipelines.jobs import score
 from verdict.pipelines.replay.decisions import COMMIT, Decisions, recorded_lookups
-from verdict.pipelines.replay.extent import Extent, Position, Settled
-from verdict.pipelines.replay.runner import Hops, Item, Replay, Watcher
+from verdict.pipelines.replay.extent import Extent, Position, WholeSpan
+from verdict.pipelines.replay.runner import Item, Replay, ReplayHops, Watcher
 from verdict.pipelines.replay.sources import Sources
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.topology import Stop
@@ -29,7 +29,7 @@ from verdict.state.store.rocks import RocksStore
 
 
 @dataclass
-class Replayed:
+class ReplayCounts:
     """What was replayed.
 
     Attributes
@@ -72,10 +72,10 @@ class Past:
     folder: Path
     _sources: Sources
     _intake: Intake
-    _hops: Hops
+    _hops: ReplayHops
     _stop: Stop
 
-    def replay(self, watcher: Watcher) -> Replayed:
+    def replay(self, watcher: Watcher) -> ReplayCounts:
         """Replay all that was decided, once.
 
         Raises
@@ -83,7 +83,7 @@ class Past:
         Interrupted
             It was stopped: nothing is known of the rest.
         """
-        replayed, replay = Replayed(), Replay(self._hops, self.decisions, watcher)
+        replayed, replay = ReplayCounts(), Replay(self._hops, self.decisions, watcher)
         self._take_labels(replay)
         self._take_events(replay, watcher, replayed)
         look_whether_to_stop(self._stop)
@@ -109,7 +109,7 @@ class Past:
             if number % COMMIT == 0:
                 replay.commit()
 
-    def _take_events(self, replay: Replay, watcher: Watcher, replayed: Replayed) -> None:
+    def _take_events(self, replay: Replay, watcher: Watcher, replayed: ReplayCounts) -> None:
         one_line = self._hops.pipeline.spec.events.topic is None
         taken = bytearray(self.decisions.count)
         for message in self._sources.events():
@@ -143,7 +143,7 @@ class Past:
 
 @contextmanager
 def open_past(
-    pipeline: Pipeline, sources: Sources, *, whole: Settled | None = None, stop: Stop
+    pipeline: Pipeline, sources: Sources, *, whole: WholeSpan | None = None, stop: Stop
 ) -> Iterator[Past]:
     """Read decisions, and which of their events are there; what is kept of them is temporary.
 
@@ -179,9 +179,9 @@ def open_past(
         lookups = recorded_lookups(pipeline)
         from_files = pipeline.spec.events.topic is None
         intake, operators = score.replay(pipeline, from_files, lookups)
-        extent = _survey(sources.events(), intake, decisions, whole or Settled(), from_files)
+        extent = _survey(sources.events(), intake, decisions, whole or WholeSpan(), from_files)
         look_whether_to_stop(stop)
-        hops = Hops(pipeline, operators, lookups, state)
+        hops = ReplayHops(pipeline, operators, lookups, state)
         yield Past(decisions, extent, folder, sources, intake, hops, stop)
 
 
@@ -199,7 +199,11 @@ def _line(message: Message, one_line: bool) -> tuple[int, Position]:
 
 
 def _survey(
-    events: Iterable[Message], intake: Intake, decisions: Decisions, whole: Settled, one_line: bool
+    events: Iterable[Message],
+    intake: Intake,
+    decisions: Decisions,
+    whole: WholeSpan,
+    one_line: bool,
 ) -> Extent:
     """Note which events are there; return how far they were decided."""
     extent = Extent()

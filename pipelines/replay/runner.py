@@ -87,7 +87,7 @@ class Watcher(Protocol):
 
 
 @dataclass(frozen=True)
-class Hops:
+class ReplayHops:
     """The score job's own hops, over a state of their own.
 
     Attributes
@@ -137,7 +137,7 @@ class Replay:
         Events that were replayed although one that should have come before them never did.
     """
 
-    def __init__(self, hops: Hops, decisions: Decisions, watcher: Watcher) -> None:
+    def __init__(self, hops: ReplayHops, decisions: Decisions, watcher: Watcher) -> None:
         spec = hops.pipeline.spec
         self.forced = 0
         self._decisions, self._watcher = decisions, watcher

@@ -18,7 +18,7 @@ from verdict.pipelines.jobs.label_feed import LabelFeed
 from verdict.pipelines.kafka.admin import require
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.outputs.repeats import Reading, records
-from verdict.pipelines.replay.extent import Settled
+from verdict.pipelines.replay.extent import WholeSpan
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.topology import SOURCE_HEADER, Stop
 
@@ -72,7 +72,7 @@ def open_sources(
     pipeline: Pipeline,
     events: Sequence[Path] | None,
     decisions: Sequence[Path] | None,
-    whole: Settled,
+    whole: WholeSpan,
     *,
     stop: Stop,
     progress: Progress | None = None,
@@ -115,7 +115,7 @@ def counted(records: Iterator[Any], stream: str, tell: Progress) -> Iterator[Any
 
 
 def read_decisions(
-    pipeline: Pipeline, files: Sequence[Path] | None, stop: Stop, whole: Settled
+    pipeline: Pipeline, files: Sequence[Path] | None, stop: Stop, whole: WholeSpan
 ) -> Iterator[Recorded]:
     """Yield every decision; of a topic, those that name their source."""
     if files is not None:

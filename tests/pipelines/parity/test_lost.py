@@ -16,7 +16,7 @@ from verdict.pipelines.parity import compare
 from verdict.pipelines.parity.lost import read_letters
 from verdict.pipelines.parity.summary import Summary
 from verdict.pipelines.parity.text import lines
-from verdict.pipelines.replay.extent import Settled
+from verdict.pipelines.replay.extent import WholeSpan
 from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.pipeline import Pipeline
 
@@ -69,7 +69,7 @@ def test_a_decision_that_was_lost_is_found(race: Pipeline) -> None:
     assert (found.shown, found.lost, found.without_decision) == ([], 0, 0)
     assert (found.before_decisions, found.undecided) == (3, 3)
     # Or where another partition of the decisions begins later, or is not read as far.
-    for whole in (Settled(since=decisions[8].at), Settled(until=decisions[6].at)):
+    for whole in (WholeSpan(since=decisions[8].at), WholeSpan(until=decisions[6].at)):
         found = compared(race, kept, events, whole=whole)
         assert (found.shown, found.lost, found.without_decision) == ([], 0, 1)
 

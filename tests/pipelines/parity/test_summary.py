@@ -4,7 +4,7 @@ import json
 
 from verdict.pipelines.parity.compare import Difference
 from verdict.pipelines.parity.summary import Summary
-from verdict.pipelines.replay.past import Replayed
+from verdict.pipelines.replay.past import ReplayCounts
 
 
 def test_its_names_are_those_of_the_command_s_json() -> None:
@@ -42,6 +42,6 @@ def test_its_names_are_those_of_the_command_s_json() -> None:
 
 def test_it_takes_what_became_of_the_events() -> None:
     summary = Summary(lost=1)
-    summary.take_replayed(Replayed(9, 4, 3, 2, 1))
+    summary.take_replayed(ReplayCounts(9, 4, 3, 2, 1))
     assert (summary.events, summary.without_decision, summary.before_decisions) == (9, 4, 3)
     assert (summary.undecided, summary.forced, summary.lost) == (2, 1, 1)

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from verdict.pipelines.replay.extent import Extent, Settled, settled
+from verdict.pipelines.replay.extent import Extent, WholeSpan, whole_span
 from verdict.pipelines.spec.load import load
 
 
 def test_an_event_must_have_a_decision_between_two_of_a_settled_time() -> None:
     extent = Extent()
-    whole = Settled(until=50)
+    whole = WholeSpan(until=50)
     whole.begins(0, 40)  # nothing was cut there
     whole.begins(9, 20)
     whole.begins(3, 10)
@@ -24,6 +24,6 @@ def test_an_event_must_have_a_decision_between_two_of_a_settled_time() -> None:
 
 def test_a_job_that_checkpoints_seldom_has_longer_to_commit(tiny: Path) -> None:
     file = tiny / "pipeline.yaml"
-    often = settled(load(file)).until
+    often = whole_span(load(file)).until
     file.write_text(file.read_text() + "\nsettings: {checkpoint_interval: 10m}\n")
-    assert often - settled(load(file)).until > 1_000_000
+    assert often - whole_span(load(file)).until > 1_000_000

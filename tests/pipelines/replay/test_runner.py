@@ -13,9 +13,9 @@ from races import SPEC, drawn, in_order, interleaved, live, one_by_one, sources_
 
 from verdict.operators.message import Message
 from verdict.operators.names import DECISIONS
-from verdict.pipelines.errors import Interrupted, OperatorError
+from verdict.pipelines.errors import OperatorError
 from verdict.pipelines.formats.streams import stream_decoder
-from verdict.pipelines.replay.past import Replayed, open_past
+from verdict.pipelines.replay.past import ReplayCounts, open_past
 from verdict.pipelines.replay.runner import Item, Watcher, source_of
 from verdict.pipelines.replay.sources import Recorded, Sources
 from verdict.pipelines.spec.pipeline import Pipeline
@@ -58,7 +58,7 @@ class WhatIf(Known):
         raise AssertionError("it is not wanted")
 
 
-def watched(pipeline: Pipeline, sources: Sources, watcher: Watcher) -> Replayed:
+def watched(pipeline: Pipeline, sources: Sources, watcher: Watcher) -> ReplayCounts:
     with open_past(pipeline, sources, stop=threading.Event()) as past:
         return past.replay(watcher)
 
@@ -129,14 +129,3 @@ def test_a_fault_of_a_hop_names_the_event_and_the_hop(
         monkeypatch.setattr(type(hop), "_extend", lambda *_: 1 / 0)
         with pytest.raises(OperatorError, match="replaying race-events/0/0 in the hop 'card'"):
             past.replay(known)
-
-
-def test_one_that_is_stopped_knows_nothing(race: Pipeline) -> None:
-    [events] = one_by_one(3)
-    stop = threading.Event()
-    stop.set()
-    with (
-        pytest.raises(Interrupted, match="nothing is known of the rest"),
-        open_past(race, sources_of([], lambda: iter(events)), stop=stop),
-    ):
-        raise AssertionError

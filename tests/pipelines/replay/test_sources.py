@@ -14,7 +14,7 @@ from verdict.operators.names import DECISIONS
 from verdict.pipelines.formats.avro_file import AvroFile
 from verdict.pipelines.formats.streams import definition
 from verdict.pipelines.replay import sources
-from verdict.pipelines.replay.extent import Settled
+from verdict.pipelines.replay.extent import WholeSpan
 from verdict.pipelines.replay.sources import Recorded, open_sources
 from verdict.pipelines.spec.load import over
 from verdict.pipelines.spec.pipeline import Pipeline
@@ -43,7 +43,7 @@ def test_files_are_read_in_their_order(
         over(race, [events]),
         [events],
         [decided, decided],
-        Settled(),
+        WholeSpan(),
         stop=threading.Event(),
         progress=lambda stream, read: told.append((stream, read)),
     )
@@ -66,7 +66,7 @@ def test_whoever_stops_it_gets_the_part_that_was_read(
 ) -> None:
     events, decided, _ = files
     stop = threading.Event()
-    opened = open_sources(over(race, [events]), [events], [decided], Settled(), stop=stop)
+    opened = open_sources(over(race, [events]), [events], [decided], WholeSpan(), stop=stop)
     decisions = opened.decisions()
     next(decisions)
     stop.set()
@@ -82,5 +82,5 @@ def test_what_belongs_together_is_known_by_id_as_soon_as_one_comes_from_files(
         ([Path("e")], None, (True, False)),
         (None, [Path("d")], (True, True)),
     ):
-        opened = open_sources(race, events, decisions, Settled(), stop=stop)
+        opened = open_sources(race, events, decisions, WholeSpan(), stop=stop)
         assert (opened.by_id, opened.one_by_one) == expected
