@@ -1,13 +1,10 @@
 """Where a replay reads decisions, events and labels: topics up to where they end now, or files."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
-
-from confluent_kafka import Consumer
 
 from verdict.operators.message import Message
 from verdict.operators.names import DECISIONS, EVENTS, LABELS
@@ -15,9 +12,8 @@ from verdict.pipelines.formats.avro_file import read_bodies
 from verdict.pipelines.formats.events import read_events as read_event_files
 from verdict.pipelines.formats.streams import definition
 from verdict.pipelines.jobs.label_feed import LabelFeed
-from verdict.pipelines.kafka.admin import require
 from verdict.pipelines.kafka.clients import clients
-from verdict.pipelines.outputs.repeats import Reading, records
+from verdict.pipelines.kafka.read import COMMITTED, Reader
 from verdict.pipelines.replay.extent import WholeSpan
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.topology import SOURCE_HEADER, Stop
@@ -127,7 +123,7 @@ def read_decisions(
         return
     prefix = 5 if pipeline.spec.settings.output_format == "confluent" else 0
     begun: set[int] = set()
-    for record in _topic(pipeline, pipeline.topics[DECISIONS], stop, "read_committed"):
+    for record in _topic(pipeline, pipeline.topics[DECISIONS], stop, COMMITTED):
         if record.partition() not in begun:
             begun.add(record.partition())
             whole.begins(record.offset(), record.timestamp()[1])
@@ -167,7 +163,7 @@ def read_labels(pipeline: Pipeline, files: Sequence[Path] | None, stop: Stop) ->
         yield from feed.rest()
         return
     topic = pipeline.topics[stream]
-    for record in _topic(pipeline, topic, stop, "read_committed"):
+    for record in _topic(pipeline, topic, stop, COMMITTED):
         yield _message(stream, topic, record)
 
 
@@ -179,14 +175,5 @@ def _message(stream: str, topic: str, record: Any) -> Message:
 def _topic(pipeline: Pipeline, topic: str, stop: Stop, isolation: str | None) -> Iterator[Any]:
     """Read a topic up to where it ends now."""
     settings = clients(pipeline.spec.settings, pipeline.path.parent)
-    partitions = require(settings, [topic])[topic]
-    ours: dict[str, Any] = {
-        "group.id": "verdict-parity",
-        "enable.partition.eof": True,
-        "fetch.wait.max.ms": 50,
-        "fetch.queue.backoff.ms": 10,
-    }
-    if isolation is not None:
-        ours["isolation.level"] = isolation
-    with closing(Consumer({**settings.consumer, **ours})) as consumer:
-        yield from records(consumer, topic, partitions, Reading(), stop)
+    with Reader(settings, "verdict-parity", isolation) as reader:
+        yield from reader.read(topic, stop=stop)
