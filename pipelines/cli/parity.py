@@ -64,7 +64,7 @@ def _run(
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     from verdict.pipelines.parity.check import check
-    from verdict.pipelines.parity.text import told
+    from verdict.pipelines.parity.text import lines
 
     stop = stop_on_signals()
     loaded = load(file_of(pipeline))
@@ -101,6 +101,6 @@ def _run(
     if as_json:
         print(json.dumps({"ok": same, **found.as_json()}))
     else:
-        for line in told(found):
+        for line in lines(found):
             out.print(line)
     return same
