@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from verdict.operators.names import Stream
 from verdict.pipelines.cli.terminal import AsJson, PipelineFile, err, file_of, out, stop_on_signals
 from verdict.pipelines.errors import Interrupted, SpecError, UntestableError
 from verdict.pipelines.spec.load import check_models, load
@@ -63,14 +64,14 @@ def _run(
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     from verdict.pipelines.parity.check import check
-    from verdict.pipelines.parity.text import told
+    from verdict.pipelines.parity.text import lines
 
     stop = stop_on_signals()
     loaded = load(file_of(pipeline))
     check_models(loaded)
     if loaded.spec.events.files is not None:
         events = events or [loaded.file(file) for file in loaded.spec.events.files]
-        decisions = decisions or [Path("out") / f"{loaded.spec.topics.decisions}.avro"]
+        decisions = decisions or [Path("out") / f"{loaded.topics[Stream.DECISIONS]}.avro"]
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     quiet = as_json or not err.is_terminal
     with Progress(*columns, console=err, transient=True, disable=quiet) as progress:
@@ -100,6 +101,6 @@ def _run(
     if as_json:
         print(json.dumps({"ok": same, **found.as_json()}))
     else:
-        for line in told(found):
+        for line in lines(found):
             out.print(line)
     return same
