@@ -36,6 +36,17 @@ class AvroFile:
     length
         Bytes to keep of a file that is there, as `length` said after the last block that counts;
         what lies behind was not committed. 0 starts the file anew.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> counted = {"type": "record", "name": "Counted", "fields": [{"name": "n", "type": "int"}]}
+    >>> with TemporaryDirectory() as folder:
+    ...     file = AvroFile(Path(folder, "counted.avro"), counted, length=0)
+    ...     file.append([b"\\x02", b"\\x04"])
+    ...     file.close()
+    ...     list(read_records(Path(folder, "counted.avro")))
+    [{'n': 1}, {'n': 2}]
     """
 
     def __init__(self, path: Path, definition: Any, length: int) -> None:
@@ -82,6 +93,12 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
     FileError
         It cannot be read, or ends within a block: a run that was killed leaves it so, and mends it
         when it is started again.
+
+    Examples
+    --------
+    >>> list(read_records(Path("decisions.avro")))
+    Traceback (most recent call last):
+    verdict.pipelines.errors.FileError: cannot read decisions.avro: No such file or directory
     """
     number = 0
     try:

@@ -1,7 +1,7 @@
 """Reads an output stream's newest records, from its topic or its file, as plain values."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -64,7 +64,7 @@ def _from_topic(
     settings = clients(pipeline.spec.settings, pipeline.path.parent)
     topic = pipeline.topics[stream]
     partitions = require(settings, [topic])[topic]
-    decode = stream_decoder(stream, pipeline.spec.settings, logical=True)
+    decode = output_decoder(pipeline, stream)
     # The newest at once, not up to a checkpoint later; after a crash some of them twice.
     ours = {"isolation.level": "read_uncommitted", "group.id": "verdict-tail"}
     consumer = Consumer({**settings.consumer, **ours, "enable.partition.eof": True})
@@ -87,18 +87,48 @@ def _from_topic(
                 if record.error().code() == KafkaError._PARTITION_EOF:
                     ends.pop(record.partition(), None)
                     for value in kept.pop(record.partition(), ()):
-                        yield plain(decode(value))
+                        yield decode(value)
                 continue
             if record.partition() not in kept:
-                yield plain(decode(record.value()))
+                yield decode(record.value())
                 continue
             kept[record.partition()].append(record.value())
             if record.offset() + 1 >= ends[record.partition()]:
                 ends.pop(record.partition())
                 for value in kept.pop(record.partition()):
-                    yield plain(decode(value))
+                    yield decode(value)
     finally:
         consumer.close()
+
+
+def output_decoder(pipeline: Pipeline, stream: str) -> Callable[[bytes], dict[str, Any]]:
+    """Compile what reads an output stream's records as plain values, as ``verdict tail --json``.
+
+    Parameters
+    ----------
+    pipeline
+        Whose stream it is.
+    stream
+        Its logical name, such as ``decisions``.
+
+    Examples
+    --------
+    >>> from verdict import load
+    >>> from verdict.pipelines.formats.streams import stream_encoder
+    >>> from verdict.pipelines.paths import resource
+    >>> label = {"pipeline": "p", "event_id": "e", "event_time": 0, "keys": [], "positive": True}
+    >>> value = stream_encoder("entity-labels")({**label, "known_at": 1_000, "source": "bank"})
+    >>> decode = output_decoder(load(resource("init/pipeline.yaml")), "entity-labels")
+    >>> decode(value)["known_at"]
+    '1970-01-01T00:00:01.000Z'
+    """
+    decode = stream_decoder(stream, pipeline.spec.settings, logical=True)
+
+    def read(value: bytes) -> dict[str, Any]:
+        found: dict[str, Any] = plain(decode(value))
+        return found
+
+    return read
 
 
 def plain(value: Any) -> Any:
