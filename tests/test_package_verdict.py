@@ -132,3 +132,37 @@ def test_the_page_has_a_program_that_runs(tmp_path: Path) -> None:
         cwd=tmp_path, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.splitlines()[5] == "p06 review"
+
+
+@pytest.mark.parametrize(
+    ("file", "code", "rule"),
+    [
+        ("examples/card-fraud/new.py", "from verdict.pipelines.spec.load import load", "TID251"),
+        ("examples/card-fraud/new.py", "from verdict.state.errors import VerdictError", "TID251"),
+        ("pipelines/resources/init/new.py", "import verdict.operators.models.card", "TID251"),
+        ("pipelines/resources/init/new.py", "from state import errors", "TID251"),
+        ("examples/card-fraud/new.py", "import pipelines.spec.load", "TID251"),
+        ("tests/new.py", "from pipelines.spec.load import load", "TID251"),
+        ("pipelines/new.py", "from operators.message import Message", "TID251"),
+        ("pipelines/cli/new.py", "from confluent_kafka import Consumer", "TID253"),
+        ("pipelines/engines/flink/run.py", "import pyflink", "TID253"),
+        ("pipelines/spec/new.py", "import onnxruntime", "TID253"),
+        ("examples/card-fraud/new.py", "from verdict import load", None),
+        ("pipelines/new.py", "from verdict.state.errors import VerdictError", None),
+        ("pipelines/kafka/new.py", "from confluent_kafka import Consumer", None),
+    ],
+)
+def test_ruff_knows_who_may_import_what(file: str, code: str, rule: str | None) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "--select=TID", "--output-format=concise",
+         f"--stdin-filename={file}", "-"],
+        cwd=ROOT, input=code, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert re.findall(r" (TID\d+) ", done.stdout) == ([] if rule is None else [rule]), done.stdout
+
+
+def test_pages_import_from_the_package_alone() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        if page.name != "semantics.md":  # which shows operators, and says whose they are
+            deep = re.findall(r"^(?:>>> )?(?:from|import) verdict\.\S+", page.read_text(), re.M)
+            assert deep == [], page.name

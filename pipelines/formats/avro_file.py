@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, BinaryIO
@@ -128,29 +128,70 @@ def read_bodies(path: Path, definition: Any) -> Iterator[bytes]:
         It cannot be read, is damaged, or holds other records.
     """
     schema = without_logical_types(definition)
-    number = 0
+
+    def other(plain: Any) -> str | None:
+        if plain.get("name", "").rpartition(".")[2] == definition["name"]:
+            return None
+        return f"{path} holds records '{plain.get('name')}', no {definition['name']}s"
+
+    for body, _ in cut(path, schema, other):
+        yield body
+
+
+def cut(
+    path: Path,
+    schema: Any,
+    wrong: Callable[[Any], str | None],
+    progress: Callable[[int], None] | None = None,
+) -> Iterator[tuple[bytes, Any]]:
+    """Cut a container into its records, each as it is encoded in a schema.
+
+    Parameters
+    ----------
+    path
+        Of the container, whose own schema resolves to the wanted one.
+    schema
+        The wanted one, in its JSON form.
+    wrong
+        Told the container's own schema, without logical types; what it says is wrong is an error.
+    progress
+        Called with how many bytes more have been read.
+
+    Yields
+    ------
+    tuple[bytes, Any]
+        The record encoded, and decoded; None where it had to be encoded anew.
+
+    Raises
+    ------
+    FileError
+        It cannot be read, is damaged, or holds what is wrong.
+    """
+    number = at = 0
     try:
         with path.open("rb") as container:
             blocks = fastavro.block_reader(container)
             plain = without_logical_types(blocks.writer_schema)
-            if plain.get("name", "").rpartition(".")[2] != definition["name"]:
-                raise FileError(
-                    f"{path} holds records '{plain.get('name')}', no {definition['name']}s"
-                )
-            same = canonical(plain) == canonical(schema)
+            said = wrong(plain)
+            if said is not None:
+                raise FileError(said)
+            same = canonical(plain) == canonical(without_logical_types(schema))
             writer, reader = fastavro.parse_schema(plain), fastavro.parse_schema(schema)
             for block in blocks:
                 body = block.bytes_
                 data = body.getvalue()
+                if progress is not None:
+                    progress(container.tell() - at)
+                    at = container.tell()
                 for _ in range(block.num_records):
                     start = body.tell()
                     record = fastavro.schemaless_reader(body, writer, None if same else reader)
                     if same:
-                        yield data[start : body.tell()]
+                        yield data[start : body.tell()], record
                     else:
                         again: io.BytesIO = io.BytesIO()
                         fastavro.schemaless_writer(again, reader, record)
-                        yield again.getvalue()
+                        yield again.getvalue(), None
                     number += 1
     except FileError:
         raise
