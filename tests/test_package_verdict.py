@@ -4,11 +4,17 @@ import ast
 import doctest
 import importlib
 import inspect
+import os
 import re
 import subprocess
 import sys
+import sysconfig
+import tarfile
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
 
 import pytest
 
@@ -166,3 +172,128 @@ def test_pages_import_from_the_package_alone() -> None:
         if page.name != "semantics.md":  # which shows operators, and says whose they are
             deep = re.findall(r"^(?:>>> )?(?:from|import) verdict\.\S+", page.read_text(), re.M)
             assert deep == [], page.name
+
+
+LAYERS = ("avro", "deploy", "operators", "pipelines", "state")
+BUILD = "import sys, hatchling.build as b; b.build_sdist(sys.argv[1]); b.build_wheel(sys.argv[1])"
+"""What `python -m build` calls, without an environment of its own to fetch hatchling into."""
+
+
+def build(checkout: Path, to: Path) -> Path:
+    subprocess.run([sys.executable, "-c", BUILD, str(to)], cwd=checkout, check=True)
+    (wheel,) = to.glob("*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this checkout, a source distribution beside it."""
+    return build(ROOT, tmp_path_factory.mktemp("dist"))
+
+
+def test_the_wheel_holds_the_package_alone(wheel: Path) -> None:
+    files = {name for name in ZipFile(wheel).namelist() if not name.startswith("verdict-")}
+    wanted = {
+        f"verdict/{file.relative_to(ROOT)}"
+        for layer in LAYERS
+        for file in (ROOT / layer).rglob("*")
+        if file.is_file() and file.suffix != ".pyc" and file.name != "ruff.toml"
+    }
+    assert files == wanted | {"verdict/__init__.py", "verdict/__main__.py", "verdict/py.typed"}
+    assert {
+        "verdict/avro/decision.avsc",
+        "verdict/deploy/jars.txt",
+        "verdict/pipelines/resources/init/pipeline_test.yaml",
+    } <= files
+    assert not [name for name in files if "test" in Path(name).parts or name.endswith(".pyc")]
+
+
+def test_the_source_distribution_makes_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+    (packed,) = wheel.parent.glob("*.tar.gz")
+    with tarfile.open(packed) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (checkout,) = tmp_path.iterdir()
+    again = ZipFile(build(checkout, tmp_path / "dist"))
+    assert {f.filename: f.CRC for f in again.infolist()} == {
+        f.filename: f.CRC for f in ZipFile(wheel).infolist()
+    }
+
+
+OWN_LIBRARIES = pytest.param(True, marks=[pytest.mark.long, pytest.mark.timeout(900)])
+
+
+@pytest.fixture(
+    scope="module", params=[False, OWN_LIBRARIES], ids=["alone", "with libraries of its own"]
+)
+def clean(wheel: Path, request: pytest.FixtureRequest, tmp_path_factory: Any) -> Path:
+    """An environment where the wheel is installed, and no checkout is known."""
+    folder: Path = tmp_path_factory.mktemp("clean")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    python = folder / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check"]
+    if request.param:
+        limits = ["-c", str(ROOT / "constraints.txt")]
+        subprocess.run([*pip, "install", "-q", *limits, "pytest", str(wheel)], check=True)
+        return folder
+    subprocess.run([*pip, "install", "-q", "--no-deps", "--no-index", str(wheel)], check=True)
+    # The libraries of these tests; not what .pth files there name, such as this checkout.
+    at = subprocess.run(
+        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        capture_output=True, text=True, check=True,
+    ).stdout.strip()  # fmt: skip
+    Path(at, "libraries.pth").write_text(sysconfig.get_path("purelib"))
+    return folder
+
+
+@pytest.fixture
+def in_project(clean: Path, tmp_path: Path) -> Callable[..., str]:
+    """Run a command in a project that has folders called as those of the house."""
+    for name in LAYERS:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("OWNER = 'the user'\n")
+    kept = {k: v for k, v in os.environ.items() if k in ("HOME", "TMPDIR") or "CACHE" in k}
+
+    def run(*command: str) -> str:
+        done = subprocess.run(
+            [str(clean / "bin" / command[0]), *command[1:]],
+            cwd=tmp_path, env={**kept, "PATH": f"{clean / 'bin'}:{os.defpath}"},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    return run
+
+
+def test_the_wheel_works_beside_folders_of_the_same_names(
+    in_project: Callable[..., str], clean: Path
+) -> None:
+    assert str(clean) in in_project("python", "-c", "import verdict; print(verdict.__file__)")
+    in_project("verdict", "init", "mine")
+    assert "is right" in in_project("python", "-m", "verdict", "check", "mine")  # with them first
+    assert "3 passed" in in_project("verdict", "test", "mine")
+    assert "10 events" in in_project("verdict", "run", "mine")
+    assert "p06 0.8161 review" in in_project("verdict", "tail", "mine", "decisions")
+    assert "4 passed" in in_project("python", "-m", "pytest", "mine")
+    own = "import pipelines, state, operators as o; print(pipelines.OWNER, state.OWNER, o.OWNER)"
+    assert in_project("python", "-c", own) == "the user the user the user\n"
+
+
+def test_a_type_checker_knows_the_public_names(clean: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from pathlib import Path\n"
+        "from verdict import load, write_bundle\n"
+        "reveal_type(load(Path('pipeline.yaml')))\n"
+        "load(3)\n"
+        "from verdict import laod\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--python-executable", clean / "bin/python",
+         "--cache-dir", tmp_path / "cache", "mine.py"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    said = done.stdout.splitlines()
+    assert said[0].endswith('Revealed type is "verdict.pipelines.spec.pipeline.Pipeline"')
+    assert said[1].startswith("mine.py:4: error: Argument 1")
+    assert said[2].startswith('mine.py:5: error: Module "verdict" has no attribute "laod"')
+    assert said[3].startswith("Found 2 errors in 1 file")

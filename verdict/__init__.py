@@ -78,13 +78,15 @@ _FROM = {
 """Public name -> the module that has it, and its name there."""
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _FROM:
-        raise AttributeError(f"module 'verdict' has no attribute '{name}'")
-    module, attribute = _FROM[name]
-    value = getattr(importlib.import_module(module), attribute)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # which would take it for a promise that every name is there
+
+    def __getattr__(name: str) -> Any:
+        if name not in _FROM:
+            raise AttributeError(f"module 'verdict' has no attribute '{name}'")
+        module, attribute = _FROM[name]
+        value = getattr(importlib.import_module(module), attribute)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:
