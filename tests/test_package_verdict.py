@@ -230,7 +230,7 @@ def clean(wheel: Path, request: pytest.FixtureRequest, tmp_path_factory: Any) ->
     folder: Path = tmp_path_factory.mktemp("clean")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     python = folder / "bin" / "python"
-    pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check"]
+    pip = [sys.executable, "-I", "-m", "pip", "--python", str(python)]
     if request.param:
         limits = ["-c", str(ROOT / "constraints.txt")]
         subprocess.run([*pip, "install", "-q", *limits, "pytest", str(wheel)], check=True)
