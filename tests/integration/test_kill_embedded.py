@@ -23,7 +23,7 @@ sys.path.insert(0, str(HERE))
 from flink_topics import Reader  # noqa: E402
 
 EXAMPLE = HERE.parents[1] / "examples" / "card-fraud" / "pipeline.yaml"
-EVENT_COUNT = 20_000
+EVENT_COUNT = 15_000
 DEADLINE_S = 120
 
 
@@ -48,7 +48,7 @@ def start(
         "topics": topics,
         "state": str(state),
         "times": 0,
-        "between": [0.5, 1.2],
+        "between": [0.4, 1.0],
         "seed": 7,
         **options,
     }
