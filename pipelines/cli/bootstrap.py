@@ -14,9 +14,9 @@ from verdict.pipelines.cli.terminal import (
     PipelineFile,
     bar,
     bar_of_files,
-    err,
     file_of,
     is_quiet,
+    narrator,
     out,
     spinner,
     stop_on_signals,
@@ -167,12 +167,8 @@ def _on_cluster(
 
     check_models(loaded)
     name = f"{loaded.spec.pipeline}/score"
+    say = narrator(as_json)
     with bar("reading", is_quiet(as_json)) as show:
-
-        def say(what: str) -> None:
-            if not as_json:
-                err.print(f"  {what}", style="dim", soft_wrap=True)
-
         try:
             done = on_flink(
                 loaded,

@@ -116,6 +116,16 @@ def spinner(text: str, quiet: bool, *, stays: bool = False) -> Iterator[Callable
         yield lambda text: progress.update(task, description=text)
 
 
+def narrator(as_json: bool) -> Callable[[str], None]:
+    """Make what says on stderr how far a command is; it is silent where a script asks."""
+
+    def say(what: str) -> None:
+        if not as_json:
+            err.print(f"  {what}", style="dim", soft_wrap=True)
+
+    return say
+
+
 def stop_on_signals() -> threading.Event:
     """End at the next batch on Ctrl-C or SIGTERM, exit code 0; a second signal ends at once."""
     stop = threading.Event()

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from verdict.pipelines.cli import terminal
-from verdict.pipelines.cli.terminal import bar, bar_of_files, is_quiet, spinner
+from verdict.pipelines.cli.terminal import bar, bar_of_files, is_quiet, narrator, spinner
 
 
 @pytest.fixture
@@ -44,6 +44,12 @@ def test_a_spinner_says_what_goes_on(screen: io.StringIO) -> None:
     with spinner("starting", quiet=False) as show:
         show("12 decisions")
     assert "12 decisions" in screen.getvalue()
+
+
+def test_a_narrator_says_it_to_people_alone(screen: io.StringIO) -> None:
+    narrator(as_json=True)("for nobody")
+    narrator(as_json=False)("a savepoint is taken")
+    assert screen.getvalue() == "  a savepoint is taken\n"
 
 
 def test_quiet_is_quiet(screen: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
