@@ -25,7 +25,7 @@ class Hop:
         False for an operator without state that needs no key, such as a decoder.
     operator
         A picklable factory; each worker calls it once.
-    keeps
+    state_ttl
         Milliseconds of the clock after which Flink may collect what of a key is not written any
         more; None for never. What is forgotten, and when, is the operator's affair.
     """
@@ -33,7 +33,7 @@ class Hop:
     name: str
     keyed: bool
     operator: Callable[[], Operator]
-    keeps: int | None = None
+    state_ttl: int | None = None
 
 
 @dataclass(frozen=True)

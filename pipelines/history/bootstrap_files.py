@@ -84,7 +84,7 @@ class _Span:
 
 def within(job: Job, pipeline: Pipeline, is_in: Callable[[int], bool], skipped: Skipped) -> Job:
     first, *others = job.hops
-    time_of = events.event_times(pipeline, pipeline.spec.events.files is not None)
+    time_of = events.event_times(pipeline)
     spanned = replace(first, operator=lambda: _Span(first.operator(), is_in, time_of, skipped))
     return replace(job, hops=(spanned, *others))
 

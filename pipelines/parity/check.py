@@ -716,7 +716,7 @@ def compare(
             known.read(decisions, summary)
             _halt(stop)
             recorded = _recorded(pipeline)
-            intake, hops = score.replay(pipeline, from_files, recorded)
+            intake, hops = score.replay(pipeline, recorded)
             decided = _survey(events(), intake, known, whole or Settled(), from_files)
             _halt(stop)
             dead = Letters(index)
@@ -736,7 +736,7 @@ def _feed(labels: Iterator[Message], pipeline: Pipeline, replay: Replay) -> None
     stream = pipeline.labels_input
     if stream is None:
         return
-    read = score.input_label_reader(pipeline, stream, pipeline.spec.events.topic is None)
+    read = score.input_label_reader(pipeline, stream)
     for number, message in enumerate(labels, 1):
         label = message.value
         if not isinstance(label, Label):

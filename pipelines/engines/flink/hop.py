@@ -89,7 +89,7 @@ class _Hop:
         self.name = hop.name
         self.where = f"{job.pipeline}/{job.name}/{hop.name}"
         self.factory: Callable[[], Operator] = hop.operator
-        self.keeps = hop.keeps
+        self.state_ttl = hop.state_ttl
         self.sources = tuple(zip(job.inputs, topics, strict=True))
         self.outputs = {name: number for number, name in enumerate(job.outputs, 1)}
         if index + 1 < len(job.hops):
@@ -253,9 +253,9 @@ class KeyedHop(_Hop, KeyedProcessFunction):  # type: ignore[misc]
         value = Types.PICKLED_BYTE_ARRAY()
         head = ValueStateDescriptor("head", value)
         chunks = MapStateDescriptor("chunks", Types.LONG(), value)
-        if self.keeps is not None:
-            head.enable_time_to_live(_garbage_after(self.keeps))
-            chunks.enable_time_to_live(_garbage_after(self.keeps))
+        if self.state_ttl is not None:
+            head.enable_time_to_live(_garbage_after(self.state_ttl))
+            chunks.enable_time_to_live(_garbage_after(self.state_ttl))
         state = FlinkState(context.get_state(head), context.get_map_state(chunks))
         self.start(state, _subtask(context), _silent(context))
 

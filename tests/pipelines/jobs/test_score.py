@@ -135,7 +135,7 @@ def test_an_entitys_aggregates_keep_the_order_of_the_file(keyed: Pipeline) -> No
 
 
 def test_the_features_of_the_event_alone_are_formulas(keyed: Pipeline) -> None:
-    assert [formula.name for formula in keyed.formulas()] == [
+    assert [formula.name for formula in keyed.formulas] == [
         "amount",
         "night",
         "weekend",
