@@ -230,12 +230,13 @@ def clean(wheel: Path, request: pytest.FixtureRequest, tmp_path_factory: Any) ->
     folder: Path = tmp_path_factory.mktemp("clean")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     python = folder / "bin" / "python"
-    pip = [sys.executable, "-I", "-m", "pip", "--python", str(python)]
+    command = [sys.executable, "-m", "pip", "--python", str(python), "install", "-q"]
+    alone = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     if request.param:
         limits = ["-c", str(ROOT / "constraints.txt")]
-        subprocess.run([*pip, "install", "-q", *limits, "pytest", str(wheel)], check=True)
+        subprocess.run([*command, *limits, "pytest", str(wheel)], env=alone, check=True)
         return folder
-    subprocess.run([*pip, "install", "-q", "--no-deps", "--no-index", str(wheel)], check=True)
+    subprocess.run([*command, "--no-deps", "--no-index", str(wheel)], env=alone, check=True)
     # The libraries of these tests; not what .pth files there name, such as this checkout.
     at = subprocess.run(
         [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
