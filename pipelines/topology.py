@@ -47,6 +47,10 @@ class Job:
     outputs: tuple[str, ...]
     carry: tuple[str, ...] = ()
     """Names of headers that go from an input record to what comes of it, if it has them."""
+    first: tuple[str, ...] = ()
+    """Inputs whose records come before the others': one that is early changes nothing, one that is
+    late is lost. The embedded engine reads what is in their topics before the first record of
+    another input; Flink reads all inputs side by side."""
 
 
 class Stop(Protocol):

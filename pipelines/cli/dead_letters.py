@@ -1,12 +1,12 @@
 """The commands ``verdict dlq``."""
 
 import json
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from verdict.operators.names import Stage
 from verdict.pipelines.cli.terminal import (
     AsJson,
     PipelineFile,
@@ -25,15 +25,6 @@ from verdict.pipelines.spec.pipeline import Pipeline
 app = typer.Typer(no_args_is_help=True, help="List, show and replay a pipeline's dead letters.")
 
 
-class Stage(StrEnum):
-    """Where a record failed."""
-
-    DECODE = "decode"
-    VALIDATE = "validate"
-    FEATURES = "features"
-    SCORE = "score"
-
-
 OfStage = Annotated[Stage | None, typer.Option("--stage", help="Only those of this stage.")]
 OfKind = Annotated[
     str | None, typer.Option("--kind", help="Only those of this kind, such as not-avro.")
@@ -48,7 +39,7 @@ def _asked(stage: Stage | None, kind: str | None, since: str | None, places: lis
     from verdict.pipelines.kafka.coordinates import coordinates
 
     originals = frozenset(map(coordinates, places)) if places else None
-    return Asked(None if stage is None else stage.value, kind, after(since), originals)
+    return Asked(stage, kind, after(since), originals)
 
 
 def _strange(where: str) -> None:

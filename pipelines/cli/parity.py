@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from verdict.operators.names import Stream
 from verdict.pipelines.cli.terminal import (
     AsJson,
     PipelineFile,
@@ -69,14 +70,14 @@ def _run(
     as_json: bool,
 ) -> bool:
     from verdict.pipelines.parity.check import check
-    from verdict.pipelines.parity.text import told
+    from verdict.pipelines.parity.text import lines
 
     stop = stop_on_signals()
     loaded = load(file_of(pipeline))
     check_models(loaded)
     if loaded.spec.events.files is not None:
         events = events or [loaded.file(file) for file in loaded.spec.events.files]
-        decisions = decisions or [Path("out") / f"{loaded.spec.topics.decisions}.avro"]
+        decisions = decisions or [Path("out") / f"{loaded.topics[Stream.DECISIONS]}.avro"]
     with spinner("reading", is_quiet(as_json)) as show:
 
         def tell(what: str, read: int) -> None:
@@ -103,6 +104,6 @@ def _run(
     if as_json:
         print(json.dumps({"ok": same, **found.as_json()}))
     else:
-        for line in told(found):
+        for line in lines(found):
             out.print(line)
     return same

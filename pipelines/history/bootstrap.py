@@ -13,17 +13,22 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from verdict.operators.message import Message
-from verdict.operators.names import EVENTS, LABEL_STREAMS, SCORE_JOB
+from verdict.operators.names import EVENTS, SCORE_JOB
 from verdict.pipelines.engines.embedded.broker import KafkaBroker
 from verdict.pipelines.engines.embedded.from_kafka import run_kafka
 from verdict.pipelines.engines.embedded.runner import Output
 from verdict.pipelines.errors import KafkaError
-from verdict.pipelines.history.bootstrap_files import Skipped, home, kept_files, within
+from verdict.pipelines.history.bootstrap_files import (
+    Skipped,
+    home,
+    read_files_of,
+    read_meta,
+    within,
+)
 from verdict.pipelines.jobs import score
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.topology import Stop, topics_of
-from verdict.state.store.rocks import RocksStore
 
 
 class Silent:
@@ -37,6 +42,8 @@ class Silent:
         ``topic/partition`` -> the first offset that is not read; None reads to the topics' end. Of
         other partitions nothing is read, but for labels of a topic of which none is named: the job
         that decides knows of no labels there.
+    first
+        Streams of labels.
     tell
         Called with each batch of records.
     """
@@ -45,10 +52,12 @@ class Silent:
         self,
         broker: KafkaBroker,
         until: Mapping[str, int] | None,
+        first: Sequence[str] = (),
         tell: Callable[[Sequence[Message]], None] | None = None,
     ) -> None:
         self._broker = broker
         self._until = until
+        self._first = first
         self._tell = tell
         self._bounded = {_topic(partition) for partition in until or ()}
         self._past: set[str] = set()
@@ -63,7 +72,7 @@ class Silent:
         return found
 
     def _is_before(self, message: Message, until: Mapping[str, int]) -> bool:
-        if message.stream in LABEL_STREAMS and message.topic not in self._bounded:
+        if message.stream in self._first and message.topic not in self._bounded:
             return True
         partition = f"{message.topic}/{message.partition}"
         if message.offset < until.get(partition, 0):
@@ -135,7 +144,7 @@ def bootstrap(
     settings = clients(pipeline.spec.settings, pipeline.path.parent)
     inputs = topics_of(job.inputs, pipeline.topics)
     kept = home(pipeline, folder)
-    if (files := kept_files(kept)) is not None:
+    if (files := read_files_of(kept)) is not None:
         if not files.whole:
             raise KafkaError(f"{kept} has not read its files to their end: name them again")
         job = within(job, pipeline, lambda time: time >= files.before, skipped or Skipped())
@@ -151,7 +160,8 @@ def bootstrap(
                     f"only up to {end}: what lies between would be decided by nobody. Let that job "
                     "decide it (verdict run --bounded), then say this again"
                 )
-        return Silent(KafkaBroker(settings, inputs, {}, offsets), until, tell)
+        broker = KafkaBroker(settings, inputs, {}, offsets, first=job.first)
+        return Silent(broker, until, job.first, tell)
 
     return run_kafka(job, opened, kept, stop=stop, bounded=True)
 
@@ -172,12 +182,8 @@ def decided(pipeline: Pipeline, folder: Path) -> dict[str, int]:
             f"there is no state of {pipeline.spec.pipeline}'s {SCORE_JOB} in {folder}: name "
             "the folder that it runs with (settings.state, or --state)"
         )
-    store = RocksStore(kept)
-    try:
-        offsets: dict[str, int] = json.loads(store.meta("offsets") or b"{}")
-        return offsets
-    finally:
-        store.close()
+    offsets: dict[str, int] = json.loads(read_meta(kept, "offsets") or b"{}")
+    return offsets
 
 
 def _topic(partition: str) -> str:

@@ -27,10 +27,10 @@ from verdict.operators.names import (
 from verdict.operators.records.decision import decision_encoder
 from verdict.operators.score.commands import Obey
 from verdict.operators.score.finish import Finish, Money
-from verdict.operators.score.hops import DecodeHop, EntityHop
+from verdict.operators.score.hops import DecodeHop, EntityHop, Takers
 from verdict.operators.score.intake import Intake
 from verdict.operators.score.rows import FeatureRows, ScoredRows, scored_row
-from verdict.operators.score.side_inputs import DecodeHopBeside, EntityHopBeside, TakeLabels, Takers
+from verdict.operators.score.side_inputs import TakeLabels
 from verdict.pipelines.jobs.events import make_intake
 from verdict.pipelines.jobs.parts import (
     decoder,
@@ -95,7 +95,8 @@ def _entity_job(pipeline: Pipeline, name: str, output: str, scored: bool = True)
     if pipeline.commanded:
         inputs, outputs = (*inputs, STATE_COMMANDS), (*outputs, STATE_ANSWERS)
     carry = tuple(pipeline.spec.events.carry)
-    return Job(name, pipeline.spec.pipeline, inputs, tuple(hops), outputs, carry)
+    first = () if labels is None else (labels,)
+    return Job(name, pipeline.spec.pipeline, inputs, tuple(hops), outputs, carry, first)
 
 
 def _remembered(pipeline: Pipeline, index: int) -> int:
@@ -107,9 +108,7 @@ def _remembered(pipeline: Pipeline, index: int) -> int:
 def _decode_hop(pipeline: Pipeline) -> Operator:
     intake = make_intake(pipeline)
     encode_dead = encoder(pipeline, DEAD_LETTERS)
-    if not pipeline.commanded and pipeline.labels_input is None:
-        return DecodeHop(pipeline.spec.pipeline, intake, encode_dead)
-    hop = DecodeHopBeside(pipeline.spec.pipeline, intake, encode_dead)
+    hop = DecodeHop(pipeline.spec.pipeline, intake, encode_dead)
     hop.takers = _takers(pipeline, hop, -1, None)
     return hop
 
@@ -155,8 +154,7 @@ def _entity_hop(
         else:
             finish = FeatureRows(make_formulas(pipeline), _opened(pipeline, tables))
     features = make_features(pipeline, entities[index])
-    beside = pipeline.commanded or pipeline.labels_input is not None
-    hop = (EntityHopBeside if beside else EntityHop)(
+    hop = EntityHop(
         pipeline.spec.pipeline,
         entities,
         index,
@@ -167,8 +165,7 @@ def _entity_hop(
         _seen(pipeline, index),
         output == ROWS,
     )
-    if isinstance(hop, EntityHopBeside):
-        hop.takers = _takers(pipeline, hop, index, features)
+    hop.takers = _takers(pipeline, hop, index, features)
     return hop
 
 

@@ -164,7 +164,7 @@ class Pipeline:
             if self.spec.labels.topic is not None:
                 topics[LABELS] = self.spec.labels.topic
             if not self.spec.labels.keys:
-                topics[ENTITY_LABELS] = self.spec.topics.entity_labels
+                topics[ENTITY_LABELS] = self.spec.topics.of(ENTITY_LABELS)
         return topics
 
     @property

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from verdict.operators.labels.label import Label, Precedence
 from verdict.operators.message import NO_TIMESTAMP, Message, Operator
 from verdict.operators.names import DEAD_LETTERS, DECISIONS, EVENTS, LABELS
+from verdict.operators.records.streams import Decode
 from verdict.pipelines.engines.embedded.runner import Runner
 from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.jobs import events, score
@@ -178,7 +179,7 @@ class Harness:
         self._rank = Precedence([] if labels is None else labels.precedence)
         self._features = list(pipeline.spec.features)
         settings = pipeline.spec.settings
-        self._decode = {
+        self._decode: dict[str, Decode] = {
             stream: stream_decoder(stream, settings) for stream in (DECISIONS, DEAD_LETTERS)
         }
 

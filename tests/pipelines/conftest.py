@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.paths import resource
 from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.pipeline import Pipeline
+
+sys.path.insert(0, str(Path(__file__).parent))
+from races import SPEC, write
 
 CARD_FRAUD = Path(__file__).parents[2] / "examples" / "card-fraud"
 UNREADABLE = ("truncated", "garbage")
@@ -60,6 +64,12 @@ def verdict(
 def tiny(tmp_path: Path) -> Path:
     """The folder of what `verdict init` makes."""
     return Path(shutil.copytree(resource("init"), tmp_path / "tiny"))
+
+
+@pytest.fixture(scope="session")
+def race(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+    """Two keyed hops over a topic."""
+    return write(tmp_path_factory.mktemp("race"), SPEC)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from pyflink.common import Row, Time, Types
 from pyflink.datastream.functions import KeyedProcessFunction, ProcessFunction
 from pyflink.datastream.state import MapStateDescriptor, StateTtlConfig, ValueStateDescriptor
 
-from verdict.operators.message import NEXT, Emit, Message, Operator, new
+from verdict.operators.message import NEXT, Emit, Holding, Message, Operator, new
 from verdict.operators.names import DEAD_LETTERS
 from verdict.pipelines.engines.flink.silent import SILENT, is_silent
 from verdict.pipelines.engines.flink.state import FlinkState, NoState
@@ -160,9 +160,9 @@ class _Hop:
         """Show nothing any more and let go of tables: the process may go on, with another job."""
         if self.served is not None:
             self.served.close()
-        release = getattr(getattr(self, "operator", None), "close", None)
-        if release is not None:
-            release()
+        operator = getattr(self, "operator", None)  # there is none where it could not start
+        if isinstance(operator, Holding):
+            operator.close()
 
     def rows(self, record: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Run one record through the operator, from and to the fields of Flink's rows."""
