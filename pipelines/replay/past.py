@@ -95,7 +95,7 @@ class Past:
         stream = pipeline.labels_input
         if stream is None:
             return
-        read = score.input_label_reader(pipeline, stream, pipeline.spec.events.topic is None)
+        read = score.input_label_reader(pipeline, stream)
         for number, message in enumerate(self._sources.labels(), 1):
             label = message.value
             if not isinstance(label, Label):
@@ -178,7 +178,7 @@ def open_past(
         look_whether_to_stop(stop)
         lookups = recorded_lookups(pipeline)
         from_files = pipeline.spec.events.topic is None
-        intake, operators = score.replay(pipeline, from_files, lookups)
+        intake, operators = score.replay(pipeline, lookups)
         extent = _survey(sources.events(), intake, decisions, whole or WholeSpan(), from_files)
         look_whether_to_stop(stop)
         hops = ReplayHops(pipeline, operators, lookups, state)

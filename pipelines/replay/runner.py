@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from verdict.operators.labels.label import Label
-from verdict.operators.message import NEXT, Emit, Message
+from verdict.operators.message import NEXT, Deferred, Emit, Message
 from verdict.operators.names import DEAD_LETTERS
-from verdict.operators.score.carry import WITH_KEY, WITHOUT_KEY, Carry, Deferred
+from verdict.operators.score.carry import WITH_KEY, WITHOUT_KEY, Carry
 from verdict.operators.score.hops import EntityHop
 from verdict.pipelines.errors import OperatorError, told
 from verdict.pipelines.formats.streams import stream_decoder
@@ -156,8 +156,8 @@ class Replay:
         self._seen = SeenState(spec.events.dedupe) if spec.events.dedupe else None
         self._prefix = 5 if spec.settings.output_format == "confluent" else 0
         self._letter = stream_decoder(DEAD_LETTERS, spec.settings)
-        if self._lookups is None:  # what was looked up is set for one event at a time
-            self._hops[-1].operator.defer()
+        # What was looked up is set for one event at a time.
+        self._defers = self._lookups is None and self._hops[-1].operator.defers
         self._deferred: list[tuple[Item, Deferred]] = []
 
     def take(self, item: Item) -> None:
@@ -250,7 +250,7 @@ class Replay:
             self._lookups.use(None if known is None else known["features"])
         message = item.message._replace(key=encoded, value=item.carry)
         try:
-            emits = hop.operator(message, hop.state)
+            emits = hop.operator(message, hop.state, self._defers)
         except VerdictError:
             raise
         except Exception as error:

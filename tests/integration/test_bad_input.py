@@ -296,7 +296,7 @@ def stage_of(folder: Path, name: str, kafka: LocalKafka, events: Any, settings: 
         **PIPELINE,
         "pipeline": name,
         "events": {**PIPELINE["events"], "topic": f"{name}-events", **events},  # type: ignore[dict-item]
-        "topics": {stream: f"{name}-{stream}" for stream in (DECISIONS, DEAD_LETTERS)},
+        "topics": {stream.value: f"{name}-{stream}" for stream in (DECISIONS, DEAD_LETTERS)},
         "settings": settings,
     }
     (folder / "pipeline.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
@@ -327,7 +327,12 @@ def run_embedded(stage: Stage, written: dict[str, str], **more: Any) -> int:
     return run_kafka(
         job,
         lambda offsets: KafkaBroker(
-            stage.clients, topics_of(job.inputs, stage.topics), written, offsets, job.carry
+            stage.clients,
+            topics_of(job.inputs, stage.topics),
+            written,
+            offsets,
+            job.carry,
+            job.first,
         ),
         stage.folder / "state",
         **{"stop": threading.Event(), "bounded": True, **more},

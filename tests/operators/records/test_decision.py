@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from verdict.operators.errors import BadRecord
 from verdict.operators.message import Message
+from verdict.operators.names import BadKind
 from verdict.operators.records.dead_letter import MAX_LETTER, MAX_RAW, MAX_REASON, dead_letter
 from verdict.operators.records.decision import AMOUNT_SCALE, amount_bytes, decision_id
 from verdict.operators.records.streams import Decode, Encode, decoder, encoder
@@ -58,7 +59,7 @@ def test_amounts_are_decimals_of_six_places(unscaled: int, scale: int) -> None:
 
 
 def test_a_dead_letter_says_all_there_is_to_say() -> None:
-    error = BadRecord("validate", "implausible", "field 'amount' is implausible: -5.0")
+    error = BadRecord(BadKind.IMPLAUSIBLE, "field 'amount' is implausible: -5.0")
     assert dead_letter("card-fraud", "score", MESSAGE, error, b"raw key", b"raw value") == {
         "pipeline": "card-fraud",
         "job": "score",
@@ -79,7 +80,7 @@ def test_a_dead_letter_says_all_there_is_to_say() -> None:
 def test_a_long_one_is_cut_and_its_hash_is_of_the_whole() -> None:
     value = bytes(range(256)) * 300
     letter = dead_letter(
-        "p", "score", MESSAGE, BadRecord("decode", "not-json", "x" * 5_000), value, value
+        "p", "score", MESSAGE, BadRecord(BadKind.NOT_JSON, "x" * 5_000), value, value
     )
     assert letter["key"] == letter["value"] == value[:MAX_RAW]
     assert letter["value_size"] == len(value)
@@ -89,7 +90,7 @@ def test_a_long_one_is_cut_and_its_hash_is_of_the_whole() -> None:
 
 @pytest.mark.parametrize(("value", "size"), [(None, -1), (b"", 0)])
 def test_a_tombstone_is_not_an_empty_value(value: bytes | None, size: int) -> None:
-    letter = dead_letter("p", "score", MESSAGE, BadRecord("decode", "empty", "why"), None, value)
+    letter = dead_letter("p", "score", MESSAGE, BadRecord(BadKind.EMPTY, "why"), None, value)
     assert (letter["key"], letter["value"], letter["value_size"]) == (None, value, size)
     assert (letter["value_sha256"] is None) is (value is None)
 
@@ -117,7 +118,7 @@ def test_no_dead_letter_outgrows_what_kafka_takes(
     """Whatever its record was: lone surrogates in the reason too, which have no bytes."""
     key, value = (b"\xff" * size for size in sizes)
     message = MESSAGE._replace(topic=names[0], timestamp=numbers[0], offset=numbers[1])
-    error = BadRecord("features", "function-error", reason * times)
+    error = BadRecord(BadKind.FUNCTION_ERROR, reason * times)
     letter = dead_letter(names[1], "score", message, error, key, value)
     encoded = encode("dead-letter")(letter)
     assert len(encoded) + len(letter["key"]) <= MAX_LETTER - 8_192

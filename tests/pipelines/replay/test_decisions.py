@@ -53,7 +53,7 @@ def test_by_id_several_of_one_id_are_told_apart_by_their_time(
     decisions.read(same)
     assert (decisions.count, decisions.repeats) == (2, 0)
     [events] = one_by_one(2)
-    intake, _ = score.replay(race, False, None)
+    intake, _ = score.replay(race, None)
     ids = [intake(message).event._replace(id="p") for message in events]
     taken = bytearray(2)
     assert decisions.find(events[1], ids[1], taken) == (1, same[1].value)
@@ -86,7 +86,7 @@ def test_events_without_decision_make_the_place_of_a_key_a_guess(
 
 
 def _event(race: Pipeline) -> Event:
-    intake, _ = score.replay(race, False, None)
+    intake, _ = score.replay(race, None)
     return intake(one_by_one(1)[0][0]).event
 
 

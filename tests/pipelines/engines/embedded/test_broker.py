@@ -175,7 +175,7 @@ def test_after_kill_9_every_event_is_decided_and_repeats_are_the_same_bytes(
         tmp_path / "killed.yaml",
         pipeline="paid",
         events={"topic": "paid-events"},
-        topics=topics,
+        topics={stream.value: topic for stream, topic in topics.items()},
         settings={"kafka": {"bootstrap.servers": kafka.bootstrap}},
     )
     create_topics(clients, list(topics.values()))
@@ -397,7 +397,7 @@ def test_labels_come_before_the_events_that_were_there_with_them(
     for n in range(20):
         producer.produce(topics[LABELS], b"l%d" % n, b"c", partition=n % 2)
     producer.commit_transaction(20)
-    broker = KafkaBroker(stage.clients, topics, {}, {})
+    broker = KafkaBroker(stage.clients, topics, {}, {}, first=[LABELS])
     streams = [message.stream for message in drained(broker, 50)]
     assert streams == [LABELS] * 20 + [EVENTS] * 30
     produce(stage.clients, topics[LABELS], [(b"c", b"later")])
@@ -407,10 +407,10 @@ def test_labels_come_before_the_events_that_were_there_with_them(
 
     # Where they were read before, nothing is waited for.
     known = {f"{topics[LABELS]}/{n}": 11 for n in (0, 1)} | {f"{topics[LABELS]}/2": 0}
-    broker = KafkaBroker(stage.clients, topics, {}, known)
+    broker = KafkaBroker(stage.clients, topics, {}, known, first=[LABELS])
     assert {message.stream for message in drained(broker, 32)} == {EVENTS, LABELS}
     broker.close()
-    # A job without events takes them as they come.
+    # A job that wants none first takes them as they come.
     decisions = {DECISIONS: topics[EVENTS], LABELS: topics[LABELS]}
     broker = KafkaBroker(stage.clients, decisions, {}, {})
     assert len(drained(broker, 52)) == 52
