@@ -1,9 +1,10 @@
 """What tests of every package may use."""
 
+import difflib
 import importlib.util
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -46,6 +47,11 @@ DEAREST = (
     "jobs/test_label_feed.py",
 )
 """Files that take ten seconds and more, the longest first."""
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update", action="store_true", help="write tests/golden/ anew")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -78,3 +84,28 @@ def generator() -> ModuleType:
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Hold a text against a file of `tests/golden/`; with ``--update``, write the file."""
+
+    def hold(name: str, text: str) -> None:
+        file = GOLDEN / name
+        if request.config.getoption("--update"):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+            return
+        kept = file.read_text() if file.exists() else ""
+        if text != kept:
+            lines = difflib.unified_diff(
+                kept.splitlines(), text.splitlines(), f"golden/{name}", "now", lineterm="", n=2
+            )
+            pytest.fail(
+                "\n".join(
+                    [*lines, "", f"If it is to be so: pytest {request.node.nodeid} --update"]
+                ),
+                pytrace=False,
+            )
+
+    return hold
