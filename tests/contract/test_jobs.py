@@ -41,7 +41,7 @@ from verdict.pipelines.spec.settings import Settings
 from verdict.pipelines.topology import Job, topics_of
 
 ROOT = Path(__file__).parents[2]
-RUN_FLINK = Path(__file__).with_name("run_flink.py")
+RUN_FLINK = ROOT / "tests" / "integration" / "run_flink.py"
 EVENT_COUNT = 2_500  # four days, so that windows of a day close
 HEADERS: list[list[tuple[str, bytes | None]]] = [
     [],
