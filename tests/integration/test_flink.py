@@ -14,6 +14,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.contract.promises import promising
+from tests.integration import flink_jobs
+from tests.integration.flink_topics import DEADLINE_S, Out, Topics, lives, until
 from verdict.operators.message import NEXT, Message
 from verdict.pipelines.deployment import main
 from verdict.pipelines.engines.flink.cluster import FlinkCluster
@@ -34,10 +37,7 @@ from verdict.pipelines.topology import Job
 from verdict.state.errors import StateError
 from verdict.state.store.keyed import MemoryState
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
-import flink_jobs  # noqa: E402
-from flink_topics import DEADLINE_S, Out, Topics, lives, until  # noqa: E402
+ROOT = Path(__file__).parents[2]
 
 # PyFlink's own, while it is imported.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -88,7 +88,7 @@ def settings(kafka: LocalKafka, jars: list[Path], tmp_path: Path) -> FlinkSettin
         tmp_path / "checkpoints",
         jars,
         bounded=True,
-        python_path=(HERE,),
+        python_path=(ROOT,),
         java_options=SHORT_LIVED_JAVA,
     )
 
@@ -127,7 +127,7 @@ def test_standalone_cluster_makes_the_same_bytes(
     again = Topics(kafka, "standalone", Job("three", "tests", (), (), ("seen", "dead")))
     # A slot a hop and none to spare: the job runs only if every operator has its hop's group.
     with FlinkCluster(
-        tmp_path / "cluster", settings.jars, len(three.job.hops), python_path=(HERE,)
+        tmp_path / "cluster", settings.jars, len(three.job.hops), python_path=(ROOT,)
     ) as cluster:
         job_id = submit(
             three.job,
@@ -251,13 +251,14 @@ def test_cluster_that_is_not_there_is_told_at_once(settings: FlinkSettings) -> N
 def test_program_that_flink_starts_itself(
     kafka: LocalKafka, settings: FlinkSettings, tmp_path: Path
 ) -> None:
-    topics = Topics(kafka, "driven", flink_jobs.counting())
-    topics.send("events", [(b"k", b"0"), (b"k", b"1")])
+    """Its job holds Flink's own state to what every store promises: see `tests/contract/`."""
+    topics = Topics(kafka, "driven", promising())
+    topics.send("events", [(b"%d" % (number % 3), b"") for number in range(9)])
     (tmp_path / "settings.json").write_text(settings.as_json())
     (tmp_path / "config.yaml").write_text("{}")
 
     # As `flink run` and application mode do, though with a mini cluster.
-    program = [str(Path(main.__file__)), "flink_jobs:counting"]
+    program = [str(Path(main.__file__)), "tests.contract.promises:promising"]
     program += ["--settings", str(tmp_path / "settings.json"), "--topics", json.dumps(topics.names)]
     driver = java(
         "org.apache.flink.client.python.PythonDriver",
@@ -268,7 +269,7 @@ def test_program_that_flink_starts_itself(
     )
     done = subprocess.run(
         [*driver, "-pyclientexec", sys.executable, "-py", *program],
-        env={**environment(tmp_path, [HERE]), "_python_worker_execution_mode": "process"},
+        env={**environment(tmp_path, [ROOT]), "_python_worker_execution_mode": "process"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -277,7 +278,7 @@ def test_program_that_flink_starts_itself(
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert [(out.value or b"")[:2] for out in topics.outputs()] == [b"#1", b"#2"]
+    assert [out.value for out in topics.outputs()] == 9 * [b"last [1048576, -1, 3]"]
 
 
 def test_hop_refuses_an_output_that_the_job_does_not_have() -> None:
@@ -311,7 +312,7 @@ run(job_of(sys.argv[1]), json.loads(sys.argv[2]), FlinkSettings.from_json(sys.ar
 
 def _start(topics: Topics, settings: FlinkSettings, printed: Path) -> subprocess.Popen[bytes]:
     """Run a job as a process of its own, with all that it prints in a file."""
-    job_ref = f"flink_jobs:{topics.job.name}"
+    job_ref = f"tests.integration.flink_jobs:{topics.job.name}"
     with printed.open("wb") as out:
         return subprocess.Popen(
             [sys.executable, "-c", RUN, job_ref, json.dumps(topics.names), settings.as_json()],

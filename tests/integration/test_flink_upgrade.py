@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
+from tests.integration import flink_jobs
+from tests.integration.flink_topics import COMMITTED, DEADLINE_S, UNCOMMITTED, Reader, Topics, until
 from verdict.pipelines.deployment import exchange as exchanging
 from verdict.pipelines.deployment import submit
 from verdict.pipelines.deployment.exchange import STOP_S, come_up, exchange
@@ -38,10 +40,7 @@ from verdict.pipelines.paths import resource
 from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.pipeline import Pipeline
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
-import flink_jobs  # noqa: E402
-from flink_topics import COMMITTED, DEADLINE_S, UNCOMMITTED, Reader, Topics, until  # noqa: E402
+ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -57,7 +56,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlinkCluster]:
         folder,
         jars,
         2,
-        python_path=(HERE,),
+        python_path=(ROOT,),
         variables=variables,
         java_options=SHORT_LIVED_JAVA,
     ) as running:
@@ -73,7 +72,7 @@ def settings(kafka: LocalKafka, tmp_path: Path) -> FlinkSettings:
         flink_jars(),
         checkpoint_interval_ms=3_600_000,  # none but those that a test asks for
         slot_groups=True,
-        python_path=(HERE,),
+        python_path=(ROOT,),
     )
 
 

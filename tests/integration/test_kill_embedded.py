@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 from confluent_kafka import Producer
 
+from tests.integration.flink_topics import Reader
 from verdict.operators.names import DEAD_LETTERS, DECISIONS, EVENTS
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import clients
@@ -19,8 +20,6 @@ from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.spec.settings import Settings
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
-from flink_topics import Reader  # noqa: E402
 
 EXAMPLE = HERE.parents[1] / "examples" / "card-fraud" / "pipeline.yaml"
 EVENT_COUNT = 20_000

@@ -19,6 +19,7 @@ import pytest
 import yaml
 from confluent_kafka import Producer
 
+from tests.integration.flink_topics import COMMITTED, UNCOMMITTED, Reader, until
 from verdict.operators.events.schema import without_logical_types
 from verdict.operators.records.streams import decoder, encoder
 from verdict.pipelines.deployment.submit import submit
@@ -36,10 +37,6 @@ from verdict.pipelines.parity.check import check
 from verdict.pipelines.paths import resource
 from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.pipeline import Pipeline
-
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
-from flink_topics import COMMITTED, UNCOMMITTED, Reader, until  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
+from tests.integration.flink_topics import Reader, until
 from verdict.pipelines.control.state_commands import ask
 from verdict.pipelines.errors import KafkaError, SpecError
 from verdict.pipelines.formats.streams import stream_decoder
@@ -22,9 +23,6 @@ from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.pipeline import Pipeline
-
-sys.path.insert(0, str(Path(__file__).parent))
-from flink_topics import Reader, until
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "card-fraud"
 COUNT = 300
