@@ -1,8 +1,9 @@
 """What tests of every package may use."""
 
+import difflib
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -14,6 +15,37 @@ from verdict.pipelines.local.broker import LocalKafka
 # Machines of CI are slow by turns: a property's examples have no deadline.
 settings.register_profile("verdict", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("verdict")
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update", action="store_true", help="write tests/golden/ anew")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Hold a text against a file of `tests/golden/`; with ``--update``, write the file."""
+
+    def hold(name: str, text: str) -> None:
+        file = GOLDEN / name
+        if request.config.getoption("--update"):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+            return
+        kept = file.read_text() if file.exists() else ""
+        if text != kept:
+            lines = difflib.unified_diff(
+                kept.splitlines(), text.splitlines(), f"golden/{name}", "now", lineterm="", n=2
+            )
+            pytest.fail(
+                "\n".join(
+                    [*lines, "", f"If it is to be so: pytest {request.node.nodeid} --update"]
+                ),
+                pytrace=False,
+            )
+
+    return hold
 
 
 @pytest.fixture(scope="session")
