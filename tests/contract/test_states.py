@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from tests.contract.promises import check_promises
+from tests.flink_state import Backend, MapState, ValueState
 from verdict.pipelines.engines.flink.state import FlinkState
 from verdict.state.store.cache import HeadCache
 from verdict.state.store.keyed import KeyedState, MemoryState
@@ -81,49 +82,6 @@ class Rocks:
 
     def close(self) -> None:
         self._store.close()
-
-
-class Backend:
-    """Flink's state backend: what belongs to the current key, by copies."""
-
-    def __init__(self) -> None:
-        self.key = b""
-        self.heads: dict[bytes, bytes] = {}
-        self.chunks: dict[tuple[bytes, int], bytes] = {}
-
-
-class ValueState:
-    """Java's, which PyFlink's wrapper has in ``_state``."""
-
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-        self._state = self
-
-    def value(self) -> bytes | None:
-        head = self._backend.heads.get(self._backend.key)
-        return None if head is None else bytes(bytearray(head))
-
-    def update(self, head: bytes) -> None:
-        self._backend.heads[self._backend.key] = bytes(bytearray(head))
-
-    def clear(self) -> None:
-        self._backend.heads.pop(self._backend.key, None)
-
-
-class MapState:
-    """PyFlink's."""
-
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-
-    def get(self, number: int) -> bytes | None:
-        return self._backend.chunks.get((self._backend.key, number))
-
-    def put(self, number: int, data: bytes) -> None:
-        self._backend.chunks[self._backend.key, number] = bytes(bytearray(data))
-
-    def remove(self, number: int) -> None:
-        self._backend.chunks.pop((self._backend.key, number), None)
 
 
 class Flink:

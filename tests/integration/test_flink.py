@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -20,21 +19,18 @@ from tests.integration.flink_topics import DEADLINE_S, Out, Topics, lives, until
 from verdict.operators.message import NEXT, Message
 from verdict.pipelines.deployment import main
 from verdict.pipelines.engines.flink.cluster import FlinkCluster
-from verdict.pipelines.engines.flink.hop import PlainHop
 from verdict.pipelines.engines.flink.java import environment, java
 from verdict.pipelines.engines.flink.jvm import Jvm
 from verdict.pipelines.engines.flink.prepare import is_prepared, prepare
 from verdict.pipelines.engines.flink.run import run
 from verdict.pipelines.engines.flink.settings import FlinkSettings, latest_checkpoint
-from verdict.pipelines.engines.flink.state import NoState
 from verdict.pipelines.engines.flink.submit import SHORT_LIVED_JAVA, submit, wait
-from verdict.pipelines.engines.flink.uids import name_all, stateful
+from verdict.pipelines.engines.flink.uids import stateful
 from verdict.pipelines.errors import FlinkError
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.local.java import flink_jars
 from verdict.pipelines.local.ports import free_port
 from verdict.pipelines.topology import Job
-from verdict.state.errors import StateError
 from verdict.state.store.keyed import MemoryState
 
 ROOT = Path(__file__).parents[2]
@@ -222,25 +218,6 @@ def test_uids_come_from_the_job_and_stay_when_it_grows(settings: FlinkSettings) 
     assert set(stateful(job)) < few
 
 
-def test_what_is_planned_otherwise_than_known_is_refused() -> None:
-    class Node:
-        def __init__(self, number: int, name: str, *inputs: "Node") -> None:
-            self.getId, self.getName, self.getInputs = lambda: number, lambda: name, lambda: inputs
-
-        def setUid(self, _uid: str) -> None: ...
-
-        setName = setUid
-
-    hop = Node(1, "hop")
-    sink = Node(4, "hop_0_output_1[3]", Node(3, "Calc[3]", Node(2, "Calc[2]", hop)))
-    with pytest.raises(FlinkError, match=r"sink/seen/select would be the uid of both 'Calc\[3\]'"):
-        name_all(
-            flink_jobs.counting(),
-            SimpleNamespace(getTransformations=lambda: [hop, sink]),
-            {1: "count"},
-        )
-
-
 def test_cluster_that_is_not_there_is_told_at_once(settings: FlinkSettings) -> None:
     job = flink_jobs.counting()
     nowhere = f"127.0.0.1:{free_port()}"
@@ -279,26 +256,6 @@ def test_program_that_flink_starts_itself(
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert [out.value for out in topics.outputs()] == 9 * [b"last [1048576, -1, 3]"]
-
-
-def test_hop_refuses_an_output_that_the_job_does_not_have() -> None:
-    hop = PlainHop(flink_jobs.stray(), 0, ("t",))
-    hop.start(NoState("stray"))
-    with pytest.raises(FlinkError, match=r"tests/stray/stray failed on t/2/3: .* are 'seen'\n"):
-        hop.process_element((0, b"k", b"v", 2, 3, 4, None), None)
-
-
-def test_hop_without_a_key_has_no_state() -> None:
-    state = NoState("decode")
-    for use in (
-        state.get,
-        lambda: state.put(b""),
-        lambda: state.chunk(1),
-        lambda: state.put_chunk(1, b""),
-        lambda: state.drop_chunk(1),
-    ):
-        with pytest.raises(StateError, match="hop 'decode' has no key"):
-            use()
 
 
 RUN = """
