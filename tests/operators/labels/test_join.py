@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.operators.fixtures import make_heads_layout_1 as released
 from tests.operators.labels.test_read import DAY, reader, told
 from verdict.operators.labels.join import MOST, Join, Route
 from verdict.operators.labels.label import Label, Precedence
@@ -18,6 +19,7 @@ from verdict.state.errors import StateError
 from verdict.state.store.keyed import MemoryState
 
 KEEPS = 90 * DAY
+LAYOUT_1 = released.HERE / "label_join_layout_1.json"
 
 
 KEYS = [[["card", "c1"], ["shop", None]], [["card", "c2"], ["shop", "7"]]]
@@ -148,3 +150,27 @@ def test_a_head_of_another_release_is_refused() -> None:
     state.put(b"\x02" + bytes(8))
     with pytest.raises(StateError, match="has layout 2, this release knows 1: go back"):
         join()(decided(1)._replace(value=(0, [["card", "c1"]])), state)
+
+
+def test_layout_1_is_read_and_written() -> None:
+    """What a released job keeps of an event: its time and keys, or the labels that wait for it."""
+    heads = json.loads(LAYOUT_1.read_text())
+    known, waiting = MemoryState(), MemoryState()
+    known.put(bytes.fromhex(heads["decided"]))
+    waiting.put(bytes.fromhex(heads["waiting"]))
+    (label,) = released.run(released.join(), known, released.WAITING[:1])
+    assert json.loads(label.value) == {
+        "pipeline": "shop",
+        "event_id": "e1",
+        "event_time": 5_000,
+        "keys": [{"entity": "card", "key": "c1"}, {"entity": "shop", "key": None}],
+        "positive": True,
+        "known_at": 7_000,
+        "source": "bank",
+    }
+    both = released.run(released.join(), waiting, [released.decided()])
+    assert both[0] == label
+    assert json.loads(both[1].value)["source"] == "kündin"
+    assert waiting.head == known.head
+    assert released.kept(released.join(), [released.decided()]) == heads["decided"]
+    assert released.kept(released.join(), released.WAITING) == heads["waiting"]
