@@ -9,7 +9,7 @@ MINUTES ?= 60
 # Bytecode is worth half of the start: write it, whatever the shell says.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test long bench chaos lint docs setup clean
+.PHONY: demo test quick long bench chaos lint docs setup clean
 .DEFAULT_GOAL := help
 
 help:  ## show this
@@ -18,9 +18,15 @@ help:  ## show this
 demo: $(VENV)/run.stamp $(if $(filter flink,$(ENGINE)),$(VENV)/flink.stamp)  ## card payments decided live: SECONDS=60 RATE=500 ENGINE=flink|embedded
 	@$(BIN)/python examples/card-fraud/demo.py --engine=$(ENGINE) --seconds=$(SECONDS) --rate=$(or $(RATE),500)
 
-# Each file of tests goes to one of two workers, so that what it starts is started once.
-test: lint $(VENV)/flink.stamp  ## lint, types, layers, and the tests: about ten minutes on 2 cores
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long"
+# Each file of tests goes to one of two workers, so that what it starts is started once; the files
+# that take longest come first (tests/conftest.py), so that both end together.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test: lint $(VENV)/flink.stamp  ## lint, types, layers, and the tests: some minutes on 2 cores
+	@$(PYTEST) -m "not long" --durations=10
+
+quick: lint  ## lint, types, layers, and the tests that need no server: a minute or two
+	@$(PYTEST) -m "not long and not server"
 
 long: $(VENV)/dev.stamp $(VENV)/flink.stamp  ## the tests that take a Flink cluster of their own, or long
 	@$(BIN)/python -m pytest -m long
@@ -37,8 +43,9 @@ lint: $(VENV)/dev.stamp  ## ruff, mypy, import-linter
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-docs: $(VENV)/dev.stamp  ## make docs/spec.md anew from the docstrings
+docs: $(VENV)/dev.stamp  ## make docs/spec.md and docs/modules.md anew from the docstrings
 	@$(BIN)/python -m verdict.pipelines.cli.reference docs
+	@$(BIN)/python tests/house.py --modules
 
 setup: $(VENV)/dev.stamp  ## the virtual environment alone
 

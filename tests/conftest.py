@@ -2,6 +2,7 @@
 
 import difflib
 import importlib.util
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,49 @@ from verdict.pipelines.local.broker import LocalKafka
 # Machines of CI are slow by turns: a property's examples have no deadline.
 settings.register_profile("verdict", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("verdict")
+
+# A shell without job control gives a command in the background a SIGINT that is ignored, and so do
+# its children inherit it: those that tests end by Ctrl-C would go on until their deadline.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+DEAREST = (
+    "tests/test_docs.py",
+    "integration/test_flink_upgrade.py",
+    "integration/test_kill_flink.py",
+    "contract/test_jobs.py",
+    "integration/test_flink.py",
+    "windows/test_general.py",
+    "integration/test_demo.py",
+    "integration/test_state_commands.py",
+    "integration/test_kill_embedded.py",
+    "local/test_broker.py",
+    "testing/test_plugin.py",
+    "parity/test_check.py",
+    "kafka/test_clients.py",
+    "integration/test_bad_input.py",
+    "integration/test_lookups.py",
+    "integration/test_metrics.py",
+    "integration/test_bench.py",
+    "embedded/test_broker.py",
+    "cli/test_app.py",
+    "integration/test_bootstrap.py",
+    "jobs/test_label_feed.py",
+)
+"""Files that take ten seconds and more, the longest first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a server; begin with what takes longest, for a worker that got it last would
+    go on alone.
+    """
+    for item in items:
+        served = {"kafka", "secure"} & set(getattr(item, "fixturenames", ()))
+        if served or "integration" in item.path.parts:
+            item.add_marker("server")
+    order = {name: number for number, name in enumerate(DEAREST)}
+    items.sort(key=lambda item: order.get("/".join(item.path.parts[-2:]), len(order)))
+
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -2,8 +2,6 @@
 
 import json
 import struct
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,6 +26,10 @@ from verdict.operators.names import (
 )
 from verdict.pipelines.engines.embedded.broker import KafkaBroker
 from verdict.pipelines.engines.embedded.from_kafka import run_kafka
+from verdict.pipelines.engines.flink.cluster import FlinkCluster
+from verdict.pipelines.engines.flink.prepare import prepare
+from verdict.pipelines.engines.flink.settings import FlinkSettings
+from verdict.pipelines.engines.flink.submit import SHORT_LIVED_JAVA, Submitter, submitting, wait
 from verdict.pipelines.formats.avro_file import AvroFile
 from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.history import backfill
@@ -35,13 +37,16 @@ from verdict.pipelines.jobs import catalog
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import Clients, clients
 from verdict.pipelines.local.broker import LocalKafka
+from verdict.pipelines.local.java import flink_jars
 from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.spec.settings import Settings
 from verdict.pipelines.topology import Job, topics_of
 
+# PyFlink's own, while it is imported.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
 ROOT = Path(__file__).parents[2]
-RUN_FLINK = ROOT / "tests" / "integration" / "run_flink.py"
 EVENT_COUNT = 2_500  # four days, so that windows of a day close
 HEADERS: list[list[tuple[str, bytes | None]]] = [
     [],
@@ -102,7 +107,6 @@ LABEL = {
 }
 LABELLED_COUNT = 400
 BROKEN = 0.02
-DEADLINE_S = 120
 
 
 @dataclass(frozen=True)
@@ -185,7 +189,9 @@ def stage(
         text = text.replace("features:\n", LABELLED)
     (folder / "pipeline.yaml").write_text(text)
     pipeline = load(folder / "pipeline.yaml")
-    made = clients(Settings(kafka={"bootstrap.servers": kafka.bootstrap}))
+    # A topic's end is told by an answer without records, with which a broker takes its time.
+    config = {"bootstrap.servers": kafka.bootstrap, "fetch.wait.max.ms": 50}
+    made = clients(Settings(kafka=config))
     topics = {stream: f"{request.param}-{stream}" for stream in pipeline.topics}
     create_topics(made, list(topics.values()))
     stage = Stage(pipeline, made, topics, folder)
@@ -228,26 +234,36 @@ def labels_of(transaction: Any, number: int) -> list[bytes]:
     return labels
 
 
-def run_on_flink(stage: Stage, name: str) -> dict[str, str]:
+@dataclass(frozen=True)
+class Flink:
+    """A cluster, and what hands jobs to it: warm from the second job on, which then takes 3 s."""
+
+    address: str
+    client: Submitter
+    settings: FlinkSettings
+
+
+@pytest.fixture(scope="module")
+def flink(kafka: LocalKafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flink]:
+    jars, folder = flink_jars(), tmp_path_factory.mktemp("flink")
+    prepare(jars)
+    settings = FlinkSettings(
+        kafka.bootstrap, folder / "client", folder / "checkpoints", jars, bounded=True
+    )
+    with (
+        FlinkCluster(folder / "cluster", jars, java_options=SHORT_LIVED_JAVA) as cluster,
+        submitting(cluster.address, settings) as client,
+    ):
+        yield Flink(cluster.address, client, settings)
+
+
+def run_on_flink(stage: Stage, name: str, flink: Flink) -> dict[str, str]:
     """Run a job on Flink, to topics of its own; return these."""
     job = catalog.job(stage.pipeline, name)
     written = {stream: f"{stage.written(name, stream)}-flink" for stream in job.outputs}
     create_topics(stage.clients, list(written.values()))
-    asked = {
-        "pipeline": str(stage.pipeline.path),
-        "job": name,
-        "topics": {**stage.topics, **written},
-        "folder": str(stage.folder / f"flink-{name}"),
-        "bootstrap": stage.clients.servers,
-    }
-    done = subprocess.run(
-        [sys.executable, str(RUN_FLINK), json.dumps(asked)],
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    topics = {**stage.topics, **written}
+    wait(flink.address, flink.client.prepare(job, topics, flink.settings)())
     return written
 
 
@@ -301,9 +317,8 @@ def assert_backfilled(stage: Stage, topic: str) -> None:
 
 def events_of(stage: Stage, sources: set[str]) -> list[bytes]:
     """Read the events that were decided, in the order of the topic."""
-    consumer = Consumer(
-        {**stage.clients.consumer, "group.id": "events", "enable.partition.eof": True}
-    )
+    ours = {"group.id": "events", "enable.partition.eof": True}
+    consumer = Consumer({**stage.clients.consumer, **ours})
     topic, values = stage.topics[EVENTS], []
     consumer.assign([TopicPartition(topic, 0, 0)])
     while (record := consumer.poll(10)) is not None and record.error() is None:
@@ -335,15 +350,15 @@ CASES += [("rich", SCORE_JOB)]
 
 
 @pytest.mark.parametrize(("stage", "name"), CASES, indirect=["stage"], scope="module")
-def test_both_engines_put_out_the_same_bytes(name: str, stage: Stage) -> None:
-    assert_same_bytes(stage, name, run_on_flink(stage, name))
+def test_both_engines_put_out_the_same_bytes(name: str, stage: Stage, flink: Flink) -> None:
+    assert_same_bytes(stage, name, run_on_flink(stage, name, flink))
 
 
 @pytest.mark.parametrize("stage", ["labelled"], indirect=True, scope="module")
-def test_labels_meet_their_decisions_on_both_engines(stage: Stage) -> None:
+def test_labels_meet_their_decisions_on_both_engines(stage: Stage, flink: Flink) -> None:
     """Which of the two comes last, and so is the source, is no matter of the engine."""
     job, found = LABELS_JOB, {}
-    written = run_on_flink(stage, job)
+    written = run_on_flink(stage, job, flink)
     for stream, topic in written.items():
         ours = {(key, value) for _, key, value, _ in read(stage, stage.written(job, stream))}
         assert {(key, value) for _, key, value, _ in read(stage, topic)} == ours, stream

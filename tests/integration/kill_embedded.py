@@ -33,7 +33,8 @@ def run(asked: dict[str, Any], stop: threading.Event, begun: int) -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (asked["file_size"], asked["file_size"]))
     job = score.score(load(Path(asked["pipeline"])))
-    made = clients(Settings(kafka={"bootstrap.servers": asked["bootstrap"]}))
+    config = {"bootstrap.servers": asked["bootstrap"], "fetch.wait.max.ms": 50}
+    made = clients(Settings(kafka=config))
     topics = asked["topics"]
 
     def broker(offsets: Mapping[str, int]) -> KafkaBroker:

@@ -113,9 +113,9 @@ def test_windows_are_measured() -> None:
         check=True,
     )
     found = json.loads(done.stdout)["entities"]
-    assert list(found) == ["10,000", "100,000"]
+    assert list(found) == ["1,000", "10,000"]
     assert all(100 < each["bytes_an_idle_entity"] < 400 for each in found.values())
-    assert found["100,000"]["disk_mb"] > 5 * found["10,000"]["disk_mb"]
+    assert found["10,000"]["disk_mb"] > 5 * found["1,000"]["disk_mb"]
 
 
 def test_a_commit_is_held_against_the_checkout(tmp_path: Path) -> None:

@@ -54,6 +54,8 @@ class Cards:
         text = (INIT / "pipeline.yaml").read_text()
         text = text.replace("files: [events.jsonl]", f"topic: {name}")
         text += f"topics: {{decisions: {name}-decisions, dead-letters: {name}-dead}}\n"
+        # A topic's end is told by an answer without records, with which a broker takes its time.
+        text += "settings: {kafka: {fetch.wait.max.ms: 50}}\n"
         for file in ("event.avsc", "model"):
             (folder / file).symlink_to(INIT / file)
         assert "features:\n" in text

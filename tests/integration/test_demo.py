@@ -63,7 +63,7 @@ def demo(folder: Path, *options: str) -> Demo:
     return Demo(process, folder)
 
 
-@pytest.mark.parametrize(("engine", "seconds"), [("embedded", 3), ("flink", 5)])
+@pytest.mark.parametrize(("engine", "seconds"), [("embedded", 3), ("flink", 3)])
 def test_it_answers_every_event_and_leaves_nothing_running(
     engine: str, seconds: int, tmp_path: Path
 ) -> None:

@@ -22,7 +22,7 @@ from verdict.pipelines.spec.settings import Settings
 HERE = Path(__file__).parent
 
 EXAMPLE = HERE.parents[1] / "examples" / "card-fraud" / "pipeline.yaml"
-EVENT_COUNT = 20_000
+EVENT_COUNT = 15_000
 DEADLINE_S = 120
 
 
@@ -47,7 +47,7 @@ def start(
         "topics": topics,
         "state": str(state),
         "times": 0,
-        "between": [0.5, 1.2],
+        "between": [0.4, 1.0],
         "seed": 7,
         **options,
     }

@@ -62,6 +62,7 @@ class Job:
         self, pipeline: Pipeline, kafka: LocalKafka, events: list[Any], encode: Any
     ) -> None:
         self.pipeline, self.kafka, self.events, self.encode = pipeline, kafka, events, encode
+        self._decisions = Reader(kafka.bootstrap, pipeline.topics["decisions"])
 
     def verdict(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -73,7 +74,7 @@ class Job:
         )
 
     def decided(self) -> int:
-        return len(Reader(self.kafka.bootstrap, self.pipeline.topics["decisions"]).read())
+        return len(self._decisions.read())
 
 
 @pytest.fixture(scope="module", autouse=True)

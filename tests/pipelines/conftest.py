@@ -142,7 +142,8 @@ def on_kafka(variant: Variant, kafka: LocalKafka) -> Callable[..., OnKafka]:
             pipeline=prefix,
             events={"topic": f"{prefix}-events"},
             topics={stream: f"{prefix}-{stream}" for stream in STREAMS},
-            settings={"kafka": {"bootstrap.servers": kafka.bootstrap}},
+            # A topic's end is told by an answer without records, which a broker puts off.
+            settings={"kafka": {"bootstrap.servers": kafka.bootstrap, "fetch.wait.max.ms": 50}},
         )
         pipeline = load(file)
         made = clients(pipeline.spec.settings)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
+from verdict.pipelines.kafka import admin as module
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.kafka.retention import retention_ms, warnings
@@ -65,6 +66,7 @@ def test_a_topic_that_keeps_less_than_the_longest_window(
 def test_a_broker_that_does_not_answer_is_said(
     pipeline: Any, verdict: Verdict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(module, "ANSWER_S", 0.5)
     monkeypatch.setenv("VERDICT_BOOTSTRAP", "127.0.0.1:9")
     ran = verdict("check", pipeline.path)
     assert ran.code == 0

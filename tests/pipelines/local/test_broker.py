@@ -69,6 +69,7 @@ def test_a_topic_is_not_made_by_accident(kafka: LocalKafka) -> None:
     assert "mistyped" not in admin.list_topics(timeout=20).topics
 
 
+@pytest.mark.server
 def test_a_record_outlives_a_crash(tmp_path: Path) -> None:
     with LocalKafka(tmp_path) as broker:
         bootstrap = broker.bootstrap
@@ -83,6 +84,7 @@ def test_a_record_outlives_a_crash(tmp_path: Path) -> None:
     assert not is_alive(last)
 
 
+@pytest.mark.server
 def test_the_broker_dies_with_its_parent_and_needs_no_java_of_the_machine(tmp_path: Path) -> None:
     script = (
         "import os, signal, sys\n"
@@ -104,6 +106,7 @@ def test_the_broker_dies_with_its_parent_and_needs_no_java_of_the_machine(tmp_pa
     assert wait_until(lambda: not is_alive(int(parent.stdout)))
 
 
+@pytest.mark.server
 def test_a_start_that_fails_says_what_the_log_says(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "meta.properties").write_text("version=1\nnode.id=7\ncluster.id=other\n")
@@ -114,6 +117,7 @@ def test_a_start_that_fails_says_what_the_log_says(tmp_path: Path) -> None:
         _ = broker.pid
 
 
+@pytest.mark.server
 def test_up_and_down(tmp_path: Path) -> None:
     record = tmp_path / "broker.json"
     assert not daemon.down(tmp_path)
