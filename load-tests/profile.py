@@ -36,9 +36,9 @@ from rich.table import Table
 
 from verdict.operators.message import Message
 from verdict.operators.models import bundle as bundles
-from verdict.operators.names import EVENTS
+from verdict.operators.names import DECISIONS, EVENTS
 from verdict.pipelines.engines.embedded.from_kafka import run_kafka
-from verdict.pipelines.formats.streams import DECISIONS, definition, stream_decoder
+from verdict.pipelines.formats.streams import definition, stream_decoder
 from verdict.pipelines.jobs import score
 from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.pipeline import Pipeline

@@ -67,7 +67,7 @@ class Emit(NamedTuple):
 class Operator(Protocol):
     """(record, state) -> outputs. Pure: no engine, no clock, no I/O."""
 
-    def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]: ...
+    def __call__(self, message: Message, state: KeyedState, /) -> Iterable[Emit]: ...
 
 
 SURE = 20

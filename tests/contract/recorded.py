@@ -192,7 +192,9 @@ class Pipelines:
 
     def _inputs(self, name: str, job: str) -> Iterator[Message]:
         if name == "init":
-            yield from _lines((resource("init") / "events.jsonl").read_bytes().splitlines())
+            lines = (resource("init") / "events.jsonl").read_bytes().splitlines()
+            for number, line in enumerate(lines * 3):  # a producer's retries
+                yield Message(EVENTS, None, line, "events.jsonl", 0, number, -1)
         elif job == LABELS_JOB:
             yield from self._labels(self.ran("card-fraud", SCORE_JOB).outputs)
         elif job == SCORE_JOB:
@@ -237,11 +239,6 @@ class Pipelines:
             for command in (GET, FORGET, GET):
                 value = Command(f"{number}", command, entity, key, "test", "").value
                 yield Message(STATE_COMMANDS, key.encode(), value, "commands", 0, number, -1)
-
-
-def _lines(lines: Sequence[bytes]) -> Iterator[Message]:
-    for number, line in enumerate(lines * 3):
-        yield Message(EVENTS, None, line, "events.jsonl", 0, number, -1)
 
 
 def _of(ran: Ran, stream: str) -> Iterator[Message]:

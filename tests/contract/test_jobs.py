@@ -149,7 +149,7 @@ def read(stage: Stage, topic: str) -> list[tuple[str, bytes | None, bytes | None
     ours = {"group.id": "read", "enable.partition.eof": True}
     consumer = Consumer({**stage.clients.consumer, **ours})
     consumer.assign([TopicPartition(topic, 0, 0)])
-    records = []
+    records: list[tuple[str, bytes | None, bytes | None, Headers]] = []
     while True:
         record = consumer.poll(10)
         assert record is not None, f"{topic} has no end after {len(records)} records"
@@ -190,7 +190,7 @@ def stage(
     (folder / "pipeline.yaml").write_text(text)
     pipeline = load(folder / "pipeline.yaml")
     # A topic's end is told by an answer without records, with which a broker takes its time.
-    config = {"bootstrap.servers": kafka.bootstrap, "fetch.wait.max.ms": 50}
+    config: dict[str, Any] = {"bootstrap.servers": kafka.bootstrap, "fetch.wait.max.ms": 50}
     made = clients(Settings(kafka=config))
     topics = {stream: f"{request.param}-{stream}" for stream in pipeline.topics}
     create_topics(made, list(topics.values()))

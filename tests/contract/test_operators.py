@@ -17,7 +17,7 @@ import pytest
 
 import verdict.operators
 from tests.contract.recorded import Pipelines, Ran, Recorded, close, text
-from verdict.operators.message import Message, Operator
+from verdict.operators.message import Emit, Message, Operator
 from verdict.operators.names import (
     DEAD_LETTERS,
     LABELS_JOB,
@@ -160,7 +160,8 @@ def test_a_decision_that_was_left_for_later_is_the_same(
     operator = made(recorded)
     if not isinstance(operator, Deferring) or not operator.defer():
         pytest.skip("it defers nothing")
-    emits, deferred = [], []
+    emits: list[Emit] = []
+    deferred: list[tuple[int, Deferred]] = []
     for call in recorded.calls:
         for emit in operator(pickle.loads(call.message), call.before.restored()):
             if isinstance(emit.value, Deferred):

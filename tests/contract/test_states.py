@@ -211,7 +211,7 @@ class AgainstADict(RuleBasedStateMachine):
 
 
 def machine(name: str) -> Any:
-    case = type(f"{name}AgainstADict", (AgainstADict,), {"make": staticmethod(STORES[name])})
+    case: Any = type(f"{name}AgainstADict", (AgainstADict,), {"make": staticmethod(STORES[name])})
     test = case.TestCase
     test.settings = settings(max_examples=15, stateful_step_count=25, deadline=None)
     return test

@@ -302,7 +302,7 @@ def stage_of(folder: Path, name: str, kafka: LocalKafka, events: Any, settings: 
     (folder / "pipeline.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
     pipeline = load(folder / "pipeline.yaml")
     # A topic's end is told by an answer without records, with which a broker takes its time.
-    config = {"bootstrap.servers": kafka.bootstrap, "fetch.wait.max.ms": 50}
+    config: dict[str, Any] = {"bootstrap.servers": kafka.bootstrap, "fetch.wait.max.ms": 50}
     made = clients(Settings(kafka=config))
     create_topics(made, [f"{name}-events"], config={"max.message.bytes": str(LARGE)})
     return Stage(pipeline, made, name, folder)

@@ -1,7 +1,6 @@
 """A feature that looks back 30 days is added to a running pipeline, and is right at once."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +75,7 @@ class Cards:
         producer = Producer({"bootstrap.servers": self.kafka.bootstrap})
         for _ in range(count):
             number = self.sent
-            event = {
+            event: dict[str, Any] = {
                 "id": f"e{number}",
                 "time": START + number * DAY_MS // 10,
                 "card_id": f"c{number % 5}",
@@ -133,7 +132,7 @@ class Cards:
 @pytest.fixture
 def cards(
     kafka: LocalKafka, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: Any
-) -> Iterator[Cards]:
+) -> Cards:
     monkeypatch.setenv("VERDICT_BOOTSTRAP", kafka.bootstrap)
     return Cards(kafka, tmp_path, request.node.name.replace("_", "-")[:60])
 

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def slots_are_given_back(cluster: FlinkCluster) -> Iterator[None]:
     for job in rest.get("/jobs/overview")["jobs"]:
         if job["state"] not in ENDED and job["name"] != "cards/score":
             rest.cancel(job["jid"])
-            until(lambda job=job: rest.state(job["jid"]) in ENDED)
+            until(partial(lambda job_id: rest.state(job_id) in ENDED, job["jid"]))
 
 
 def counts(topics: Topics, isolation: str = COMMITTED) -> list[tuple[bytes, int, bytes]]:
@@ -154,7 +155,7 @@ def test_what_is_not_written_any_more_is_collected(
     until(lambda: time.monotonic() > written + keeps_ms / 1000)
     for number in range(2, 10):  # each checkpoint makes a file, and four of them a compaction
         topics.send("events", [(b"busy", b"%d" % number)])
-        until(lambda number=number: len(counts(topics, UNCOMMITTED)) == number + 1)
+        until(partial(lambda wanted: len(counts(topics, UNCOMMITTED)) == wanted, number + 1))
         rest.checkpoint(job_id)
     # From a savepoint, for the process that counted has the heads in memory.
     job_id = exchange(client, rest, job_id, program, program).job_id

@@ -74,7 +74,7 @@ def made(events: Events, topics: dict[str, str]) -> dict[bytes, list[bytes]]:
 def events(
     kafka: LocalKafka, generator: ModuleType, tmp_path_factory: pytest.TempPathFactory
 ) -> Events:
-    config = {"bootstrap.servers": kafka.bootstrap}
+    config: dict[str, Any] = {"bootstrap.servers": kafka.bootstrap}
     create_topics(clients(Settings(kafka=config)), ["kill-events"])
     producer = Producer(config)
     world = generator.World(days=None, seed=5, broken=0.01)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from fractions import Fraction
+from functools import partial
 from math import fsum
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -276,7 +277,7 @@ def test_both_hops_and_the_broker_killed_in_the_midst(
     with stage.followed() as seen:
         stage.submit()
         for part, hop in ((1 / 3, "card"), (2 / 3, "terminal")):
-            until(lambda part=part: seen.decisions >= part * EVENT_COUNT)
+            until(partial(lambda wanted: seen.decisions >= wanted, part * EVENT_COUNT))
             killed.append(stage.worker(hop))
             cluster.kill(killed[-1])
             if hop == "terminal":  # and at once, for an outage the less, what it writes to

@@ -22,7 +22,7 @@ KEEPS = 90 * DAY
 LAYOUT_1 = released.HERE / "label_join_layout_1.json"
 
 
-KEYS = [[["card", "c1"], ["shop", None]], [["card", "c2"], ["shop", "7"]]]
+KEYS: list[list[list[Any]]] = [[["card", "c1"], ["shop", None]], [["card", "c2"], ["shop", "7"]]]
 
 
 def joined(encode: Callable[[str], Any]) -> list[Any]:

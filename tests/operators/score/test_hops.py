@@ -454,7 +454,11 @@ def test_dead_letters_before_the_first_hop_touch_no_state_and_later_ones_are_cou
 def test_no_decision_outgrows_what_kafka_takes(
     job: Callable[..., list[Operator]], chain: Callable[..., Any]
 ) -> None:
-    longest = {"id": "i" * MAX_NAME, "card": "c" * MAX_NAME, "terminal": "t" * MAX_NAME}
+    longest: dict[str, Any] = {
+        "id": "i" * MAX_NAME,
+        "card": "c" * MAX_NAME,
+        "terminal": "t" * MAX_NAME,
+    }
     for currency in ("€" * (MAX_TEXT // 3), "x" * MAX_TEXT):
         (emit,) = chain(job)(message(**longest, currency=currency, padding="p" * 900_000))
         assert emit.output == DECISIONS
@@ -535,7 +539,7 @@ def test_state_with_ids_goes_on_without_them_and_back(
 
 # Any stream
 
-EVENTS = st.fixed_dictionaries(
+EVENTS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {},
     optional={
         "id": st.sampled_from(["", "x", None]),

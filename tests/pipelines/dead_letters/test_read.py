@@ -139,7 +139,8 @@ class Record:
 def read(clients: Clients, topic: str) -> list[Record]:
     """Read a topic's two partitions whole."""
     consumer = Consumer({**clients.consumer, "group.id": "test"})
-    found, assigned = [], []
+    found: list[Record] = []
+    assigned = []
     left = 0
     for partition in (TopicPartition(topic, 0, 0), TopicPartition(topic, 1, 0)):
         low, high = consumer.get_watermark_offsets(partition, timeout=10)

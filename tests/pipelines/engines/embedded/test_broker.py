@@ -51,7 +51,7 @@ def read(clients: Clients, topic: str) -> list[Record]:
     consumer = Consumer({**clients.consumer, "group.id": "test"})
     end = high(consumer, topic)
     consumer.assign([TopicPartition(topic, 0, 0)])
-    found = []
+    found: list[Any] = []
     while len(found) < end:
         record = consumer.poll(20)
         assert record is not None, f"{topic} ended after {len(found)} of {end}"

@@ -79,7 +79,7 @@ def test_a_silent_entity_is_deleted_and_begins_anew(tiny: Path) -> None:
             pace=lambda _: 5,  # events between two commits
         )
         with (tiny / "out/decisions.avro").open("rb") as file:
-            hops = [dict(decision)["hops"][0] for decision in fastavro.reader(file)]  # type: ignore[call-overload]
+            hops = [dict(decision)["hops"][0] for decision in fastavro.reader(file)]
         return [(hop["key"], hop["hop_seq"]) for hop in hops]
 
     def kept() -> set[bytes]:
@@ -118,5 +118,5 @@ def test_one_event_from_far_ahead_costs_no_other_entity_its_state(tiny: Path) ->
         pace=lambda _: 5,
     )
     with (tiny / "out/decisions.avro").open("rb") as file:
-        hops = [dict(decision)["hops"][0] for decision in fastavro.reader(file)]  # type: ignore[call-overload]
+        hops = [dict(decision)["hops"][0] for decision in fastavro.reader(file)]
     assert [hop["hop_seq"] for hop in hops[-30:]] == [3] * 30
