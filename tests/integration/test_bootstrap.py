@@ -196,7 +196,7 @@ def test_history_from_files_and_the_topic_is_one(
     cards.run(cards.old, "old")
     files = [cards.file(0, 120), cards.file(120, 250)]
     new, before = cards.folder / "new", START + 230 * DAY_MS // 10
-    monkeypatch.setattr(bootstrap, "BATCH", 50)
+    monkeypatch.setattr(bootstrap_files, "BATCH", 50)
     assert bootstrap_files.read_files(cards.new, new, files, before, stop=After(1)) == 100
     with pytest.raises(KafkaError, match="has not read its files to their end"):
         bootstrap.bootstrap(cards.new, new, stop=Never())
