@@ -65,6 +65,7 @@ EXCEPT: dict[str, str] = {
     "pipelines/engines/flink/prepare": CLUSTER,
     "pipelines/engines/flink/run": CLUSTER,
     "pipelines/engines/flink/session": UPGRADE,
+    "pipelines/engines/flink/state": "one suite for every store: tests/contract/test_states.py",
     "pipelines/engines/flink/submit": CLUSTER,
     "pipelines/engines/garbage": DOCTESTS,
     "pipelines/errors": DOCTESTS,

@@ -16,7 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from tests.contract.promises import check_promises
 from tests.flink_state import Backend, MapState, ValueState
-from verdict.pipelines.engines.flink.state import FlinkState
+from verdict.pipelines.engines.flink.state import FlinkState, NoState
+from verdict.state.errors import StateError
 from verdict.state.store.cache import HeadCache
 from verdict.state.store.keyed import KeyedState, MemoryState
 from verdict.state.store.rocks import RocksStore
@@ -149,6 +150,20 @@ def test_a_head_that_is_dropped_leaves_its_chunks(store: Store) -> None:
     store.of(b"key").drop()
     store.reopen()
     assert (store.of(b"key").get(), store.of(b"key").chunk(1)) == (None, b"chunk")
+
+
+def test_a_hop_without_a_key_has_no_state() -> None:
+    state = NoState("decode")
+    for use in (
+        state.get,
+        state.drop,
+        lambda: state.put(b""),
+        lambda: state.chunk(1),
+        lambda: state.put_chunk(1, b""),
+        lambda: state.drop_chunk(1),
+    ):
+        with pytest.raises(StateError, match="hop 'decode' has no key"):
+            use()
 
 
 class AgainstADict(RuleBasedStateMachine):
