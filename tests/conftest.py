@@ -35,7 +35,8 @@ DEAREST = (
     "local/test_broker.py",
     "testing/test_plugin.py",
     "parity/test_check.py",
-    "kafka/test_clients.py",
+    "kafka/test_read.py",
+    "kafka/test_java.py",
     "integration/test_bad_input.py",
     "integration/test_lookups.py",
     "integration/test_metrics.py",
@@ -53,7 +54,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     go on alone.
     """
     for item in items:
-        served = {"kafka", "secure"} & set(getattr(item, "fixturenames", ()))
+        served = {"kafka", "secure", "tidying"} & set(getattr(item, "fixturenames", ()))
         if served or "integration" in item.path.parts:
             item.add_marker("server")
     order = {name: number for number, name in enumerate(DEAREST)}

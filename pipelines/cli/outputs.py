@@ -114,16 +114,9 @@ def repeats(
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from verdict.pipelines.outputs.repeats import (
-        Differing,
-        Reading,
-        Repeats,
-        line,
-        read,
-        serve,
-        told,
-    )
-    from verdict.pipelines.telemetry.server import Endpoint
+    from verdict.pipelines.outputs.repeats import Differing, Repeats, RepeatsMeter, line, told
+    from verdict.pipelines.outputs.repeats_read import read
+    from verdict.pipelines.telemetry.server import Endpoint, serve
 
     stop = stop_on_signals() if follow else threading.Event()
     loaded = load(file_of(pipeline))
@@ -145,7 +138,8 @@ def repeats(
         asked = loaded.spec.settings.metrics
         if follow and asked is not None:
             where = Endpoint.parse(f"{asked.host}:{asked.ports}")
-            port = running.enter_context(serve(where, loaded.spec.pipeline, seen))
+            meter = RepeatsMeter(loaded.spec.pipeline, seen)
+            port = running.enter_context(contextlib.closing(serve(where, meter))).port
             served = "no port is free" if port is None else f"port {port}"
             err.print(f"  metrics at {where}: {served}", style="dim", soft_wrap=True)
         progress = Progress(*columns, console=err, transient=True, disable=quiet)
@@ -154,7 +148,15 @@ def repeats(
         def show(done: int, of: int) -> None:
             progress.update(task, completed=done, total=of)
 
-        read(loaded, seen, Reading(after(since), follow, differing=differing, progress=show), stop)
+        read(
+            loaded,
+            seen,
+            stop,
+            since=after(since),
+            follow=follow,
+            differing=differing,
+            progress=show,
+        )
     if as_json:
         listed = {} if follow else {"differing": [one.as_json() for one in found]}
         print(json.dumps({**seen.as_json(), **listed}))

@@ -6,7 +6,7 @@ import time
 import uuid
 from typing import Any
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Producer
 
 from verdict.operators.names import STATE_ANSWERS, STATE_COMMANDS
 from verdict.operators.score.commands import Command
@@ -14,9 +14,8 @@ from verdict.pipelines.errors import KafkaError, SpecError
 from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.kafka.admin import require
 from verdict.pipelines.kafka.clients import clients
+from verdict.pipelines.kafka.read import Reader
 from verdict.pipelines.spec.pipeline import Pipeline
-
-POLL_S = 0.2
 
 
 def ask(
@@ -55,43 +54,32 @@ def ask(
     asked = Command(uuid.uuid4().hex, command, entity, key, getpass.getuser(), why)
     settings = clients(pipeline.spec.settings, pipeline.path.parent)
     commands, answers = pipeline.topics[STATE_COMMANDS], pipeline.topics[STATE_ANSWERS]
-    partitions = require(settings, [commands, answers])[answers]
+    require(settings, [commands, answers])
     # The answer at once: it is the record of what was done, and that is not taken back.
-    ours = {"isolation.level": "read_uncommitted", "group.id": "verdict-state"}
-    consumer = Consumer({**settings.consumer, **ours})
-    try:
-        ends = []
-        for partition in range(partitions):
-            place = TopicPartition(answers, partition)
-            ends.append(
-                TopicPartition(
-                    answers, partition, consumer.get_watermark_offsets(place, timeout=10)[1]
-                )
-            )
-        consumer.assign(ends)
+    with Reader(settings, "verdict-state") as reader:
+        spans = reader.spans(answers)
         producer = Producer(settings.producer)
         producer.produce(commands, key=key.encode(), value=asked.value)
         if producer.flush(seconds):
             raise KafkaError(f"the command was not acknowledged within {seconds:g} s")
-        return _answer(pipeline, consumer, asked, seconds)
-    finally:
-        consumer.close()
-
-
-def _answer(
-    pipeline: Pipeline, consumer: Consumer, asked: Command, seconds: float
-) -> dict[str, Any]:
-    decode = stream_decoder(STATE_ANSWERS, pipeline.spec.settings)
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        record = consumer.poll(POLL_S)
-        if record is None or record.error() is not None:
-            continue
-        answer = decode(record.value())
-        if answer["command_id"] == asked.id:
-            said = answer["remembered"]
-            return {**answer, "remembered": None if said is None else json.loads(said)}
+        decode = stream_decoder(STATE_ANSWERS, pipeline.spec.settings)
+        behind = {number: span._replace(first=span.end) for number, span in spans.items()}
+        for record in reader.read_between(answers, behind, follow=True, stop=_Deadline(seconds)):
+            answer = decode(record.value())
+            if answer["command_id"] == asked.id:
+                said = answer["remembered"]
+                return {**answer, "remembered": None if said is None else json.loads(said)}
     raise KafkaError(
         f"nobody has answered within {seconds:g} s: does {pipeline.spec.pipeline}'s score run, and "
         f"was it started since topics.state-commands was named? Command {asked.id} waits for it"
     )
+
+
+class _Deadline:
+    """Says to stop when some seconds are over."""
+
+    def __init__(self, seconds: float) -> None:
+        self._at = time.monotonic() + seconds
+
+    def is_set(self) -> bool:
+        return time.monotonic() >= self._at

@@ -1,32 +1,25 @@
 """Dead letters, read back from their topic or from the file of a run from files; and counted."""
 
 import heapq
-import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
-from confluent_kafka import KafkaError as Code
-
 from verdict.operators.errors import BadRecord
 from verdict.operators.message import NO_TIMESTAMP
 from verdict.operators.names import DEAD_LETTERS
 from verdict.pipelines.dead_letters.letter import Asked, Letter
-from verdict.pipelines.errors import FileError, KafkaError
+from verdict.pipelines.errors import FileError
 from verdict.pipelines.formats.avro_file import read_records
 from verdict.pipelines.formats.streams import stream_decoder
-from verdict.pipelines.kafka.admin import require
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.kafka.coordinates import Coordinates
-from verdict.pipelines.kafka.fetch import POLL_S, SILENT_S, watermarks
+from verdict.pipelines.kafka.read import Reader
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.text import moment
-
-FETCH_MOST = 500
 
 
 def letters(
@@ -100,67 +93,14 @@ def _of_topic(
 ) -> Generator[Letter, None, None]:
     settings = clients(pipeline.spec.settings, pipeline.path.parent)
     topic = pipeline.topics[DEAD_LETTERS]
-    partitions = require(settings, [topic])[topic]
     decode = stream_decoder(DEAD_LETTERS, pipeline.spec.settings)
     # As `verdict tail`: at once, not up to a checkpoint later.
-    ours = {"isolation.level": "read_uncommitted", "group.id": "verdict-dlq"}
-    consumer = Consumer({**settings.consumer, **ours, "enable.partition.eof": True})
-    with closing(consumer):
-        ends, starts = {}, []
-        total = 0
-        for start in _starts(consumer, topic, partitions, since):
-            low, high = watermarks(consumer, start)
-            if high > low and start.offset < high:
-                ends[start.partition] = high
-                starts.append(start)
-                total += high - max(low, start.offset)
-        consumer.assign(starts)
-        for done, record in enumerate(_records(consumer, ends), 1):
-            if not done % FETCH_MOST:
-                progress(done, total)
+    with Reader(settings, "verdict-dlq") as reader:
+        for record in reader.read(topic, since=since, progress=progress):
             try:
                 yield _letter(decode(record.value() or b""), record.timestamp()[1])
             except BadRecord:
                 strange(f"{topic}/{record.partition()}/{record.offset()}")
-
-
-def _starts(
-    consumer: Any, topic: str, partitions: int, since: int | None
-) -> Sequence[TopicPartition]:
-    if since is None:
-        return [TopicPartition(topic, number, OFFSET_BEGINNING) for number in range(partitions)]
-    asked = [TopicPartition(topic, number, since) for number in range(partitions)]
-    try:
-        found: list[TopicPartition] = consumer.offsets_for_times(asked, timeout=10)
-    except KafkaException as error:
-        raise KafkaError(f"{topic}: {error.args[0].str()}") from None
-    return [each for each in found if each.offset >= 0]  # else nothing is so new
-
-
-def _records(consumer: Any, ends: dict[int, int]) -> Iterator[Any]:
-    """Read partitions up to their ends, which are dropped from the mapping on the way."""
-    heard = time.monotonic()
-    while ends:
-        first = consumer.poll(POLL_S)
-        if first is not None:
-            heard = time.monotonic()
-        elif time.monotonic() - heard > SILENT_S:
-            raise KafkaError(f"the broker says nothing for {SILENT_S:g} s; try again")
-        else:
-            continue
-        for record in (first, *consumer.consume(FETCH_MOST, 0)):  # a timeout would be waited out
-            partition = record.partition()
-            error = record.error()
-            if error is None:
-                if record.offset() >= ends.get(partition, 0):
-                    continue  # came after we began
-                if record.offset() + 1 == ends[partition]:
-                    del ends[partition]
-                yield record
-            elif error.code() == Code._PARTITION_EOF:  # a transaction's marker may be the last
-                ends.pop(partition, None)
-            else:
-                raise KafkaError(f"reading {record.topic()}: {error.str()}")
 
 
 def _letter(record: Mapping[str, Any], at: int) -> Letter:

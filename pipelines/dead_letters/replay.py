@@ -1,12 +1,11 @@
 """Dead letters, replayed from their originals.
 
 A replay fetches what a letter is about from its topic, holds it against the letter's sha256, and
-sends it to the events topic again.
+sends it to the events topic again. That no event is sent a second time is seen to by `replay_once`.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -15,15 +14,18 @@ from confluent_kafka import KafkaException, Producer
 
 from verdict.operators.names import ENTITY_LABELS, EVENTS, LABELS, SCORE_JOB, STATE_COMMANDS
 from verdict.pipelines.dead_letters.letter import Found, Letter, compared
+from verdict.pipelines.dead_letters.replay_once import (
+    REPLAYED_HEADER,
+    SECOND_TIME,
+    ReplayedOnce,
+    first_place,
+)
 from verdict.pipelines.errors import KafkaError
 from verdict.pipelines.kafka.admin import require
 from verdict.pipelines.kafka.clients import clients
-from verdict.pipelines.kafka.coordinates import Coordinates, coordinates
-from verdict.pipelines.kafka.fetch import Headers, Original, Originals
+from verdict.pipelines.kafka.coordinates import Coordinates
+from verdict.pipelines.kafka.fetch import Original, Originals
 from verdict.pipelines.spec.pipeline import Pipeline
-
-REPLAYED_HEADER = "replayed-from"
-"""Header of a replayed event: ``topic/partition/offset`` of the event that failed first."""
 
 WINDOW = 200
 """Letters whose originals are fetched in the order of their offsets; each is 0.2 MB at most."""
@@ -32,8 +34,6 @@ LARGEST = 1_000_000_000
 QUEUED_KB = 262_144
 """Most that waits to be sent."""
 FLUSH_S = 60.0
-SHOWN_BYTES, SHOWN_CHARACTERS = 512, 4_096
-"""What `dump` and `text` show of a value at most."""
 BESIDE = (STATE_COMMANDS, LABELS, ENTITY_LABELS)
 """What else the job ``score`` reads."""
 AFTER_STATE = ("features", "score")
@@ -132,7 +132,7 @@ class Replay:
         self._topic = pipeline.topics[EVENTS]
         self._beside = {pipeline.topics[stream] for stream in BESIDE if stream in pipeline.topics}
         self._say, self._dry = say, dry
-        self._done: dict[tuple[str, int], set[int]] = {}
+        self._once = ReplayedOnce()
         self._failure: Code | None = None
         self._dedupes = pipeline.spec.events.dedupe is not None
         settings = clients(pipeline.spec.settings, pipeline.path.parent)
@@ -209,8 +209,8 @@ class Replay:
             self._one(letter)
 
     def _one(self, letter: Letter) -> None:
-        if self._is_done(letter.original):
-            self._skip(letter, "replayed in this run already")
+        if letter.original in self._once:
+            self._skip(letter, SECOND_TIME)
             return
         original = self._originals.fetch(letter.original)
         state = compared(letter, original)
@@ -229,19 +229,15 @@ class Replay:
                 return
             original = Original(letter.key, letter.value, letter.timestamp, [])
             self.did.from_letters += 1
-        root = _root(original.headers, letter.original)
-        if root != letter.original and self._is_done(root):
-            self._skip(letter, "replayed in this run already")
+        first = first_place(original.headers, letter.original)
+        if first in self._once:
+            self._skip(letter, SECOND_TIME)
             return
-        self._done.setdefault(root[:2], set()).add(root.offset)
-        self._done.setdefault(letter.original[:2], set()).add(letter.original.offset)
+        self._once.add(first, letter.original)
         if letter.stage in AFTER_STATE and not self._dedupes:
             self.did.counted += 1
-        self._send(letter, original, str(root).encode())
+        self._send(letter, original, str(first).encode())
         self._say(f"{letter.original}: {'would be ' if self._dry else ''}replayed", True)
-
-    def _is_done(self, place: Coordinates) -> bool:
-        return place.offset in self._done.get(place[:2], ())
 
     def _skip(self, letter: Letter, why: str) -> None:
         assert self.did.why is not None
@@ -249,7 +245,7 @@ class Replay:
         self.did.why[why] += 1
         self._say(f"{letter.original}: skipped, {why}", True)
 
-    def _send(self, letter: Letter, original: Original, root: bytes) -> None:
+    def _send(self, letter: Letter, original: Original, first: bytes) -> None:
         if self._producer is None:
             self.did.replayed += 1
             return
@@ -264,7 +260,7 @@ class Replay:
                     self._topic,
                     key=original.key,
                     value=original.value,
-                    headers=[*headers, (REPLAYED_HEADER, root)],
+                    headers=[*headers, (REPLAYED_HEADER, first)],
                     on_delivery=self._delivered,
                     **where,
                     **when,
@@ -291,12 +287,3 @@ class Replay:
     def _flush(self) -> None:
         if self._producer is not None and self._producer.flush(FLUSH_S):
             raise KafkaError(f"{self._topic}: not all was acknowledged within {FLUSH_S:g} s")
-
-
-def _root(headers: Headers, otherwise: Coordinates) -> Coordinates:
-    """Read a ``replayed-from``; a header that is none of ours counts as none."""
-    for name, value in headers:
-        if name == REPLAYED_HEADER and value is not None:
-            with suppress(KafkaError, UnicodeDecodeError):
-                return coordinates(value.decode())
-    return otherwise

@@ -6,29 +6,14 @@ Who reads uncommitted sees both copies. Which records are copies of one decision
 and so another decision. The copies have one key, so they lie in one partition, in their order.
 """
 
-import time
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, TopicPartition
-from confluent_kafka import KafkaError as Code
-
-from verdict.operators.errors import BadRecord
-from verdict.operators.names import DECISIONS
-from verdict.pipelines.errors import KafkaError
-from verdict.pipelines.formats.streams import stream_decoder
-from verdict.pipelines.kafka.admin import require
-from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.kafka.coordinates import Coordinates
-from verdict.pipelines.kafka.fetch import Originals, watermarks
-from verdict.pipelines.spec.pipeline import Pipeline
-from verdict.pipelines.telemetry.page import PREFIX
-from verdict.pipelines.telemetry.server import Endpoint
+from verdict.pipelines.telemetry.page import Page
 from verdict.pipelines.text import printable
-from verdict.pipelines.topology import SOURCE_HEADER, Stop
 
 PAGE = 4_096
 """Input offsets of which are remembered together: those between two decisions cost their share,
@@ -37,12 +22,6 @@ MOST = 33_554_432
 """Decisions remembered at most, 570 MB; then the oldest are forgotten, a page at a time."""
 OFFSET_BITS = 48
 """Of a place's 64 bits, those for the offset; the others are the partition's."""
-SHOWN = 20
-"""Differing repeats that are described."""
-POLL_S = 0.2
-SILENT_S = 30.0
-"""How long a broker that answered before may say nothing."""
-FETCH_MOST = 1_000
 
 
 class Repeats:
@@ -162,6 +141,28 @@ class Repeats:
         }
 
 
+class RepeatsMeter:
+    """Shows what was counted up to now: a source of `telemetry.server.serve`.
+
+    Parameters
+    ----------
+    pipeline
+        Its name: the only label.
+    seen
+        What counts.
+    """
+
+    def __init__(self, pipeline: str, seen: Repeats) -> None:
+        self.labels: Mapping[str, str] = {"pipeline": pipeline}
+        self._seen = seen
+
+    def show(self, page: Page) -> None:
+        """Add the counts."""
+        page.counter("decisions_read", self.labels, self._seen.read)
+        page.counter("repeats", self.labels, self._seen.repeats)
+        page.counter("repeat_differs", self.labels, self._seen.repeat_differs)
+
+
 @dataclass(frozen=True)
 class Differing:
     """A repeat that is not as the first copy was.
@@ -256,217 +257,3 @@ def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
         return
     for part, item in parts:
         yield from _leaves(f"{name}.{part}" if name else str(part), item)
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How `read` is asked to read, and whom it tells.
-
-    Attributes
-    ----------
-    since
-        Milliseconds since the epoch; records written before it are left out, so that a copy whose
-        first one lies before it counts as a decision.
-    follow
-        Go on when the end is reached, until told to stop.
-    shown
-        Differing repeats to describe; each costs a look at the first copy.
-    differing
-        Told of each of these.
-    progress
-        Told how many records were read, and of how many.
-    """
-
-    since: int | None = None
-    follow: bool = False
-    shown: int = SHOWN
-    differing: Callable[[Differing], object] = field(default=lambda _found: None)
-    progress: Callable[[int, int], object] = field(default=lambda _done, _of: None)
-
-
-def read(pipeline: Pipeline, seen: Repeats, asked: Reading, stop: Stop) -> None:
-    """Read a pipeline's decisions as hot consumers do, and count them.
-
-    Parameters
-    ----------
-    pipeline
-        Whose decisions.
-    seen
-        What counts.
-    asked
-        How.
-    stop
-        Ends it.
-
-    Raises
-    ------
-    KafkaError
-        The broker does not answer, or has no such topic.
-    """
-    settings = clients(pipeline.spec.settings, pipeline.path.parent)
-    topic = pipeline.topics[DECISIONS]
-    partitions = require(settings, [topic])[topic]
-    decode = stream_decoder(DECISIONS, pipeline.spec.settings)
-
-    def described(originals: Originals, source: str, first: Coordinates, record: Any) -> Differing:
-        again = Coordinates(topic, record.partition(), record.offset())
-        event_id = fields = None
-        with suppress(BadRecord):
-            new = decode(record.value())
-            event_id = new["event_id"]
-            original = originals.fetch(first)
-            if original is not None and original.value is not None:
-                fields = differences(decode(original.value), new)
-        return Differing(event_id, source, first, again, fields)
-
-    ours: dict[str, Any] = {
-        "group.id": "verdict-repeats",
-        # All that was ever written, be its transaction open or aborted: a hot consumer acted on it.
-        "isolation.level": "read_uncommitted",
-        "enable.partition.eof": True,
-        # The end is told by an answer without records, with which a broker takes its time.
-        "fetch.wait.max.ms": 50,
-        # Who has enough in advance would pause for a second.
-        "fetch.queue.backoff.ms": 10,
-    }
-    with ExitStack() as opened:
-        consumer = opened.enter_context(closing(Consumer({**settings.consumer, **ours})))
-        originals: Originals | None = None
-        shown = 0
-        after = asked.since or 0
-        for record in records(consumer, topic, partitions, asked, stop):
-            if after and record.timestamp()[1] < after:
-                continue  # behind a transaction's marker, which has a time of its own
-            source = next(
-                (value for name, value in record.headers() or () if name == SOURCE_HEADER), None
-            )
-            value = record.value()
-            if source is None or value is None:
-                seen.left_out += 1
-                continue
-            try:
-                first = seen.take(source, value, record.partition(), record.offset())
-            except ValueError:
-                seen.left_out += 1
-                continue
-            if first is not None and shown < asked.shown:
-                shown += 1
-                originals = originals or opened.enter_context(Originals(settings))
-                name = source.decode("utf-8", "backslashreplace")
-                asked.differing(described(originals, name, first._replace(topic=topic), record))
-
-
-def records(
-    consumer: Any, topic: str, partitions: int, asked: Reading, stop: Stop
-) -> Iterator[Any]:
-    """Read partitions up to where they end now, then on if asked to."""
-    ends, total = {}, 0
-    starts = _starts(consumer, topic, partitions, asked.since)
-    for start in starts:
-        low, high = watermarks(consumer, start)
-        if high > max(low, start.offset) and start.offset != OFFSET_END:
-            ends[start.partition] = high
-            total += high - max(low, start.offset)
-    consumer.assign(starts)
-    heard, done = time.monotonic(), 0
-    while (ends or asked.follow) and not stop.is_set():
-        one = consumer.poll(POLL_S)
-        if one is None:
-            if time.monotonic() - heard > SILENT_S and not asked.follow:
-                raise KafkaError(f"the broker says nothing for {SILENT_S:g} s; try again")
-            continue
-        heard = time.monotonic()
-        for record in (one, *consumer.consume(FETCH_MOST, 0)):  # a timeout would be waited out
-            partition = record.partition()
-            failure = record.error()
-            if failure is None:
-                if not asked.follow:
-                    if record.offset() >= ends.get(partition, 0):
-                        continue  # came after we began
-                    if record.offset() + 1 == ends[partition]:
-                        del ends[partition]
-                done += 1
-                yield record
-            elif failure.code() == Code._PARTITION_EOF:  # a transaction's marker may be the last
-                ends.pop(partition, None)
-            elif not (asked.follow and failure.retriable()):
-                raise KafkaError(f"reading {topic}: {failure.str()}")
-        asked.progress(done, total)
-
-
-def _starts(
-    consumer: Any, topic: str, partitions: int, since: int | None
-) -> Sequence[TopicPartition]:
-    if since is None:
-        return [TopicPartition(topic, number, OFFSET_BEGINNING) for number in range(partitions)]
-    asked = [TopicPartition(topic, number, since) for number in range(partitions)]
-    # Where nothing is so new, that is the end.
-    try:
-        found: list[TopicPartition] = consumer.offsets_for_times(asked, timeout=10)
-    except KafkaException as error:
-        raise KafkaError(f"{topic}: {error.args[0].str()}") from None
-    return found
-
-
-METRICS: Mapping[str, tuple[str, Callable[[Repeats], int]]] = {
-    "decisions_read": (
-        "Decisions read as hot consumers read them, repeats among them.",
-        lambda seen: seen.read,
-    ),
-    "repeats": ("Decisions read that came before.", lambda seen: seen.repeats),
-    "repeat_differs": (
-        "Repeats whose bytes are not those of the first copy.",
-        lambda seen: seen.repeat_differs,
-    ),
-}
-"""What `serve` shows -> its help, and where it is read off."""
-
-
-class _Collector:
-    """Shows what was counted up to now."""
-
-    def __init__(self, pipeline: str, seen: Repeats) -> None:
-        self._pipeline = pipeline
-        self._seen = seen
-
-    def collect(self) -> Iterator[Any]:
-        from prometheus_client.core import CounterMetricFamily
-
-        for name, (help_, value) in METRICS.items():
-            family = CounterMetricFamily(f"{PREFIX}_{name}", help_, labels=["pipeline"])
-            family.add_metric([self._pipeline], value(self._seen))
-            yield family
-
-
-@contextmanager
-def serve(where: Endpoint, pipeline: str, seen: Repeats) -> Iterator[int | None]:
-    """Show what is counted at ``http://host:port/metrics``, at the first free port of a range.
-
-    It yields the port; None where none is to be had, and nothing is shown.
-
-    Parameters
-    ----------
-    where
-        ``settings.metrics`` of the pipeline.
-    pipeline
-        Its name: the only label.
-    seen
-        What counts.
-    """
-    from prometheus_client import CollectorRegistry, start_http_server
-
-    registry = CollectorRegistry()
-    registry.register(_Collector(pipeline, seen))
-    for port in range(where.first, where.last + 1):
-        with suppress(OSError):
-            server, thread = start_http_server(port, where.host, registry)
-            break
-    else:
-        yield None
-        return
-    try:
-        yield port
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

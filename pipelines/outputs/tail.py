@@ -12,7 +12,6 @@ from verdict.pipelines.formats.avro_file import read_records
 from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.spec.pipeline import Pipeline
 
-POLL_S = 0.2
 MARKERS = 100
 """Offsets before the wanted ones that are looked at, for the markers of transactions: Flink writes
 one to a partition with each checkpoint."""
@@ -56,49 +55,29 @@ def newest(
 def _from_topic(
     pipeline: Pipeline, stream: str, last: int, follow: bool
 ) -> Iterator[dict[str, Any]]:
-    from confluent_kafka import Consumer, KafkaError, TopicPartition
-
-    from verdict.pipelines.kafka.admin import require
     from verdict.pipelines.kafka.clients import clients
+    from verdict.pipelines.kafka.read import Reader, Span
 
     settings = clients(pipeline.spec.settings, pipeline.path.parent)
     topic = pipeline.topics[stream]
-    partitions = require(settings, [topic])[topic]
     decode = stream_decoder(stream, pipeline.spec.settings, logical=True)
     # The newest at once, not up to a checkpoint later; after a crash some of them twice.
-    ours = {"isolation.level": "read_uncommitted", "group.id": "verdict-tail"}
-    consumer = Consumer({**settings.consumer, **ours, "enable.partition.eof": True})
-    try:
-        starts, ends = [], {}
-        # What lies before the end of each partition: the markers of transactions have offsets, too.
-        kept: dict[int, deque[bytes]] = {}
-        for partition in range(partitions):
-            low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
-            starts.append(TopicPartition(topic, partition, max(low, high - last - MARKERS)))
-            if high > low:
-                ends[partition], kept[partition] = high, deque(maxlen=last)
-        consumer.assign(starts)
-        while follow or ends:
-            record = consumer.poll(POLL_S)
-            if record is None:
-                continue
-            if record.error() is not None:
-                # The last offset may be a transaction's marker, which is no record.
-                if record.error().code() == KafkaError._PARTITION_EOF:
-                    ends.pop(record.partition(), None)
-                    for value in kept.pop(record.partition(), ()):
-                        yield plain(decode(value))
-                continue
-            if record.partition() not in kept:
-                yield plain(decode(record.value()))
-                continue
+    with Reader(settings, "verdict-tail") as reader:
+        there = reader.spans(topic)
+        near = {
+            number: Span(max(span.first, span.end - last - MARKERS), span.end)
+            for number, span in there.items()
+        }
+        kept: dict[int, deque[bytes]] = {number: deque(maxlen=last) for number in there}
+        for record in reader.read_between(topic, near):
             kept[record.partition()].append(record.value())
-            if record.offset() + 1 >= ends[record.partition()]:
-                ends.pop(record.partition())
-                for value in kept.pop(record.partition()):
-                    yield plain(decode(value))
-    finally:
-        consumer.close()
+        for values in kept.values():
+            for value in values:
+                yield plain(decode(value))
+        if follow:
+            on = {number: Span(span.end, span.end) for number, span in there.items()}
+            for record in reader.read_between(topic, on, follow=True):
+                yield plain(decode(record.value()))
 
 
 def plain(value: Any) -> Any:

@@ -16,8 +16,6 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer
-
 from verdict.operators.errors import BadRecord
 from verdict.operators.events.event import Event
 from verdict.operators.features.lookups import Lookups
@@ -37,10 +35,9 @@ from verdict.pipelines.formats.events import read_events
 from verdict.pipelines.formats.streams import definition, stream_decoder
 from verdict.pipelines.jobs import score
 from verdict.pipelines.jobs.label_feed import LabelFeed
-from verdict.pipelines.kafka.admin import require
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.kafka.coordinates import coordinates
-from verdict.pipelines.outputs.repeats import Reading, records
+from verdict.pipelines.kafka.read import COMMITTED, Reader
 from verdict.pipelines.parity.compare import Compare, Difference
 from verdict.pipelines.parity.lost import Decided, Letters, Settled, settled, sources
 from verdict.pipelines.replay.order import NONE, PASS, Gap, Places, Ready, Sequencer, order
@@ -845,7 +842,7 @@ def _decisions(
         return
     prefix = 5 if pipeline.spec.settings.output_format == "confluent" else 0
     begun: set[int] = set()
-    for record in _topic(pipeline, pipeline.topics[DECISIONS], stop, "read_committed"):
+    for record in _topic(pipeline, pipeline.topics[DECISIONS], stop, COMMITTED):
         if record.partition() not in begun:
             begun.add(record.partition())
             whole.begins(record.offset(), record.timestamp()[1])
@@ -891,7 +888,7 @@ def _labels(pipeline: Pipeline, files: Sequence[Path] | None, stop: Stop) -> Ite
         yield from feed.rest()
         return
     topic = pipeline.topics[stream]
-    for record in _topic(pipeline, topic, stop, "read_committed"):
+    for record in _topic(pipeline, topic, stop, COMMITTED):
         at = record.partition(), record.offset(), record.timestamp()[1]
         yield Message(stream, record.key(), record.value(), topic, *at)
 
@@ -899,14 +896,5 @@ def _labels(pipeline: Pipeline, files: Sequence[Path] | None, stop: Stop) -> Ite
 def _topic(pipeline: Pipeline, topic: str, stop: Stop, isolation: str | None) -> Iterator[Any]:
     """Read a topic up to where it ends now."""
     settings = clients(pipeline.spec.settings, pipeline.path.parent)
-    partitions = require(settings, [topic])[topic]
-    ours: dict[str, Any] = {
-        "group.id": "verdict-parity",
-        "enable.partition.eof": True,
-        "fetch.wait.max.ms": 50,
-        "fetch.queue.backoff.ms": 10,
-    }
-    if isolation is not None:
-        ours["isolation.level"] = isolation
-    with closing(Consumer({**settings.consumer, **ours})) as consumer:
-        yield from records(consumer, topic, partitions, Reading(), stop)
+    with Reader(settings, "verdict-parity", isolation) as reader:
+        yield from reader.read(topic, stop=stop)

@@ -7,14 +7,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 from confluent_kafka import KafkaError as ClientError
 
 from verdict.operators.errors import BadRecord
 from verdict.operators.features.lookups import Rows
 from verdict.pipelines.errors import KafkaError, RegistryError
+from verdict.pipelines.formats.patience import Patience
 from verdict.pipelines.kafka.admin import require
 from verdict.pipelines.kafka.clients import Clients
+from verdict.pipelines.kafka.read import watermarks
 from verdict.pipelines.tables.shared import APPLY_MOST, LOGGER, Shared, claim, lock, tables
 from verdict.state.errors import StateError, VerdictError
 
@@ -29,8 +31,6 @@ OLDEST_S = 12 * 3600
 deleted key for a day (``delete.retention.ms``), and who comes later never hears of it."""
 COMPACT_FROM = 10_000
 """Rows read at a start from which on the table's files are put in order."""
-AGAIN_S = 1.0
-"""How long to wait before a schema registry that was away is asked again."""
 
 
 def followed(
@@ -78,6 +78,7 @@ class Followed(Shared):
         self._topic, self._pack = topic, rows.pack
         self._failure: VerdictError | None = None
         self._stop, self._full = threading.Event(), threading.Event()
+        self._patience = Patience(LOGGER, f"lookup '{name}'", self._stop)
         self._lag: int | None = None
         self._progress = time.monotonic()
         ours = {
@@ -90,7 +91,7 @@ class Followed(Shared):
         self._parts = [TopicPartition(topic, number) for number in range(partitions)]
         self._at: dict[int, int] = {}
         try:
-            self._ends = self._watermarks()
+            self._ends = self._ends_now()
             self._begin()
         except BaseException:
             self._consumer.close()
@@ -100,14 +101,8 @@ class Followed(Shared):
         self._thread.start()
         atexit.register(self._stop.set)
 
-    def _watermarks(self) -> dict[int, int]:
-        ends = {}
-        for part in self._parts:
-            try:
-                ends[part.partition] = self._consumer.get_watermark_offsets(part, timeout=10)[1]
-            except KafkaException as error:
-                raise KafkaError(f"{self._topic}: {error.args[0].str()}") from None
-        return ends
+    def _ends_now(self) -> dict[int, int]:
+        return {part.partition: watermarks(self._consumer, part).end for part in self._parts}
 
     def _begin(self) -> None:
         """Go on where the table is, or fill it anew where it cannot know what it missed."""
@@ -235,7 +230,7 @@ class Followed(Shared):
                 self._full.set()
         elif len(at_end) == len(self._parts) and time.time() - self._table.as_of > OLDEST_S / 12:
             with contextlib.suppress(KafkaError):  # while the broker is away, who knows
-                if all(self._at[n] >= end for n, end in self._watermarks().items()):
+                if all(self._at[n] >= end for n, end in self._ends_now().items()):
                     self._table.apply({}, {}, time.time())
 
     def _take(self, record: Any, changes: dict[bytes, bytes | None]) -> None:
@@ -249,9 +244,9 @@ class Followed(Shared):
             except BadRecord as error:
                 self._refuse(where, error)
             except RegistryError as error:
-                LOGGER.warning("lookup '%s': %s\nWaiting, and asking again.", self.name, error)
-                self._stop.wait(AGAIN_S)
+                self._patience.waits(error)
                 continue
+            self._patience.answered()
             return
 
     def _name(self, part: TopicPartition) -> str:

@@ -12,7 +12,8 @@ AGE_BOUNDS_MS = (
     *(1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 300_000, 3_600_000),
 )
 """Upper bounds of end-to-end latency's buckets, milliseconds: what Kafka's timestamps can tell."""
-JOB = ("pipeline", "job")
+PIPELINE = ("pipeline",)
+JOB = (*PIPELINE, "job")
 HOP = (*JOB, "hop", "subtask")
 COUNTERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "events": ("Events that a hop has processed.", HOP),
@@ -31,6 +32,9 @@ COUNTERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "lookup_bad_rows": ("Rows of a lookup's table that were refused.", (*HOP, "table")),
     "state_cache_hits": ("Heads of keyed state found in memory.", HOP),
     "state_cache_misses": ("Heads of keyed state that RocksDB was asked for.", HOP),
+    "decisions_read": ("Decisions read as hot consumers read them, repeats among them.", PIPELINE),
+    "repeats": ("Decisions read that came before.", PIPELINE),
+    "repeat_differs": ("Repeats whose bytes are not those of the first copy.", PIPELINE),
 }
 GAUGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "model_info": ("A model that a hop asks. Always 1.", (*HOP, "name", "version", "sha256")),

@@ -33,7 +33,8 @@ from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.local.java import flink_jars
-from verdict.pipelines.outputs.repeats import SHOWN, Reading, Repeats, read
+from verdict.pipelines.outputs.repeats import Repeats
+from verdict.pipelines.outputs.repeats_read import SHOWN, read
 from verdict.pipelines.parity.check import check
 from verdict.pipelines.paths import resource
 from verdict.pipelines.spec.load import load
@@ -191,7 +192,7 @@ class Stage:
         """Count the decisions while they come, as `verdict repeats --follow` does."""
         seen, stop = Repeats(), threading.Event()
         with ThreadPoolExecutor(1) as pool:
-            reading = pool.submit(read, self.pipeline, seen, Reading(follow=True), stop)
+            reading = pool.submit(read, self.pipeline, seen, stop, follow=True)
             try:
                 yield seen
             finally:

@@ -12,6 +12,7 @@ from verdict.pipelines.engines.embedded.runner import Output
 from verdict.pipelines.errors import KafkaError
 from verdict.pipelines.kafka.admin import require
 from verdict.pipelines.kafka.clients import Clients
+from verdict.pipelines.kafka.read import watermarks
 from verdict.pipelines.topology import MAX_CARRIED, SOURCE_HEADER
 
 FLUSH_S = 60.0
@@ -89,7 +90,7 @@ class KafkaBroker:
         """Refuse offsets that the topics do not have: librdkafka would begin again unasked."""
         for assigned in self._assigned:
             known = offsets.get(_name(assigned.topic, assigned.partition), 0)
-            if known and (end := self._watermarks(assigned)[1]) < known:
+            if known and (end := watermarks(self._consumer, assigned)[1]) < known:
                 raise KafkaError(
                     f"topic '{assigned.topic}' ends at offset {end}, the state has read it up to "
                     f"{known}: the topic was made anew; start anew with an empty state folder"
@@ -101,7 +102,7 @@ class KafkaBroker:
         for assigned in self._assigned:
             if self._is_first(assigned.topic):
                 name = _name(assigned.topic, assigned.partition)
-                low, high = self._watermarks(assigned)
+                low, high = watermarks(self._consumer, assigned)
                 if high > max(low, offsets.get(name, 0)):
                     found[name] = high
         return found
@@ -223,7 +224,7 @@ class KafkaBroker:
         """Whether everything that was in the topics at the first call has been read."""
         if not self._ends:
             for assigned in self._assigned:
-                low, high = self._watermarks(assigned)
+                low, high = watermarks(self._consumer, assigned)
                 if high > low:
                     self._ends[_name(assigned.topic, assigned.partition)] = high
         return all(
@@ -243,13 +244,6 @@ class KafkaBroker:
             at = max(low, offsets.get(name, 0), self._settled.get(name, 0))
             found[assigned.topic, assigned.partition] = max(0, high - at)
         return found
-
-    def _watermarks(self, partition: TopicPartition) -> tuple[int, int]:
-        try:
-            low, high = self._consumer.get_watermark_offsets(partition, timeout=10)
-        except KafkaException as error:
-            raise KafkaError(f"{partition.topic}: {error.args[0].str()}") from None
-        return low, high
 
     def close(self) -> None:
         """Leave the broker."""

@@ -12,7 +12,7 @@ from verdict.operators.message import Message
 from verdict.operators.names import DEAD_LETTERS
 from verdict.pipelines.engines.embedded.runner import Output, Runner
 from verdict.pipelines.engines.garbage import spared
-from verdict.pipelines.errors import RegistryError
+from verdict.pipelines.formats.patience import Patience
 from verdict.pipelines.telemetry.meters import RunMeter
 from verdict.pipelines.telemetry.server import Endpoint, serve
 from verdict.pipelines.topology import Job, Stop
@@ -27,8 +27,6 @@ SCORED = 256
 """Most of them that are scored at once, and are on their way before the following ones are."""
 POLL_S = 0.1
 """How long to wait for a record before looking whether to stop."""
-AGAIN_S = 1.0
-"""How long to wait before a schema registry that was away is asked again."""
 LOGGER = logging.getLogger(__name__)
 
 
@@ -120,7 +118,7 @@ def run_kafka(
             if meter is not None:
                 meter.decided(newest.values())
 
-        patience = _Patience(stop)
+        patience = Patience(LOGGER, stop=stop)
         with contextlib.closing(broker), served, spared():
             read = 0
             open_since: float | None = None
@@ -142,10 +140,12 @@ def run_kafka(
                 while done < len(batch):
                     send(runner.many(batch[done : done + SCORED]))
                     done += runner.taken
-                    if runner.blocked is not None:
-                        note(batch[:done])
-                        commit()
-                    if not patience(runner.blocked):
+                    if runner.blocked is None:
+                        patience.answered()
+                        continue
+                    note(batch[:done])
+                    commit()
+                    if not patience.waits(runner.blocked):
                         break
                 note(batch[:done])
                 read += done
@@ -156,28 +156,3 @@ def run_kafka(
         if runner is not None:
             runner.close()
         store.close()
-
-
-class _Patience:
-    """Waits while a schema registry is away; says so once, and once that it is back."""
-
-    def __init__(self, stop: Stop) -> None:
-        self._stop = stop
-        self._since: float | None = None
-
-    def __call__(self, blocked: RegistryError | None) -> bool:
-        """Wait a little if something is away; return False if told to stop."""
-        now = time.monotonic()
-        if blocked is None:
-            if self._since is not None:
-                LOGGER.warning("The schema is there, after %.0f s; going on.", now - self._since)
-                self._since = None
-            return True
-        if self._since is None:
-            self._since = now
-            LOGGER.warning("%s\nWaiting, and asking again; nothing is lost.", blocked)
-        while time.monotonic() < now + AGAIN_S:
-            if self._stop.is_set():
-                return False
-            time.sleep(POLL_S)
-        return True

@@ -14,6 +14,7 @@ from confluent_kafka import KafkaError as ClientError
 
 from verdict.pipelines.errors import FlinkError, KafkaError
 from verdict.pipelines.kafka.clients import Clients
+from verdict.pipelines.kafka.read import watermarks
 
 READERS = "SourceReaderState"
 """Name of a source operator's state: a list of what its readers go on from."""
@@ -156,7 +157,7 @@ class Committed:
         """Return where the partitions end now; those without records are left out."""
         found = {}
         for each in self._partitions:
-            low, high = self._watermarks(each)
+            low, high = watermarks(self._consumer, each)
             if high > low:
                 found[_name(each)] = high
                 self._lows[_name(each)] = low
@@ -212,13 +213,6 @@ class Committed:
         if found:
             self._empty[place] = (start, end)
         return bool(found)
-
-    def _watermarks(self, partition: TopicPartition) -> tuple[int, int]:
-        try:
-            low, high = self._consumer.get_watermark_offsets(partition, timeout=TIMEOUT_S)
-        except KafkaException as error:
-            raise KafkaError(f"{partition.topic}: {error.args[0].str()}") from None
-        return low, high
 
     def close(self) -> None:
         """Leave the broker."""

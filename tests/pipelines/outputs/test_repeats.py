@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,9 @@ from hypothesis import strategies as st
 from verdict.pipelines.formats.streams import stream_encoder
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.local.ports import free_port
-from verdict.pipelines.outputs.repeats import PAGE, Differing, Reading, Repeats, read, serve
-from verdict.pipelines.telemetry.server import Endpoint
+from verdict.pipelines.outputs.repeats import PAGE, Differing, Repeats, RepeatsMeter
+from verdict.pipelines.outputs.repeats_read import read
+from verdict.pipelines.telemetry.server import Endpoint, serve
 
 Verdict = Callable[..., Any]
 NOW = 1_790_000_000_000
@@ -95,7 +97,7 @@ class Topic:
 
     def count(self, **asked: Any) -> tuple[Repeats, list[Differing]]:
         seen, found = Repeats(), list[Differing]()
-        read(self.pipeline, seen, Reading(differing=found.append, **asked), threading.Event())
+        read(self.pipeline, seen, threading.Event(), differing=found.append, **asked)
         return seen, found
 
 
@@ -213,7 +215,7 @@ def test_a_first_copy_that_is_gone_is_told(topic: Callable[[str], Topic]) -> Non
             return first
 
     seen = Deleting()
-    read(decisions.pipeline, seen, Reading(differing=found.append), threading.Event())
+    read(decisions.pipeline, seen, threading.Event(), differing=found.append)
     assert (seen.repeat_differs, [each.fields for each in found]) == (1, [None])
 
 
@@ -221,22 +223,24 @@ def scraped(port: int) -> dict[str, float]:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
         text = page.read().decode()
     rows = [row.rpartition(" ") for row in text.splitlines() if not row.startswith("#")]
-    return {name: float(value) for name, _, value in rows if "_created" not in name}
+    return {name: float(value) for name, _, value in rows if "{pipeline=" in name}
 
 
 def test_followed_topic_is_shown_to_prometheus(topic: Callable[[str], Topic]) -> None:
     decisions = topic("repeats-follow")
     decisions.write([(0, decision(0)), (1, decision(1))])
     seen, stop = Repeats(), threading.Event()
-    asked = (decisions.pipeline, seen, Reading(follow=True), stop)
-    thread = threading.Thread(target=read, args=asked)
+    asked = (decisions.pipeline, seen, stop)
+    thread = threading.Thread(target=read, args=asked, kwargs={"follow": True})
+    meter = RepeatsMeter("p", seen)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         first = taken.getsockname()[1]
-        with serve(Endpoint("127.0.0.1", first, first), "p", seen) as port:
-            assert port is None
-        with serve(Endpoint("127.0.0.1", first, first + 9), "p", seen) as port:
+        with closing(serve(Endpoint("127.0.0.1", first, first), meter)) as served:
+            assert served.port is None
+        with closing(serve(Endpoint("127.0.0.1", first, first + 9), meter)) as served:
+            port = served.port
             assert port is not None and port > first
             thread.start()
             until(lambda: seen.read == 2)
