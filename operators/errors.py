@@ -1,5 +1,6 @@
 """What the operators refuse: a record, an expression, a schema, a model bundle."""
 
+from verdict.operators.names import BadKind
 from verdict.state.errors import VerdictError
 
 
@@ -8,16 +9,16 @@ class BadRecord(VerdictError):
 
     Attributes
     ----------
-    stage
-        Where it failed: ``decode``, ``validate``, ``features``, ``score``.
     kind
-        What is wrong, as a word that can be counted: one of a small set, whatever the record.
+        What is wrong: one of a small set, whatever the record.
+    stage
+        Where it failed.
     """
 
-    def __init__(self, stage: str, kind: str, reason: str) -> None:
+    def __init__(self, kind: BadKind, reason: str) -> None:
         super().__init__(reason)
-        self.stage = stage
         self.kind = kind
+        self.stage = kind.stage
 
 
 class ExpressionError(VerdictError):

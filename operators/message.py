@@ -1,8 +1,9 @@
 """What travels into an operator and out of it."""
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+from verdict.operators.meter import Meter
 from verdict.state.store.keyed import KeyedState
 
 NEXT = ""
@@ -56,7 +57,8 @@ class Message(NamedTuple):
 class Emit(NamedTuple):
     """One record that an operator puts out: bytes to a named stream, anything to `NEXT`.
 
-    What goes to `NEXT` can be pickled, and is not changed afterwards.
+    What goes to `NEXT` can be pickled, and is the following hop's from then on: that hop may change
+    it, whoever emitted it does not.
     """
 
     output: str
@@ -65,14 +67,119 @@ class Emit(NamedTuple):
 
 
 class Operator(Protocol):
-    """(record, state) -> outputs. Pure: no engine, no clock, no I/O."""
+    """(record, state) -> outputs. Pure: no engine, no clock, no I/O.
+
+    It may do more, and an engine that finds it does makes use of it: `Deferring`, `Forgetting`,
+    `Holding`, `Counts`. Metrics show what it says in ``models`` (cards of the models that it asks)
+    and in ``tables`` (those that it looks things up in).
+    """
 
     def __call__(self, message: Message, state: KeyedState, /) -> Iterable[Emit]: ...
 
 
+class Deferred(NamedTuple):
+    """Stands among what an operator puts out for what `Deferring.settle` is to make of it.
+
+    Attributes
+    ----------
+    message
+        What the operator was called with.
+    value
+        How far it got.
+    """
+
+    message: Message
+    value: Any
+
+
+@runtime_checkable
+class Deferring(Protocol):
+    """An operator of a job's last hop whose end costs less for many at once, as a model's does.
+
+    It is for engines that hold records back until they commit them. Whether to defer is said in
+    each call, so an engine may do so or not, by turns.
+
+    Attributes
+    ----------
+    defers
+        Whether it is worth it, with the same bytes.
+    """
+
+    defers: bool
+
+    def __call__(
+        self, message: Message, state: KeyedState, defer: bool = False
+    ) -> Iterable[Emit]: ...
+
+    def settle(self, deferred: Sequence[Deferred]) -> list[Emit]:
+        """Return what stands in the place of each."""
+        ...
+
+
+@runtime_checkable
+class Forgetting(Protocol):
+    """An operator whose keys' state may go one day."""
+
+    def forgotten(self, head: bytes) -> bool:
+        """Whether the state with this head can be deleted; see `AgreedTime`."""
+        ...
+
+
+@runtime_checkable
+class Holding(Protocol):
+    """An operator that holds something beside its state: tables that it looks things up in."""
+
+    def close(self) -> None:
+        """Let go of it."""
+        ...
+
+
+@runtime_checkable
+class Counts(Protocol):
+    """An operator with a meter, to which the engine gives a clock if it is to time anything."""
+
+    meter: Meter
+
+
 SURE = 20
 """Events in a row that have to agree that a time has come before anything is deleted for it."""
-LATEST = (1 << 63) - 1
+EARLIEST, LATEST = -(1 << 63), (1 << 63) - 1
+"""The first and last time that Avro's longs hold."""
+
+
+class AgreedTime:
+    """The event time that `SURE` events in a row have reached: what is deleted goes by it.
+
+    A single event whose clock is wrong must not cost all others what is remembered of them.
+
+    Attributes
+    ----------
+    newest
+        In milliseconds.
+
+    Examples
+    --------
+    >>> agreed = AgreedTime()
+    >>> for at in [9_999_999, *range(1_000, 1_000 + SURE - 1)]:
+    ...     agreed.take(at)
+    >>> agreed.newest
+    1000
+    """
+
+    __slots__ = ("_lowest", "_many", "newest")
+
+    def __init__(self) -> None:
+        self.newest = EARLIEST
+        self._lowest, self._many = LATEST, 0
+
+    def take(self, time: int) -> None:
+        """Take the next event's time."""
+        if time < self._lowest:
+            self._lowest = time
+        self._many += 1
+        if self._many == SURE:
+            self.newest = max(self.newest, self._lowest)
+            self._lowest, self._many = LATEST, 0
 
 
 NO_TIMESTAMP = -1

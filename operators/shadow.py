@@ -7,13 +7,11 @@ from verdict.operators.errors import BadRecord
 from verdict.operators.message import Emit, Message
 from verdict.operators.meter import Meter
 from verdict.operators.models.bundle import Bundle
-from verdict.operators.names import DEAD_LETTERS, SHADOW_SCORES
+from verdict.operators.names import SHADOW_SCORES, BadKind, JobName
 from verdict.operators.policy.decide import SCORE, Decide
-from verdict.operators.records.dead_letter import TOMBSTONE, dead_letter
+from verdict.operators.records.dead_letter import Refusals, present
 from verdict.operators.records.streams import Decode, Encode
 from verdict.state.store.keyed import KeyedState
-
-JOB = "shadow"
 
 
 class Shadow:
@@ -51,15 +49,13 @@ class Shadow:
         self._decide = decide
         self._decode = decode
         self._encode = encode
-        self._encode_dead = encode_dead
+        self._refuse = Refusals(pipeline, JobName.SHADOW, encode_dead, self.meter)
 
     def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
         try:
-            if message.value is None:
-                raise BadRecord("decode", "tombstone", TOMBSTONE)
-            decision = self._decode(message.value)
+            decision = self._decode(present(message.value))
         except BadRecord as error:
-            return [self._dead(message, error)]
+            return [self._refuse(message, error)]
         if decision["repeated"] or decision["score"] is None:
             return ()  # the first decision of the id stands; what no model can score has no rival
         return [self._score(message, decision, bundle) for bundle in self._challengers]
@@ -71,8 +67,7 @@ class Shadow:
             missing = [name for name in card.features if name not in features]
             if missing:
                 raise BadRecord(
-                    "features",
-                    "no-value",
+                    BadKind.NO_VALUE,
                     f"the decision lacks '{missing[0]}', which {card.name} asks for",
                 )
             score, _ = bundle([features[name] for name in card.features])
@@ -80,11 +75,11 @@ class Shadow:
             missing = [name for name in self._decide.reads if name not in values]
             if missing:  # an older release of the pipeline made it, with other rules
                 raise BadRecord(
-                    "features", "no-value", f"the decision lacks '{missing[0]}', which rules read"
+                    BadKind.NO_VALUE, f"the decision lacks '{missing[0]}', which rules read"
                 )
             verdict = self._decide(values, score, decision["implausible"])
         except BadRecord as error:
-            return self._dead(message, error)
+            return self._refuse(message, error)
         record = {
             "pipeline": self._pipeline,
             "event_id": decision["event_id"],
@@ -107,8 +102,3 @@ class Shadow:
             },
         }
         return Emit(SHADOW_SCORES, message.key or b"", self._encode(record))
-
-    def _dead(self, message: Message, error: BadRecord) -> Emit:
-        self.meter.counts[DEAD_LETTERS, error.stage, error.kind] += 1
-        letter = dead_letter(self._pipeline, JOB, message, error, message.key, message.value)
-        return Emit(DEAD_LETTERS, letter["key"] or b"", self._encode_dead(letter))

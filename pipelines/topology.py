@@ -25,7 +25,7 @@ class Hop:
         False for an operator without state that needs no key, such as a decoder.
     operator
         A picklable factory; each worker calls it once.
-    keeps
+    state_ttl
         Milliseconds of the clock after which Flink may collect what of a key is not written any
         more; None for never. What is forgotten, and when, is the operator's affair.
     """
@@ -33,7 +33,7 @@ class Hop:
     name: str
     keyed: bool
     operator: Callable[[], Operator]
-    keeps: int | None = None
+    state_ttl: int | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,10 @@ class Job:
     outputs: tuple[str, ...]
     carry: tuple[str, ...] = ()
     """Names of headers that go from an input record to what comes of it, if it has them."""
+    first: tuple[str, ...] = ()
+    """Inputs whose records come before the others': one that is early changes nothing, one that is
+    late is lost. The embedded engine reads what is in their topics before the first record of
+    another input; Flink reads all inputs side by side."""
 
 
 class Stop(Protocol):

@@ -14,6 +14,7 @@ import fastavro
 from verdict.operators.errors import BadRecord
 from verdict.operators.events.bounds import unbounded
 from verdict.operators.events.schema import Schema, mismatch
+from verdict.operators.names import BadKind
 
 CONFLUENT_MAGIC = 0
 CONFLUENT_HEADER = 5  # the magic byte, then the schema's id as a big-endian 32-bit integer
@@ -69,8 +70,7 @@ def confluent_decoder(schema: Schema, writer_schema: WriterSchema) -> Decode:
     def decode(value: bytes) -> Mapping[str, Any]:
         if len(value) < CONFLUENT_HEADER or value[0] != CONFLUENT_MAGIC:
             raise BadRecord(
-                "decode",
-                "wire-format",
+                BadKind.WIRE_FORMAT,
                 "not Confluent's wire format: a zero byte, the schema's id in four, then the body",
             )
         schema_id = int.from_bytes(value[1:CONFLUENT_HEADER], "big")
@@ -79,12 +79,10 @@ def confluent_decoder(schema: Schema, writer_schema: WriterSchema) -> Decode:
             try:
                 writer = writer_schema(schema_id)
             except KeyError:
-                raise BadRecord(
-                    "decode", "unknown-schema", f"unknown schema id {schema_id}"
-                ) from None
+                raise BadRecord(BadKind.UNKNOWN_SCHEMA, f"unknown schema id {schema_id}") from None
             wrong = mismatch(writer, schema) or unbounded(writer)
             if wrong is not None:
-                raise BadRecord("decode", "schema-mismatch", f"schema id {schema_id}: {wrong}")
+                raise BadRecord(BadKind.SCHEMA_MISMATCH, f"schema id {schema_id}: {wrong}")
             reader = readers[schema_id] = _avro_reader(writer, schema.raw)
         return reader(value, CONFLUENT_HEADER)
 
@@ -101,15 +99,15 @@ def _avro_reader(writer: Any, reader: Any) -> Callable[[bytes, int], Mapping[str
         except Exception as error:  # fastavro raises a dozen kinds for bytes that do not fit
             cause = str(error) or "the bytes end early"
             raise BadRecord(
-                "decode", "not-avro", f"not Avro of the schema: {type(error).__name__}: {cause}"
+                BadKind.NOT_AVRO, f"not Avro of the schema: {type(error).__name__}: {cause}"
             ) from None
         if body.tell() != len(value):
             surplus = len(value) - body.tell()
             raise BadRecord(
-                "decode", "surplus-bytes", f"{surplus} bytes are left over after the Avro body"
+                BadKind.SURPLUS_BYTES, f"{surplus} bytes are left over after the Avro body"
             )
         if not isinstance(record, Mapping):
-            raise BadRecord("decode", "not-a-record", "the Avro body is no record")
+            raise BadRecord(BadKind.NOT_A_RECORD, "the Avro body is no record")
         return record
 
     return read
@@ -126,14 +124,14 @@ def json_decoder() -> Decode:
         try:
             record = json.loads(value, parse_float=Decimal, parse_constant=_no_constant)
         except (ValueError, RecursionError) as error:
-            raise BadRecord("decode", "not-json", f"not JSON: {error}") from None
+            raise BadRecord(BadKind.NOT_JSON, f"not JSON: {error}") from None
         except ArithmeticError:  # of a Decimal
             raise BadRecord(
-                "decode", "not-json", "not JSON: a number has an exponent of too many digits"
+                BadKind.NOT_JSON, "not JSON: a number has an exponent of too many digits"
             ) from None
         if not isinstance(record, dict):
             raise BadRecord(
-                "decode", "not-a-record", f"a JSON object is wanted, not {type(record).__name__}"
+                BadKind.NOT_A_RECORD, f"a JSON object is wanted, not {type(record).__name__}"
             )
         return record
 

@@ -10,6 +10,7 @@ from verdict.operators.events.event import Event, composed
 from verdict.operators.events.fields import as_exact, as_text, as_value, reader
 from verdict.operators.events.schema import MICROS, Field, Schema
 from verdict.operators.expressions import Kind
+from verdict.operators.names import BadKind
 from verdict.state.codegen import define
 from verdict.state.windows.values import NULL
 
@@ -80,8 +81,7 @@ class Extract:
             raise _missing(self._time_path)
         if not FIRST_TIME <= time <= LAST_TIME:
             raise BadRecord(
-                "validate",
-                "time-range",
+                BadKind.TIME_RANGE,
                 f"field '{self._time_path}' lies outside the years 1 to 9999: {time} ms",
             )
         keys = tuple([composed([read(record) for read in parts]) for parts in self._keys])
@@ -203,7 +203,6 @@ class _Quick:
 
 def _missing(path: str) -> BadRecord:
     return BadRecord(
-        "validate",
-        "missing-field",
+        BadKind.MISSING_FIELD,
         f"field '{path}' is missing, the event cannot go on without it",
     )

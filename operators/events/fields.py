@@ -9,6 +9,7 @@ from typing import Any
 from verdict.operators.errors import BadRecord
 from verdict.operators.events.schema import Field
 from verdict.operators.expressions import Kind
+from verdict.operators.names import BadKind
 
 DIGITS = Context(prec=40, traps=[InvalidOperation])
 """More digits than 64 bits and a decimal's places have; a number with more is refused unseen, for
@@ -27,7 +28,7 @@ def reader(field: Field, convert: Callable[[Field], Callable[[Any], Any]]) -> Re
             return None
         except (TypeError, AttributeError):
             raise BadRecord(
-                "validate", "wrong-type", f"field '{field.path}' lies in what is no record"
+                BadKind.WRONG_TYPE, f"field '{field.path}' lies in what is no record"
             ) from None
         if raw is None:
             return None
@@ -36,8 +37,7 @@ def reader(field: Field, convert: Callable[[Field], Callable[[Any], Any]]) -> Re
         except (TypeError, ValueError, ArithmeticError, InvalidOperation):
             shown = _shown(raw)
             raise BadRecord(
-                "validate",
-                "wrong-type",
+                BadKind.WRONG_TYPE,
                 f"field '{field.path}' has the wrong type: {shown} is no {field.kind}",
             ) from None
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from verdict.operators.errors import BadRecord, FunctionError
+from verdict.operators.names import BadKind
 
 
 def load_function(target: str) -> Callable[[Mapping[str, Any]], Any]:
@@ -42,8 +43,7 @@ def guarded(
             return None if value is None else float(value)
         except Exception as error:
             raise BadRecord(
-                "features",
-                "function-error",
+                BadKind.FUNCTION_ERROR,
                 f"feature '{name}' raised {type(error).__name__}: {error}",
             ) from error
 

@@ -11,6 +11,7 @@ from verdict.operators.events.decode import Decode
 from verdict.operators.events.event import Event, composed
 from verdict.operators.events.fields import exact_of, text_of, value_of
 from verdict.operators.events.schema import Schema
+from verdict.operators.names import BadKind
 
 FOR_EVER = (1 << 63) - 1
 """Until when a row counts that says nothing of it."""
@@ -106,7 +107,7 @@ class Rows:
         record = self._decode(value)
         key = composed([read(record) for read in self._key])
         if key is None:
-            raise BadRecord("lookup", "missing-key", "the row has no key")
+            raise BadRecord(BadKind.MISSING_KEY, "the row has no key")
         return key.encode(), self._packed(record)
 
     def _packed(self, record: Mapping[str, Any]) -> bytes:

@@ -11,16 +11,14 @@ from typing import Any
 from verdict.operators.errors import BadRecord
 from verdict.operators.labels.label import Label
 from verdict.operators.labels.read import ReadsLabel, entity_label
-from verdict.operators.message import LATEST, NEXT, SURE, Emit, Message
+from verdict.operators.message import NEXT, AgreedTime, Emit, Message
 from verdict.operators.meter import Meter
-from verdict.operators.names import DEAD_LETTERS, ENTITY_LABELS, LABELS
-from verdict.operators.records.dead_letter import TOMBSTONE, dead_letter
+from verdict.operators.names import ENTITY_LABELS, LABELS, BadKind, JobName
+from verdict.operators.records.dead_letter import Refusals, present
 from verdict.operators.records.streams import Decode, Encode
 from verdict.state.errors import StateError
 from verdict.state.store.keyed import KeyedState
-from verdict.state.windows.values import NEVER
 
-JOB = "labels"
 LAYOUT = b"\x01"
 """First byte of a head; then the time that it is of in eight, then JSON."""
 BODY = 9
@@ -48,10 +46,9 @@ class Route:
         self, pipeline: str, decode: Decode, read: ReadsLabel, encode_dead: Encode
     ) -> None:
         self.meter = Meter()
-        self.pipeline = pipeline
         self._decode = decode
         self._read = read
-        self.encode_dead = encode_dead
+        self._refuse = Refusals(pipeline, JobName.LABELS, encode_dead, self.meter)
 
     def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
         try:
@@ -59,11 +56,9 @@ class Route:
                 label = self._read(message.value)
                 value: Any = (label, message.key, message.value)
                 return (Emit(NEXT, label.event_id.encode(), value),)
-            if message.value is None:
-                raise BadRecord("decode", "tombstone", TOMBSTONE)
-            decision = self._decode(message.value)
+            decision = self._decode(present(message.value))
         except BadRecord as error:
-            return (_dead(self, message, error, message.key, message.value),)
+            return (self._refuse(message, error),)
         keys = [[hop["entity"], hop["key"]] for hop in decision["hops"]]
         value = (decision["event_time"], keys)
         return (Emit(NEXT, decision["event_id"].encode(), value),)
@@ -101,26 +96,28 @@ class Join:
 
     def __init__(self, pipeline: str, keeps: int, encode: Encode, encode_dead: Encode) -> None:
         self.meter = Meter()
-        self.pipeline = pipeline
+        self._pipeline = pipeline
         self._keeps = keeps
         self._encode = encode
-        self.encode_dead = encode_dead
-        self._newest = NEVER
-        self._lowest, self._many = LATEST, 0
+        self._refuse = Refusals(pipeline, JobName.LABELS, encode_dead, self.meter)
+        self._agreed = AgreedTime()
 
     def forgotten(self, head: bytes) -> bool:
         """Whether a decision, or labels without one, are older than what is remembered.
 
-        Twice that, and `SURE` decisions in a row have to say so, as for an entity's state. Of
-        labels that wait, the time is when the last of them was known.
+        Twice that, by decisions' `AgreedTime`, as for an entity's state. Of labels that wait, the
+        time is when the last of them was known.
         """
-        return int.from_bytes(head[1:BODY], "big", signed=True) <= self._newest - 2 * self._keeps
+        return (
+            int.from_bytes(head[1:BODY], "big", signed=True)
+            <= self._agreed.newest - 2 * self._keeps
+        )
 
     def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
         if message.stream == LABELS:
             return self._label(message, state)
         time, keys = message.value
-        self._pass(time)
+        self._agreed.take(time)
         kind, said = _unpacked(state.get())
         if kind == DECIDED:
             return ()
@@ -144,34 +141,18 @@ class Join:
             return ()
         if len(waiting) == MOST:
             error = BadRecord(
-                "join",
-                "too-many",
+                BadKind.TOO_MANY,
                 f"{MOST} labels wait for the decision of event {label.event_id!r} already: mend "
                 "the feed",
             )
-            return (_dead(self, message, error, raw_key, raw),)
+            return (self._refuse(message._replace(key=raw_key, value=raw), error),)
         time = label.known_at if head is None else max(label.known_at, _time(head))
         state.put(_packed(time, WAITING, [*waiting, each]))
         return ()
 
     def _emit(self, label: Label, time: int, keys: Sequence[tuple[str, str | None]]) -> Emit:
-        record = entity_label(label, self.pipeline, time, keys)
+        record = entity_label(label, self._pipeline, time, keys)
         return Emit(ENTITY_LABELS, (keys[0][1] or "").encode(), self._encode(record))
-
-    def _pass(self, time: int) -> None:
-        self._lowest = min(self._lowest, time)
-        self._many += 1
-        if self._many == SURE:
-            self._newest = max(self._newest, self._lowest)
-            self._lowest, self._many = LATEST, 0
-
-
-def _dead(
-    hop: Route | Join, message: Message, error: BadRecord, key: bytes | None, value: bytes | None
-) -> Emit:
-    hop.meter.counts[DEAD_LETTERS, error.stage, error.kind] += 1
-    letter = dead_letter(hop.pipeline, JOB, message, error, key, value)
-    return Emit(DEAD_LETTERS, letter["key"] or b"", hop.encode_dead(letter))
 
 
 def _packed(time: int, kind: str, said: Any) -> bytes:

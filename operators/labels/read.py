@@ -9,7 +9,8 @@ from verdict.operators.events.event import composed
 from verdict.operators.events.fields import exact_of, text_of, value_of
 from verdict.operators.events.schema import Schema
 from verdict.operators.labels.label import Label, Precedence
-from verdict.operators.records.dead_letter import TOMBSTONE
+from verdict.operators.names import BadKind
+from verdict.operators.records.dead_letter import present
 
 MAX_NAME = 1_024
 """Most bytes of an event's id, of a key, and of a source, as of an event's."""
@@ -81,9 +82,7 @@ class ReadLabel:
         BadRecord
             It is no label; it says why.
         """
-        if value is None:
-            raise BadRecord("decode", "tombstone", TOMBSTONE)
-        record = self._decode(value)
+        record = self._decode(present(value))
         event_id = self._id(record)
         if not event_id:
             raise _missing(self._id_path)
@@ -92,8 +91,7 @@ class ReadLabel:
             raise _missing(self._value_path)
         if said not in (0, 1):
             raise BadRecord(
-                "validate",
-                "no-label",
+                BadKind.NO_LABEL,
                 f"field '{self._value_path}' is {said}: a label is true or false, 1 or 0",
             )
         known_at = _time(self._known_path, self._known(record))
@@ -105,8 +103,7 @@ class ReadLabel:
         for name in (event_id, source, *keys):
             if name is not None and len(name.encode()) > MAX_NAME:
                 raise BadRecord(
-                    "validate",
-                    "too-large",
+                    BadKind.TOO_LARGE,
                     f"an id, a key and a source have {MAX_NAME:,} bytes at most: mend the producer",
                 )
         return Label(event_id, time, keys, bool(said), known_at, source, self._rank(source))
@@ -121,13 +118,13 @@ def _time(path: str, time: int | None) -> int:
         raise _missing(path)
     if not FIRST_TIME <= time <= LAST_TIME:
         raise BadRecord(
-            "validate", "time-range", f"field '{path}' lies outside the years 1 to 9999: {time} ms"
+            BadKind.TIME_RANGE, f"field '{path}' lies outside the years 1 to 9999: {time} ms"
         )
     return time
 
 
 def _missing(path: str) -> BadRecord:
-    return BadRecord("validate", "missing-field", f"field '{path}' is missing: it says no label")
+    return BadRecord(BadKind.MISSING_FIELD, f"field '{path}' is missing: it says no label")
 
 
 class ReadEntityLabel:
@@ -156,9 +153,7 @@ class ReadEntityLabel:
         BadRecord
             It is none of the stream's.
         """
-        if value is None:
-            raise BadRecord("decode", "tombstone", TOMBSTONE)
-        record = self._decode(value)
+        record = self._decode(present(value))
         keys = {each["entity"]: each["key"] for each in record["keys"]}
         return Label(
             record["event_id"],
@@ -204,7 +199,6 @@ def check_key(key: bytes | None, label: Label) -> None:
     first = label.keys[0]
     if first is not None and key != first.encode():
         raise BadRecord(
-            "validate",
-            "key-mismatch",
+            BadKind.KEY_MISMATCH,
             "the record's key is not its label's: mend the producer",
         )

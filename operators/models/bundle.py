@@ -12,6 +12,7 @@ import onnxruntime
 from verdict.operators.errors import BadRecord, BundleError
 from verdict.operators.models.card import Card, read_card
 from verdict.operators.models.outputs import Scored, reader
+from verdict.operators.names import BadKind
 
 onnxruntime.disable_telemetry_events()  # 1.31 opens a database in the user's cache folder
 onnxruntime.set_default_logger_severity(3)  # errors; a warning a session is noise
@@ -91,9 +92,9 @@ class Bundle:
             score, classes = self._score(row)
         except Exception as error:  # ONNX Runtime has no common root of its exceptions
             message = f"model {self.card.name}: {error}"
-            raise BadRecord("score", "model-error", message) from error
+            raise BadRecord(BadKind.MODEL_ERROR, message) from error
         if not math.isfinite(score):
-            raise BadRecord("score", "not-finite", f"model {self.card.name} put out {score}")
+            raise BadRecord(BadKind.NOT_FINITE, f"model {self.card.name} put out {score}")
         return score, classes
 
     def many(self, rows: Sequence[Sequence[float]]) -> list[Scored | BadRecord]:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from verdict.operators.errors import BadRecord
 from verdict.operators.expressions import MISSING_CAUSES, SCOPE, Expression, Kind, Variable
+from verdict.operators.names import BadKind
 from verdict.state.codegen import define
 
 SCORE = "score"
@@ -44,7 +45,7 @@ class Verdict(NamedTuple):
 
 def no_value(feature: str, mend: str) -> BadRecord:
     """Say that a feature has no value, which is never silently 0."""
-    return BadRecord("features", "no-value", f"feature '{feature}' has no value: {mend}")
+    return BadRecord(BadKind.NO_VALUE, f"feature '{feature}' has no value: {mend}")
 
 
 Judge = Callable[..., Verdict]

@@ -1,10 +1,13 @@
-"""What stands for a record that was refused."""
+"""What stands for a record that was refused: made, counted and encoded the same in every job."""
 
 import hashlib
 from typing import Any
 
 from verdict.operators.errors import BadRecord
-from verdict.operators.message import Message
+from verdict.operators.message import Emit, Message
+from verdict.operators.meter import Meter
+from verdict.operators.names import BadKind, JobName, Stream
+from verdict.operators.records.streams import Encode
 
 MAX_RAW = 65_536
 """Raw bytes kept of a dead letter's key, and of its value."""
@@ -13,7 +16,20 @@ MAX_REASON = 1_000
 MAX_LETTER = 212_992
 """Bytes that a dead letter takes at most: 208 KiB, far below Kafka's 1 MiB for a request. Its Kafka
 key is counted in, and 8 KiB for headers."""
-TOMBSTONE = "a tombstone: the record has a key and no value"
+
+
+def present(value: bytes | None) -> bytes:
+    """Return a record's value; refuse a tombstone, which has none.
+
+    >>> present(b"")
+    b''
+    >>> present(None)
+    Traceback (most recent call last):
+    verdict.operators.errors.BadRecord: a tombstone: the record has a key and no value
+    """
+    if value is None:
+        raise BadRecord(BadKind.TOMBSTONE, "a tombstone: the record has a key and no value")
+    return value
 
 
 def dead_letter(
@@ -52,3 +68,38 @@ def dead_letter(
         "value_size": -1 if value is None else len(value),
         "value_sha256": None if value is None else hashlib.sha256(value).hexdigest(),
     }
+
+
+class Refusals:
+    """Makes the dead letters of an operator, and counts them by stage and kind.
+
+    Parameters
+    ----------
+    pipeline, job
+        Their names.
+    encode
+        Encodes a dead letter.
+    meter
+        The operator's.
+    """
+
+    def __init__(self, pipeline: str, job: JobName, encode: Encode, meter: Meter) -> None:
+        self._pipeline = pipeline
+        self._job = job
+        self._encode = encode
+        self._meter = meter
+
+    def __call__(self, message: Message, error: BadRecord) -> Emit:
+        """Make one.
+
+        Parameters
+        ----------
+        message
+            With the key and the value that the record came with, which a later hop has to put back.
+        error
+            What is wrong with it.
+        """
+        self._meter.counts[Stream.DEAD_LETTERS, error.stage, error.kind] += 1
+        key, value = message.key, message.value
+        letter = dead_letter(self._pipeline, self._job, message, error, key, value)
+        return Emit(Stream.DEAD_LETTERS, letter["key"] or b"", self._encode(letter))

@@ -7,6 +7,7 @@ from typing import Any
 import fastavro
 
 from verdict.operators.errors import BadRecord
+from verdict.operators.names import BadKind
 
 Encode = Callable[[Mapping[str, Any]], bytes]
 Decode = Callable[[bytes], dict[str, Any]]
@@ -44,7 +45,7 @@ def decoder(schema: Any, prefix: int = 0) -> Decode:
             record: dict[str, Any] = read(body, schema, None)
         except Exception as error:  # fastavro raises a dozen kinds for bytes that do not fit
             raise BadRecord(
-                "decode", "not-avro", f"no record of this stream: {type(error).__name__}: {error}"
+                BadKind.NOT_AVRO, f"no record of this stream: {type(error).__name__}: {error}"
             ) from None
         return record
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from verdict.operators.errors import BadRecord
 from verdict.operators.features.windowed import EntityFeatures
 from verdict.operators.message import NEXT, Emit, Message
-from verdict.operators.names import STATE_ANSWERS
+from verdict.operators.names import STATE_ANSWERS, BadKind
 from verdict.operators.records.streams import Encode
 from verdict.operators.score.carry import WITH_KEY
 from verdict.state.store.keyed import KeyedState
@@ -69,7 +69,7 @@ class Command(NamedTuple):
 
 
 def _bad(why: str) -> BadRecord:
-    return BadRecord("decode", "bad-command", why)
+    return BadRecord(BadKind.BAD_COMMAND, why)
 
 
 class Obey:
@@ -111,7 +111,7 @@ class Obey:
         if self._features is None or command.entity != self._entities[self._index]:
             return (Emit(NEXT, key if self._index < 0 else WITH_KEY + key, command),)
         if self._index == 0 and message.key != key:
-            raise BadRecord("validate", "key-mismatch", "the record's key is not the command's")
+            raise BadRecord(BadKind.KEY_MISMATCH, "the record's key is not the command's")
         found = state.get() is not None
         remembered: Mapping[str, Any] | None = None
         if found and command.command == GET:

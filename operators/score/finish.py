@@ -48,7 +48,7 @@ class Finish:
         The features that stand in tables, known after the hops'; None where there are none.
     """
 
-    output = DECISIONS
+    output: str = DECISIONS
 
     def __init__(
         self,

@@ -3,22 +3,31 @@
 Between hops a `Carry` travels: what the record was, what is known of it so far.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from verdict.operators.errors import BadRecord
 from verdict.operators.features.lookups import Table
 from verdict.operators.features.windowed import EntityFeatures
-from verdict.operators.message import LATEST, NEXT, SURE, Emit, Message, new
+from verdict.operators.message import (
+    NEXT,
+    AgreedTime,
+    Deferred,
+    Emit,
+    Message,
+    Operator,
+    new,
+)
 from verdict.operators.meter import Meter
+from verdict.operators.names import BadKind, JobName
+from verdict.operators.records.dead_letter import Refusals
 from verdict.operators.records.decision import hop_encoder, no_hop
 from verdict.operators.records.streams import Encode
 from verdict.operators.score.carry import (
     WITH_KEY,
     WITHOUT_KEY,
     Carry,
-    DeadLetters,
-    Deferred,
+    as_it_came,
     carried,
     key_of_hop,
 )
@@ -28,7 +37,11 @@ from verdict.operators.score.rows import FeatureRows
 from verdict.state.store.dedupe import SeenState, without_ids
 from verdict.state.store.keyed import KeyedState
 from verdict.state.windows.layout import newest
-from verdict.state.windows.values import NEVER
+
+Takers = Mapping[str, Operator]
+"""Stream -> what takes its records in one hop: labels and commands, which come beside the events. A
+`BadRecord` that it raises becomes a dead letter; of the first hop alone, for there the value is
+still the record's own. A pipeline with neither has none."""
 
 
 class DecodeHop:
@@ -37,14 +50,17 @@ class DecodeHop:
     def __init__(self, pipeline: str, intake: Intake, encode_dead: Encode) -> None:
         self.meter = Meter()
         self._intake = intake
-        self._dead = DeadLetters(pipeline, encode_dead, self.meter)
+        self._refuse = Refusals(pipeline, JobName.SCORE, encode_dead, self.meter)
+        self.takers: Takers = {}
 
     def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
+        if self.takers and message.stream in self.takers:
+            return _taken(self.takers[message.stream], self._refuse, message, state)
         timed = self.meter.start()
         try:
             carry = self._intake(message)
         except BadRecord as error:
-            return (self._dead(message, error, message.key, message.value),)
+            return (self._refuse(message, error),)
         if timed:
             self.meter.lap("decode")
         return (new(Emit, (NEXT, (carry.event.keys[0] or "").encode(), carry)),)
@@ -97,14 +113,15 @@ class EntityHop:
         self._features = features
         self._start: Callable[[Message], Carry] = intake or carried
         self._finish = finish
-        self._dead = DeadLetters(pipeline, encode_dead, self.meter)
+        self._refuse = Refusals(pipeline, JobName.SCORE, encode_dead, self.meter)
+        self.takers: Takers = {}
         self._seen = seen
         self._keeps = 2 * max(features.horizon, seen.window if seen is not None else 0)
-        self._newest = NEVER
-        self._lowest, self._many = LATEST, 0
+        self._agreed = AgreedTime()
         self.models = (finish.card,) if isinstance(finish, Finish) else ()
         """What the models that it asks say of themselves."""
-        self.defers = False
+        self.defers = isinstance(finish, Finish) and finish.batches
+        """Whether decisions are better left to `settle`, which takes many at once."""
 
     @property
     def tables(self) -> list[Table]:
@@ -126,56 +143,50 @@ class EntityHop:
         """Whether an entity has been silent for so long that its state can go.
 
         It is forgotten after its longest window, by whoever comes next; after twice that it is
-        deleted. It is so late when `SURE` events in a row say so: a single one whose clock is
-        wrong must not cost all the others what is remembered of them.
+        deleted. How late it is, `AgreedTime` says.
         """
         last = newest(without_ids(head))
-        return last is not None and last <= self._newest - self._keeps
+        return last is not None and last <= self._agreed.newest - self._keeps
 
-    def defer(self) -> bool:
-        """Ask for decisions to be left to `settle`, which takes many at once; say whether it is so.
-
-        For an engine that holds records back until it commits them.
-        """
-        self.defers = isinstance(self._finish, Finish) and self._finish.batches
-        return self.defers
-
-    def settle(self, deferred: Sequence["Deferred"]) -> list[Emit]:
+    def settle(self, deferred: Sequence[Deferred]) -> list[Emit]:
         """Return what each would have been: a decision, or a dead letter."""
         assert isinstance(self._finish, Finish)
         ends = self._finish.many([carry for _, carry in deferred], self.meter)
         return [self._settled(each, end) for each, end in zip(deferred, ends, strict=True)]
 
-    def _settled(self, deferred: "Deferred", end: Any | BadRecord) -> Emit:
+    def _settled(self, deferred: Deferred, end: Any | BadRecord) -> Emit:
         message, carry = deferred
         if isinstance(end, BadRecord):
-            return self._dead(message, end, carry.raw_key, carry.raw_value)
+            return self._refuse(as_it_came(message, carry), end)
         assert isinstance(self._finish, Finish)
         return new(Emit, (self._finish.output, (carry.event.keys[0] or "").encode(), end))
 
-    def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
+    def __call__(self, message: Message, state: KeyedState, defer: bool = False) -> Iterable[Emit]:
+        if self.takers and message.stream in self.takers:
+            return _taken(self.takers[message.stream], self._refuse, message, state)
         meter = self.meter
         timed = meter.start()
         try:
             carry = self._start(message)
         except BadRecord as error:
-            return (self._dead(message, error, message.key, message.value),)
+            return (self._refuse(message, error),)
         if timed:
             meter.lap("decode")
         try:
             if self._seen is not None:
-                state, carry = self._looked_up(self._seen, state, carry)
+                carry = self._looked_up(self._seen, state, carry)
+                state = self._seen  # of the head, what is behind the ids
             self._extend(carry, state)
             if timed:
                 meter.lap("features")
             event = carry.event
             if self._finish is not None:
                 key = (event.keys[0] or "").encode()
-                if self.defers:
+                if defer:
                     return (new(Emit, (self._finish.output, key, new(Deferred, (message, carry)))),)
                 return (new(Emit, (self._finish.output, key, self._finish(carry, meter, timed))),)
         except BadRecord as error:
-            return (self._dead(message, error, carry.raw_key, carry.raw_value),)
+            return (self._refuse(as_it_came(message, carry), error),)
         following = event.keys[self._index + 1]
         if following is None:
             return (new(Emit, (NEXT, WITHOUT_KEY + event.id.encode(), carry)),)
@@ -190,12 +201,7 @@ class EntityHop:
             carry.features.extend(features.defaults)
             carry.hops.append(self._absent)
             return
-        if event.time < self._lowest:
-            self._lowest = event.time
-        self._many += 1
-        if self._many == SURE:
-            self._newest = max(self._newest, self._lowest)
-            self._lowest, self._many = LATEST, 0
+        self._agreed.take(event.time)
         compute = features.look if carry.repeated else features
         values, seq, late, cold = compute(event, state)
         if late:
@@ -204,16 +210,23 @@ class EntityHop:
         carry.hops.append(self._trace(key, seq, late, cold))
 
     @staticmethod
-    def _looked_up(seen: SeenState, state: KeyedState, carry: Carry) -> tuple[KeyedState, Carry]:
+    def _looked_up(seen: SeenState, state: KeyedState, carry: Carry) -> Carry:
+        """Turn to the event's key, and say of the event whether it came before."""
         event = carry.event
         same = seen.open(state, event.id, carry.raw_value or b"")
         if same is None:
             seen.add(event.time)
-            return seen, carry
+            return carry
         if not same:
             raise BadRecord(
-                "validate",
-                "id-reused",
+                BadKind.ID_REUSED,
                 f"event id {event.id!r} came before, with another body: mend the producer",
             )
-        return seen, carry._replace(repeated=True)
+        return carry._replace(repeated=True)
+
+
+def _taken(take: Operator, refuse: Refusals, message: Message, state: KeyedState) -> Iterable[Emit]:
+    try:
+        return take(message, state)
+    except BadRecord as error:
+        return (refuse(message, error),)

@@ -9,7 +9,8 @@ from verdict.operators.events.decode import Decode
 from verdict.operators.events.event import Event
 from verdict.operators.events.extract import Extract
 from verdict.operators.message import Message, new
-from verdict.operators.records.dead_letter import TOMBSTONE
+from verdict.operators.names import BadKind
+from verdict.operators.records.dead_letter import present
 from verdict.operators.score.carry import Carry
 
 MAX_NAME = 1_024
@@ -79,16 +80,14 @@ class Intake:
     def __call__(self, message: Message) -> Carry:
         value = message.value
         if not value:
-            if value is None:
-                raise BadRecord("decode", "tombstone", TOMBSTONE)
-            raise BadRecord("decode", "empty", "the record's value is empty")
+            present(value)
+            raise BadRecord(BadKind.EMPTY, "the record's value is empty")
         event = self._extract(self._decode(value))
         if len(value) > SHORT:
             _check_sizes(event)
         if self._keyed and message.key != (event.keys[0] or "").encode():
             raise BadRecord(
-                "validate",
-                "key-mismatch",
+                BadKind.KEY_MISMATCH,
                 "the record's key is not its event's: mend the producer, or drop events.keyed_by",
             )
         if message.timestamp >= 0:
@@ -99,7 +98,7 @@ class Intake:
             if not check.holds(found):
                 if check.dead:
                     raise BadRecord(
-                        "validate", "implausible", f"field '{check.path}' is implausible: {found!r}"
+                        BadKind.IMPLAUSIBLE, f"field '{check.path}' is implausible: {found!r}"
                     )
                 implausible.append(check.path)
         return new(Carry, (event, implausible, [], [], message.key, value, False))
@@ -108,15 +107,13 @@ class Intake:
         """Refuse a time that would poison its entity: every later event would be late."""
         if time > timestamp + self._max_ahead:
             raise BadRecord(
-                "validate",
-                "ahead",
+                BadKind.AHEAD,
                 f"the event's time lies {time - timestamp:,} ms after its record's timestamp; "
                 "mend the producer's clock, or raise events.max_ahead",
             )
         if 0 < time < SECONDS_BEFORE and abs(time - timestamp // 1000) < NEAR_S:
             raise BadRecord(
-                "validate",
-                "time-in-seconds",
+                BadKind.TIME_IN_SECONDS,
                 f"the event's time, {time}, is in seconds: verdict reads milliseconds",
             )
 
@@ -128,16 +125,14 @@ def _check_sizes(event: Event) -> None:
         if size > MAX_NAME:
             what = f"key {number}" if number else "id"
             raise BadRecord(
-                "validate",
-                "too-large",
+                BadKind.TOO_LARGE,
                 f"the event's {what} has {size:,} bytes; {MAX_NAME:,} at most: mend the producer",
             )
     texts = {path: len(value.encode()) for path, value in event.fields.items() if _is_text(value)}
     if sum(texts.values()) > MAX_TEXT:
         longest = max(texts, key=texts.__getitem__)
         raise BadRecord(
-            "validate",
-            "too-large",
+            BadKind.TOO_LARGE,
             f"field '{longest}' has {texts[longest]:,} bytes; the texts that the pipeline reads "
             f"may have {MAX_TEXT:,} together: mend the producer",
         )

@@ -1,67 +1,18 @@
-"""What comes beside the events: records of other streams, taken hop by hop.
+"""What comes beside the events, taken hop by hop: labels. Commands are in `commands`.
 
-Commands about what is remembered, and labels, go through the hops that events go through. What a
-hop does with them is said by its takers, one a stream. A pipeline with neither has plain hops.
+They go through the hops that events go through; a hop's `Takers` say what it does with them.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from collections.abc import Iterable
 
-from verdict.operators.errors import BadRecord
 from verdict.operators.features.windowed import EntityFeatures
 from verdict.operators.labels.label import Label
 from verdict.operators.labels.read import ReadsLabel, check_key
 from verdict.operators.message import NEXT, Emit, Message
 from verdict.operators.score.carry import WITH_KEY, WITHOUT_KEY
-from verdict.operators.score.hops import DecodeHop, EntityHop
 from verdict.state.store.dedupe import SeenState
 from verdict.state.store.keyed import KeyedState
 from verdict.state.windows.result import LATE
-
-
-class Take(Protocol):
-    """Takes one stream's records in one hop.
-
-    A `BadRecord` that it raises becomes a dead letter; of the first hop alone, for there the value
-    is still the record's own.
-    """
-
-    def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]: ...
-
-
-Takers = Mapping[str, Take]
-"""Stream -> what takes its records."""
-
-
-class DecodeHopBeside(DecodeHop):
-    """A `DecodeHop` that other streams than the events' go through."""
-
-    takers: Takers
-
-    def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
-        take = self.takers.get(message.stream)
-        if take is None:
-            return super().__call__(message, state)
-        return _taken(take, self._dead, message, state)
-
-
-class EntityHopBeside(EntityHop):
-    """An `EntityHop` that other streams than the events' go through."""
-
-    takers: Takers
-
-    def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
-        take = self.takers.get(message.stream)
-        if take is None:
-            return super().__call__(message, state)
-        return _taken(take, self._dead, message, state)
-
-
-def _taken(take: Take, dead: Any, message: Message, state: KeyedState) -> Iterable[Emit]:
-    try:
-        return take(message, state)
-    except BadRecord as error:
-        return (dead(message, error, message.key, message.value),)
 
 
 class TakeLabels:
@@ -125,7 +76,7 @@ class TakeLabels:
 
     def _taken(self, features: EntityFeatures, label: Label, state: KeyedState) -> None:
         if self._seen is not None:  # the ids before the rest of the head stay as they are
-            self._seen.open(state, label.event_id, b"")
+            self._seen.turn_to(state)
             state = self._seen
         outcome = features.label(label, state)
         self._counts["labels", self._entity, outcome] += 1

@@ -16,13 +16,12 @@ from typing import Any
 from verdict.operators.errors import BadRecord
 from verdict.operators.message import NEXT, Emit, Message
 from verdict.operators.meter import Meter
-from verdict.operators.names import DEAD_LETTERS, DECISIONS, SHADOW_SCORES
-from verdict.operators.records.dead_letter import TOMBSTONE, dead_letter
+from verdict.operators.names import DECISIONS, SHADOW_SCORES, JobName
+from verdict.operators.records.dead_letter import Refusals, present
 from verdict.operators.records.streams import Decode, Encode
 from verdict.state.store.keyed import KeyedState
 
 BUCKETS = 16
-JOB = "watch"
 SCORE = "score"
 COMPARE = "compare"
 DRIFT = "drift"
@@ -49,21 +48,19 @@ class Split:
         encode_dead: Encode,
     ) -> None:
         self.meter = Meter()
-        self._pipeline = pipeline
         self._names = [name for name in names if name != SCORE]
-        self._decoders = {DECISIONS: decode_decision, SHADOW_SCORES: decode_shadow}
+        self._decoders: dict[str, Decode] = {
+            DECISIONS: decode_decision,
+            SHADOW_SCORES: decode_shadow,
+        }
         self._pack = struct.Struct(f"<q{len(self._names) + 1}d")
-        self._encode_dead = encode_dead
+        self._refuse = Refusals(pipeline, JobName.WATCH, encode_dead, self.meter)
 
     def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
         try:
-            if message.value is None:
-                raise BadRecord("decode", "tombstone", TOMBSTONE)
-            record = self._decoders[message.stream](message.value)
+            record = self._decoders[message.stream](present(message.value))
         except BadRecord as error:
-            self.meter.counts[DEAD_LETTERS, error.stage, error.kind] += 1
-            letter = dead_letter(self._pipeline, JOB, message, error, message.key, message.value)
-            return (Emit(DEAD_LETTERS, letter["key"] or b"", self._encode_dead(letter)),)
+            return (self._refuse(message, error),)
         number = bucket(record["event_id"])
         if message.stream == DECISIONS:
             if record["repeated"]:

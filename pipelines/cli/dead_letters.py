@@ -1,27 +1,18 @@
 """The commands ``verdict dlq``."""
 
 import json
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from verdict.operators.names import Stage
 from verdict.pipelines.cli.terminal import AsJson, PipelineFile, Since, after, err, file_of, out
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.pipeline import Pipeline
 
 app = typer.Typer(no_args_is_help=True, help="List, show and replay a pipeline's dead letters.")
-
-
-class Stage(StrEnum):
-    """Where a record failed."""
-
-    DECODE = "decode"
-    VALIDATE = "validate"
-    FEATURES = "features"
-    SCORE = "score"
 
 
 OfStage = Annotated[Stage | None, typer.Option("--stage", help="Only those of this stage.")]
@@ -38,7 +29,7 @@ def _asked(stage: Stage | None, kind: str | None, since: str | None, places: lis
     from verdict.pipelines.kafka.coordinates import coordinates
 
     originals = frozenset(map(coordinates, places)) if places else None
-    return Asked(None if stage is None else stage.value, kind, after(since), originals)
+    return Asked(stage, kind, after(since), originals)
 
 
 def _strange(where: str) -> None:

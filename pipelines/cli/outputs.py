@@ -3,12 +3,12 @@
 import contextlib
 import json
 import threading
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from verdict.operators.names import Stream
 from verdict.pipelines.cli.terminal import (
     AsJson,
     PipelineFile,
@@ -21,16 +21,6 @@ from verdict.pipelines.cli.terminal import (
 )
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.spec.load import load
-
-
-class Stream(StrEnum):
-    """What can be followed."""
-
-    DECISIONS = "decisions"
-    DEAD_LETTERS = "dead-letters"
-    SHADOW_SCORES = "shadow-scores"
-    DRIFT = "drift"
-    COMPARISON = "comparison"
 
 
 def tail(
@@ -57,7 +47,7 @@ def tail(
     if follow and source is not None:
         raise SpecError([f"-f follows a topic; what lies in {source} is shown without it"])
     with contextlib.suppress(KeyboardInterrupt) if follow else contextlib.nullcontext():
-        for record in newest(loaded, stream.value, last, follow, source):
+        for record in newest(loaded, stream, last, follow, source):
             if as_json:
                 print(json.dumps(record), flush=True)
             else:
@@ -97,6 +87,19 @@ def _line(stream: Stream, record: dict[str, Any]) -> str:
                 f"{record['window_end']} {record['champion']} vs {record['challenger']}: "
                 f"{record['agreed']:,} of {record['total']:,} agreed ({record['agreement']:.2%})"
             )
+        case Stream.STATE_ANSWERS:
+            found = "found" if record["found"] else "not found"
+            return (
+                f"{record['command']} {record['entity']} {record['key']}: {found} "
+                f"(by {record['by']}: {record['why']})"
+            )
+        case Stream.ENTITY_LABELS:
+            keys = " ".join(f"{each['entity']}={each['key'] or '-'}" for each in record["keys"])
+            what = "positive" if record["positive"] else "negative"
+            source = f" by {record['source']}" if record["source"] else ""
+            return f"{record['event_time']} {record['event_id']} {keys} {what}{source}"
+        case _:
+            return json.dumps(record)
 
 
 def repeats(

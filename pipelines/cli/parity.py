@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from verdict.operators.names import Stream
 from verdict.pipelines.cli.terminal import AsJson, PipelineFile, err, file_of, out, stop_on_signals
 from verdict.pipelines.errors import Interrupted, SpecError, UntestableError
 from verdict.pipelines.spec.load import check_models, load
@@ -70,7 +71,7 @@ def _run(
     check_models(loaded)
     if loaded.spec.events.files is not None:
         events = events or [loaded.file(file) for file in loaded.spec.events.files]
-        decisions = decisions or [Path("out") / f"{loaded.spec.topics.decisions}.avro"]
+        decisions = decisions or [Path("out") / f"{loaded.topics[Stream.DECISIONS]}.avro"]
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     quiet = as_json or not err.is_terminal
     with Progress(*columns, console=err, transient=True, disable=quiet) as progress:

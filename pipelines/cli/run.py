@@ -169,7 +169,7 @@ def _run_kafka(
     with contextlib.ExitStack() as running:
 
         def opened(offsets: Mapping[str, int]) -> KafkaBroker:
-            broker = KafkaBroker(settings, inputs, outputs, offsets, job.carry)
+            broker = KafkaBroker(settings, inputs, outputs, offsets, job.carry, job.first)
             # What goes wrong from now on is for whoever reads the logs; until now it was a start.
             running.enter_context(logs.to_stderr(loaded.spec.pipeline, name))
             return broker

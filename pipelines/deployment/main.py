@@ -1,6 +1,6 @@
 """What Flink executes where it starts the program itself: application mode, or ``flink run``.
 
-    flink_main.py score --pipeline card-fraud/pipeline.yaml --state /shared/verdict
+    deployment/main.py score --pipeline card-fraud/pipeline.yaml --state /shared/verdict
 
 The clients of Kafka are set as the pipeline file says, read here, so that secrets stay where the
 file has them. The job goes on from its last checkpoint, so a JobManager that is started again after

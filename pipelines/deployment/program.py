@@ -112,7 +112,7 @@ def program(
         timeout = transactions.check(made, spec.checkpoint_interval)
         settings = replace(settings, transaction_timeout_ms=timeout)
     if package is not None:
-        job = carried(job, pipeline, package)
+        job = carried(job, package)
         settings = replace(settings, slot_groups=True)
     return Program(job, topics, settings)
 

@@ -17,7 +17,7 @@ from verdict.operators.events.schema import without_logical_types
 from verdict.operators.names import DECISIONS
 from verdict.pipelines.formats.streams import definition
 from verdict.pipelines.jobs import score
-from verdict.pipelines.jobs.state_trial import longest, written
+from verdict.pipelines.jobs.state_trial import longest, retention, written
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.state.store.cache import CAPACITY, PAGES
 
@@ -153,16 +153,15 @@ def plan(
     interval_s = spec.settings.checkpoint_interval / 1000
     for entity in pipeline.entities:
         keys = entities[entity]
-        window = longest(pipeline, entity)
-        kept_s = (window + spec.events.allowed_lateness) / 1000 if window else 0.0
+        kept_s = retention(pipeline, entity) / 1000 if longest(pipeline, entity) else 0.0
         events = rate * kept_s / keys if events_per_entity is None else events_per_entity
         size = state_bytes(pipeline, entity, events)
         found[entity] = {"keys": keys, "events": round(events, 1), "bytes": round(size)}
         total += keys * size
         # An event rewrites its key's head, and now and then a chunk.
         touched += min(rate * interval_s, keys) * min(size, state_bytes(pipeline, entity, 128))
-    dedupe = getattr(spec.events, "dedupe", None)
-    if dedupe:
+    dedupe = spec.events.dedupe
+    if dedupe is not None:
         total += rate * dedupe / 1000 * SEEN_BYTES
         touched += rate * interval_s * SEEN_BYTES
     total, touched = total * DISK_FACTOR, min(touched, total) * DISK_FACTOR

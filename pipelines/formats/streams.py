@@ -1,42 +1,22 @@
 """The output streams: their schemas, and how their records are encoded and read."""
 
 import json
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from verdict.operators.events.decode import CONFLUENT_HEADER, CONFLUENT_MAGIC
 from verdict.operators.events.schema import without_logical_types
-from verdict.operators.names import (
-    COMPARISON,
-    DEAD_LETTERS,
-    DECISIONS,
-    DRIFT,
-    ENTITY_LABELS,
-    SHADOW_SCORES,
-    STATE_ANSWERS,
-)
+from verdict.operators.names import Stream
 from verdict.operators.records.streams import Decode, Encode, decoder, encoder
 from verdict.pipelines.paths import resource
 from verdict.pipelines.spec.settings import Settings
-
-SCHEMA_FILES: Mapping[str, str] = {
-    DECISIONS: "decision",
-    DEAD_LETTERS: "dead-letter",
-    SHADOW_SCORES: "shadow-score",
-    DRIFT: "drift",
-    COMPARISON: "comparison",
-    STATE_ANSWERS: "state-answer",
-    ENTITY_LABELS: "entity-label",
-}
-"""Output stream -> its schema's file in ``avro/``."""
 
 
 @cache
 def definition(stream: str) -> Any:
     """Read a stream's schema in its JSON form."""
-    path = resource(f"avro/{SCHEMA_FILES[stream]}.avsc")
+    path = resource(f"avro/{Stream(stream).schema}.avsc")
     return json.loads(path.read_text("utf-8"))
 
 

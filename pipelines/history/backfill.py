@@ -84,8 +84,8 @@ def batches(
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="verdict-backfill-")))
         stack.enter_context(spared())
-        job = score.backfill(moved.keeping(folder), features_only)
-        parts = Parts(pipeline.path, files, labels, features_only, folder)
+        parts = Parts(moved.keeping(folder), files, features_only, folder)
+        job = score.backfill(parts.pipeline, features_only)
         cut = halves(job) if _is_large(files) else None
         second: Hops | None = None
         if cut is not None:

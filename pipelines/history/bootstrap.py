@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from verdict.operators.message import Message
-from verdict.operators.names import EVENTS, LABEL_STREAMS, SCORE_JOB
+from verdict.operators.names import EVENTS, SCORE_JOB
 from verdict.pipelines.engines.embedded.broker import KafkaBroker
 from verdict.pipelines.engines.embedded.from_kafka import run_kafka
 from verdict.pipelines.engines.embedded.runner import Output
@@ -37,6 +37,8 @@ class Silent:
         ``topic/partition`` -> the first offset that is not read; None reads to the topics' end. Of
         other partitions nothing is read, but for labels of a topic of which none is named: the job
         that decides knows of no labels there.
+    first
+        Streams of labels.
     tell
         Called with each batch of records.
     """
@@ -45,10 +47,12 @@ class Silent:
         self,
         broker: KafkaBroker,
         until: Mapping[str, int] | None,
+        first: Sequence[str] = (),
         tell: Callable[[Sequence[Message]], None] | None = None,
     ) -> None:
         self._broker = broker
         self._until = until
+        self._first = first
         self._tell = tell
         self._bounded = {_topic(partition) for partition in until or ()}
         self._past: set[str] = set()
@@ -63,7 +67,7 @@ class Silent:
         return found
 
     def _is_before(self, message: Message, until: Mapping[str, int]) -> bool:
-        if message.stream in LABEL_STREAMS and message.topic not in self._bounded:
+        if message.stream in self._first and message.topic not in self._bounded:
             return True
         partition = f"{message.topic}/{message.partition}"
         if message.offset < until.get(partition, 0):
@@ -151,7 +155,8 @@ def bootstrap(
                     f"only up to {end}: what lies between would be decided by nobody. Let that job "
                     "decide it (verdict run --bounded), then say this again"
                 )
-        return Silent(KafkaBroker(settings, inputs, {}, offsets), until, tell)
+        broker = KafkaBroker(settings, inputs, {}, offsets, first=job.first)
+        return Silent(broker, until, job.first, tell)
 
     return run_kafka(job, opened, kept, stop=stop, bounded=True)
 

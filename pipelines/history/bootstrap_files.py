@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
-from verdict.operators.message import Emit, Message, Operator
+from verdict.operators.message import Emit, Holding, Message, Operator
 from verdict.operators.names import EVENTS, SCORE_JOB
 from verdict.pipelines.engines.embedded.from_files import BATCH
-from verdict.pipelines.engines.embedded.runner import Holding, Runner
+from verdict.pipelines.engines.embedded.runner import Runner
 from verdict.pipelines.engines.garbage import spared
 from verdict.pipelines.errors import FileError
 from verdict.pipelines.formats.events import read_events
@@ -84,7 +84,7 @@ class _Span:
 
 def within(job: Job, pipeline: Pipeline, is_in: Callable[[int], bool], skipped: Skipped) -> Job:
     first, *others = job.hops
-    time_of = events.event_times(pipeline, pipeline.spec.events.files is not None)
+    time_of = events.event_times(pipeline)
     spanned = replace(first, operator=lambda: _Span(first.operator(), is_in, time_of, skipped))
     return replace(job, hops=(spanned, *others))
 

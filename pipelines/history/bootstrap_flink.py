@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from verdict.operators.names import LABEL_STREAMS, SCORE_JOB
+from verdict.operators.names import SCORE_JOB
 from verdict.pipelines.deployment.exchange import (
     COME_UP_S,
     FAILURES,
@@ -242,7 +242,7 @@ def labels_of(silent: Program) -> Program | None:
     The silent job goes on from the state of its hops and from its offsets; the sources that it has
     besides begin at their start.
     """
-    labels = tuple(stream for stream in silent.job.inputs if stream in LABEL_STREAMS)
+    labels = silent.job.first
     return replace(silent, job=replace(silent.job, inputs=labels)) if labels else None
 
 

@@ -13,7 +13,6 @@ from verdict.pipelines.formats.events import read_events
 from verdict.pipelines.history.prefetch import Part, halves
 from verdict.pipelines.jobs import score
 from verdict.pipelines.jobs.label_feed import LabelFeed, LabelSummary, outcomes
-from verdict.pipelines.spec.load import load, over
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.topology import Job
 from verdict.state.store.rocks import RocksStore
@@ -73,17 +72,16 @@ class Parts:
 
     Attributes
     ----------
-    path
-        Of the pipeline file.
-    files, labels, features_only
+    pipeline
+        Over the files of events and labels, with its state in a folder of this run.
+    files, features_only
         As of `batches`.
     folder
         For the state.
     """
 
-    path: Path
+    pipeline: Pipeline
     files: Sequence[Path]
-    labels: Sequence[Path] | None
     features_only: bool
     folder: Path
 
@@ -97,11 +95,8 @@ class Parts:
         """Run the events through all hops."""
         return self._through(self._job())
 
-    def _over(self) -> Pipeline:
-        return over(load(self.path), self.files, self.labels).keeping(self.folder)
-
     def _job(self) -> Job:
-        return score.backfill(self._over(), self.features_only)
+        return score.backfill(self.pipeline, self.features_only)
 
     def _through(self, job: Job) -> Generator[Part]:
         read = 0
@@ -110,10 +105,9 @@ class Parts:
             nonlocal read
             read += more
 
-        moved = self._over()
-        label_files = moved.label_files()
-        messages = read_events(self.files, moved.schema, EVENTS, progress=progress)
-        feed = LabelFeed(moved, label_files) if label_files else None
+        label_files = self.pipeline.label_files()
+        messages = read_events(self.files, self.pipeline.schema, EVENTS, progress=progress)
+        feed = LabelFeed(self.pipeline, label_files) if label_files else None
         if feed is not None:
             messages = chain.from_iterable(feed.groups(messages))
         with contextlib.closing(Hops(job, self.folder / "first")) as hops:

@@ -66,7 +66,7 @@ def changes(former: Pipeline, pipeline: Pipeline) -> Iterator[Change]:
                 "remembered is another's; call the entity otherwise",
             )
         else:
-            yield from make_features(former, pipeline, entity)
+            yield from _feature_changes(former, pipeline, entity)
     first, before = pipeline.entities[0], former.entities[0]
     if first != before and pipeline.spec.events.dedupe and former.spec.events.dedupe:
         yield Change(
@@ -77,7 +77,7 @@ def changes(former: Pipeline, pipeline: Pipeline) -> Iterator[Change]:
         )
 
 
-def make_features(former: Pipeline, pipeline: Pipeline, entity: str) -> Iterator[Change]:
+def _feature_changes(former: Pipeline, pipeline: Pipeline, entity: str) -> Iterator[Change]:
     names = {feature.name for feature in pipeline.windowed(entity)}
     for feature in former.windowed(entity):
         if feature.name not in names:

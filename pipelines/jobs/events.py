@@ -15,9 +15,9 @@ from verdict.pipelines.jobs.parts import make_decide, record_decoder, typed
 from verdict.pipelines.spec.pipeline import Pipeline
 
 
-def event_times(pipeline: Pipeline, from_files: bool) -> Callable[[Message], int | None]:
+def event_times(pipeline: Pipeline) -> Callable[[Message], int | None]:
     """Make what tells the event time of a record; None of one that will be a dead letter."""
-    intake = make_intake(pipeline, pipeline.keyed, from_files)
+    intake = make_intake(pipeline)
 
     def time_of(message: Message) -> int | None:
         try:
@@ -28,7 +28,8 @@ def event_times(pipeline: Pipeline, from_files: bool) -> Callable[[Message], int
     return time_of
 
 
-def make_intake(pipeline: Pipeline, keyed: bool, from_files: bool = False) -> Intake:
+def make_intake(pipeline: Pipeline) -> Intake:
+    """Make what reads a record, checks it and begins its `Carry`."""
     spec, schema = pipeline.spec, pipeline.schema
     fields, units = _reads(pipeline)
     extract = Extract(
@@ -50,8 +51,8 @@ def make_intake(pipeline: Pipeline, keyed: bool, from_files: bool = False) -> In
         )
         for path, check in spec.events.fields.items()
     ]
-    decode = _event_decoder(pipeline, from_files)
-    return Intake(decode, extract, checks, keyed, spec.events.max_ahead)
+    decode = _event_decoder(pipeline)
+    return Intake(decode, extract, checks, pipeline.keyed, spec.events.max_ahead)
 
 
 class EventReader:
@@ -66,7 +67,7 @@ class EventReader:
     def __init__(self, pipeline: Pipeline) -> None:
         events, leaves = pipeline.spec.events, pipeline.schema.fields
         keys = [pipeline.key(entity) for entity in pipeline.entities]
-        self._decode = _event_decoder(pipeline, from_files=True)
+        self._decode = _event_decoder(pipeline)
         self._id, self._time = text_of(leaves[events.id]), exact_of(leaves[events.time])
 
         def extract(keys: Sequence[Sequence[str]]) -> Extract:
@@ -103,10 +104,10 @@ def _reads(pipeline: Pipeline) -> tuple[list[str], list[str]]:
     aggregates = [w for entity in pipeline.entities for w in pipeline.windowed(entity)]
     fields, units = reads(aggregates, schema)
     fields += spec.events.fields
-    for formula in pipeline.formulas():
+    for formula in pipeline.formulas:
         fields += formula.reads
         if formula.expression is not None:
-            read = Expression(formula.expression, pipeline.rule_names()).reads
+            read = Expression(formula.expression, pipeline.rule_names).reads
             fields += [name for name in read if name in schema.fields]
     for lookup in spec.lookups.values():
         fields += lookup.key_of_event
@@ -118,5 +119,5 @@ def _reads(pipeline: Pipeline) -> tuple[list[str], list[str]]:
     return list(dict.fromkeys(fields)), list(dict.fromkeys(units))
 
 
-def _event_decoder(pipeline: Pipeline, from_files: bool) -> Decode:
-    return record_decoder(pipeline, pipeline.spec.events.format, pipeline.schema, from_files)
+def _event_decoder(pipeline: Pipeline) -> Decode:
+    return record_decoder(pipeline, pipeline.spec.events.format, pipeline.schema)

@@ -69,7 +69,7 @@ class LabelFeed:
     def __init__(self, pipeline: Pipeline, files: Sequence[Path]) -> None:
         spec, schema = pipeline.spec, pipeline.label_schema
         assert spec.labels is not None and schema is not None
-        read = parts.label_reader(pipeline, from_files=True)
+        read = parts.label_reader(pipeline)
         self._files = [file.name for file in files]
         self._paths = [str(file.resolve()) for file in files]
         self._whole = bool(spec.labels.keys)

@@ -1,14 +1,11 @@
 """The job `labels`: labels joined to decisions by the event's id."""
 
-from functools import partial
-from pathlib import Path
-
 from verdict.operators.labels.join import Join, Route
 from verdict.operators.message import Operator
 from verdict.operators.names import DEAD_LETTERS, DECISIONS, ENTITY_LABELS, LABELS, LABELS_JOB
 from verdict.pipelines.errors import SpecError
-from verdict.pipelines.jobs.parts import OUTAGE, decoder, encoder, label_reader
-from verdict.pipelines.spec.load import load
+from verdict.pipelines.jobs.parts import decoder, encoder, label_reader, state_ttl
+from verdict.pipelines.jobs.plan import HopPlan
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.topology import Hop, Job
 
@@ -32,10 +29,10 @@ def labels(pipeline: Pipeline) -> Job:
                 "labels from a topic, without 'keys', that features go by"
             ]
         )
-    keeps = remembered(pipeline)
+    for_hops, ttl = pipeline.for_hops, state_ttl(remembered(pipeline))
     hops = (
-        Hop("label-route", False, partial(_route_hop, pipeline.path)),
-        Hop("label-join", True, partial(_join_hop, pipeline.path, keeps), 2 * keeps + OUTAGE),
+        Hop("label-route", False, HopPlan(_route_hop, for_hops)),
+        Hop("label-join", True, HopPlan(_join_hop, for_hops), ttl),
     )
     outputs = (ENTITY_LABELS, DEAD_LETTERS)
     return Job(LABELS_JOB, pipeline.spec.pipeline, (DECISIONS, LABELS), hops, outputs)
@@ -53,17 +50,15 @@ def remembered(pipeline: Pipeline) -> int:
     return max(*delays, maturity or 0) + UNTIL_LABELLED
 
 
-def _route_hop(path: Path) -> Operator:
-    pipeline = load(path)
+def _route_hop(pipeline: Pipeline) -> Operator:
     return Route(
         pipeline.spec.pipeline,
         decoder(pipeline, DECISIONS),
-        label_reader(pipeline, from_files=False),
+        label_reader(pipeline),
         encoder(pipeline, DEAD_LETTERS),
     )
 
 
-def _join_hop(path: Path, keeps: int) -> Operator:
-    pipeline = load(path)
+def _join_hop(pipeline: Pipeline) -> Operator:
     encode, encode_dead = encoder(pipeline, ENTITY_LABELS), encoder(pipeline, DEAD_LETTERS)
-    return Join(pipeline.spec.pipeline, keeps, encode, encode_dead)
+    return Join(pipeline.spec.pipeline, remembered(pipeline), encode, encode_dead)

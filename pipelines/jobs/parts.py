@@ -17,22 +17,34 @@ OUTAGE = 7 * 86_400_000
 """Milliseconds that a job may stand still without losing state to the clock, which goes on."""
 
 
-def make_features(pipeline: Pipeline, index: int) -> EntityFeatures:
+def state_ttl(remembered: int) -> int:
+    """Return for how long of its clock Flink keeps what of a key is not written any more.
+
+    Parameters
+    ----------
+    remembered
+        Milliseconds of event time that the operator looks back; it deletes after twice that.
+    """
+    return 2 * remembered + OUTAGE
+
+
+def make_features(pipeline: Pipeline, entity: str) -> EntityFeatures:
+    """Make what computes an entity's aggregates."""
     return EntityFeatures(
-        pipeline.windowed(pipeline.entities[index]),
+        pipeline.windowed(entity),
         pipeline.schema,
         pipeline.spec.events.allowed_lateness,
         typed(pipeline),
     )
 
 
-def label_reader(pipeline: Pipeline, from_files: bool) -> ReadLabel:
+def label_reader(pipeline: Pipeline) -> ReadLabel:
     """Make what reads a pipeline's label records as others send them."""
     labels, schema = pipeline.spec.labels, pipeline.label_schema
     assert labels is not None and schema is not None
     keys = [labels.key(entity) for entity in pipeline.entities] if labels.keys else []
     return ReadLabel(
-        record_decoder(pipeline, labels.format, schema, from_files),
+        record_decoder(pipeline, labels.format, schema),
         schema,
         labels.event_id,
         labels.value,
@@ -49,11 +61,12 @@ def typed(pipeline: Pipeline) -> bool:
     return pipeline.spec.events.format != "json"
 
 
-def record_decoder(pipeline: Pipeline, format_: str, schema: Schema, from_files: bool) -> Decode:
+def record_decoder(pipeline: Pipeline, format_: str, schema: Schema) -> Decode:
+    """Make what decodes events or labels; in files they lie without Confluent's header."""
     if format_ == "json":
         return json_decoder()
     schemas = pipeline.spec.settings.schemas
-    if format_ == "confluent" and schemas is not None and not from_files:
+    if format_ == "confluent" and schemas is not None and not pipeline.from_files:
         from verdict.pipelines.formats.registry import SchemaSource
 
         return confluent_decoder(schema, SchemaSource(schemas, pipeline.path.parent).writer_schema)
@@ -62,7 +75,7 @@ def record_decoder(pipeline: Pipeline, format_: str, schema: Schema, from_files:
 
 def known(pipeline: Pipeline) -> list[str]:
     """List every feature in the order in which it becomes known."""
-    return _kept(pipeline) + [formula.name for formula in pipeline.formulas()]
+    return _kept(pipeline) + [formula.name for formula in pipeline.formulas]
 
 
 def _kept(pipeline: Pipeline) -> list[str]:
@@ -76,7 +89,7 @@ def _kept(pipeline: Pipeline) -> list[str]:
 
 
 def make_formulas(pipeline: Pipeline) -> Formulas:
-    return Formulas(pipeline.formulas(), pipeline.schema, typed(pipeline), _kept(pipeline))
+    return Formulas(pipeline.formulas, pipeline.schema, typed(pipeline), _kept(pipeline))
 
 
 def make_decide(pipeline: Pipeline) -> Decide:
@@ -87,7 +100,7 @@ def make_decide(pipeline: Pipeline) -> Decide:
         decide.otherwise,
         decide.missing,
     )
-    return Decide(policy, pipeline.rule_names())
+    return Decide(policy, pipeline.rule_names)
 
 
 def encoder(pipeline: Pipeline, stream: str) -> Encode:

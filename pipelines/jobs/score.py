@@ -1,10 +1,9 @@
 """The jobs of a pipeline, as values: score, shadow, watch, labels.
 
-A hop's operator is made where it runs, from the pipeline file, by a factory that pickles.
+A hop's operator is made where it runs, by a `HopPlan`.
 """
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from verdict.operators.features.columns import variables
@@ -28,13 +27,12 @@ from verdict.operators.names import (
 from verdict.operators.records.decision import decision_encoder
 from verdict.operators.score.commands import Obey
 from verdict.operators.score.finish import Finish, Money
-from verdict.operators.score.hops import DecodeHop, EntityHop
+from verdict.operators.score.hops import DecodeHop, EntityHop, Takers
 from verdict.operators.score.intake import Intake
 from verdict.operators.score.rows import FeatureRows, ScoredRows, scored_row
-from verdict.operators.score.side_inputs import DecodeHopBeside, EntityHopBeside, TakeLabels, Takers
+from verdict.operators.score.side_inputs import TakeLabels
 from verdict.pipelines.jobs.events import make_intake
 from verdict.pipelines.jobs.parts import (
-    OUTAGE,
     decoder,
     encoder,
     known,
@@ -43,9 +41,10 @@ from verdict.pipelines.jobs.parts import (
     make_features,
     make_formulas,
     prefix,
+    state_ttl,
     typed,
 )
-from verdict.pipelines.spec.load import load
+from verdict.pipelines.jobs.plan import HopPlan
 from verdict.pipelines.spec.pipeline import DECODE_HOP, Pipeline
 from verdict.pipelines.topology import Hop, Job
 from verdict.state.store.dedupe import SeenState
@@ -64,67 +63,53 @@ def backfill(pipeline: Pipeline, features_only: bool) -> Job:
     return _entity_job(pipeline, BACKFILL_JOB, ROWS, not features_only)
 
 
-def replay(
-    pipeline: Pipeline, from_files: bool, lookups: Lookups | None
-) -> tuple[Intake, list[EntityHop]]:
+def replay(pipeline: Pipeline, lookups: Lookups | None) -> tuple[Intake, list[EntityHop]]:
     """Make the score job's parts for a replay that puts events in order before each hop.
 
     Parameters
     ----------
-    from_files
-        The events come from files: without message keys, as plain Avro.
     lookups
         In the place of the tables.
     """
     hops = [
-        _entity_hop(pipeline.path, index, False, DECISIONS, True, lookups, pipeline.labels_input)
+        _entity_hop(pipeline, index=index, tables=lookups, intake=False)
         for index in range(len(pipeline.entities))
     ]
-    return make_intake(pipeline, pipeline.keyed and not from_files, from_files), hops
+    return make_intake(pipeline), hops
 
 
 def _entity_job(pipeline: Pipeline, name: str, output: str, scored: bool = True) -> Job:
     # It brings Kafka's client along, which jobs without lookups can do without.
     tables = _place(pipeline) if pipeline.spec.lookups else None
-    labels = pipeline.labels_input
-    hops = [
-        Hop(
-            entity,
-            True,
-            partial(
-                _entity_hop, pipeline.path, index, pipeline.keyed, output, scored, tables, labels
-            ),
-            _keeps(pipeline, index),
-        )
-        for index, entity in enumerate(pipeline.entities)
-    ]
+    for_hops = pipeline.for_hops
+    hops = []
     if not pipeline.keyed:
-        from_files = pipeline.spec.events.files is not None
-        decode = partial(_decode_hop, pipeline.path, from_files, labels)
-        hops.insert(0, Hop(DECODE_HOP, False, decode))
+        hops.append(Hop(DECODE_HOP, False, HopPlan(_decode_hop, for_hops)))
+    for index, entity in enumerate(pipeline.entities):
+        make = partial(_entity_hop, index=index, tables=tables, output=output, scored=scored)
+        ttl = state_ttl(_remembered(pipeline, index))
+        hops.append(Hop(entity, True, HopPlan(make, for_hops), ttl))
+    labels = pipeline.labels_input
     inputs: tuple[str, ...] = (EVENTS,) if labels is None else (EVENTS, labels)
     outputs: tuple[str, ...] = (output, DEAD_LETTERS)
     if pipeline.commanded:
         inputs, outputs = (*inputs, STATE_COMMANDS), (*outputs, STATE_ANSWERS)
     carry = tuple(pipeline.spec.events.carry)
-    return Job(name, pipeline.spec.pipeline, inputs, tuple(hops), outputs, carry)
+    first = () if labels is None else (labels,)
+    return Job(name, pipeline.spec.pipeline, inputs, tuple(hops), outputs, carry, first)
 
 
-def _keeps(pipeline: Pipeline, index: int) -> int:
-    """Return how long Flink has to keep what of a key is not written any more."""
+def _remembered(pipeline: Pipeline, index: int) -> int:
+    """Return how far an entity's hop looks back: milliseconds of event time."""
     dedupe = pipeline.spec.events.dedupe if index == 0 else None
-    features = make_features(pipeline, index)
-    return 2 * max(features.horizon, dedupe or 0) + OUTAGE
+    return max(make_features(pipeline, pipeline.entities[index]).horizon, dedupe or 0)
 
 
-def _decode_hop(path: Path, from_files: bool, labels: str | None = None) -> Operator:
-    pipeline = load(path)
-    intake = make_intake(pipeline, keyed=False, from_files=from_files)
+def _decode_hop(pipeline: Pipeline) -> Operator:
+    intake = make_intake(pipeline)
     encode_dead = encoder(pipeline, DEAD_LETTERS)
-    if not pipeline.commanded and labels is None:
-        return DecodeHop(pipeline.spec.pipeline, intake, encode_dead)
-    hop = DecodeHopBeside(pipeline.spec.pipeline, intake, encode_dead)
-    hop.takers = _takers(pipeline, hop, -1, None, labels, from_files)
+    hop = DecodeHop(pipeline.spec.pipeline, intake, encode_dead)
+    hop.takers = _takers(pipeline, hop, -1, None)
     return hop
 
 
@@ -144,16 +129,23 @@ def _opened(pipeline: Pipeline, tables: "Place | Lookups | None") -> Lookups | N
 
 
 def _entity_hop(
-    path: Path,
+    pipeline: Pipeline,
+    *,
     index: int,
-    keyed: bool,
-    output: str,
-    scored: bool,
-    tables: "Place | Lookups | None" = None,
-    labels: str | None = None,
+    tables: "Place | Lookups | None",
+    output: str = DECISIONS,
+    scored: bool = True,
+    intake: bool = True,
 ) -> EntityHop:
-    pipeline = load(path)
-    beside = pipeline.commanded or labels is not None
+    """Make the hop of an entity.
+
+    Parameters
+    ----------
+    output, scored
+        Of the last hop: what it puts out, and whether a model is asked.
+    intake
+        Of the first hop of a keyed topic: it gets raw records, not events.
+    """
     entities = pipeline.entities
     finish: Finish | FeatureRows | None = None
     if index == len(entities) - 1:
@@ -161,21 +153,19 @@ def _entity_hop(
             finish = _finish(pipeline, output, tables)
         else:
             finish = FeatureRows(make_formulas(pipeline), _opened(pipeline, tables))
-    features = make_features(pipeline, index)
-    hop = (EntityHopBeside if beside else EntityHop)(
+    features = make_features(pipeline, entities[index])
+    hop = EntityHop(
         pipeline.spec.pipeline,
         entities,
         index,
         features,
-        make_intake(pipeline, keyed=True) if keyed and index == 0 else None,
+        make_intake(pipeline) if intake and pipeline.keyed and index == 0 else None,
         finish,
         encoder(pipeline, DEAD_LETTERS),
         _seen(pipeline, index),
         output == ROWS,
     )
-    if isinstance(hop, EntityHopBeside):
-        from_files = pipeline.spec.events.topic is None
-        hop.takers = _takers(pipeline, hop, index, features, labels, from_files)
+    hop.takers = _takers(pipeline, hop, index, features)
     return hop
 
 
@@ -189,8 +179,6 @@ def _takers(
     hop: DecodeHop | EntityHop,
     index: int,
     features: EntityFeatures | None,
-    labels: str | None,
-    from_files: bool,
 ) -> Takers:
     """Make what takes the records that come beside the events; ``index`` is -1 before all hops."""
     takers: dict[str, Obey | TakeLabels] = {}
@@ -198,10 +186,11 @@ def _takers(
     if pipeline.commanded:
         encode = encoder(pipeline, STATE_ANSWERS)
         takers[STATE_COMMANDS] = Obey(pipeline.spec.pipeline, entities, index, features, encode)
+    labels = pipeline.labels_input
     if labels is not None:
         wanted = pipeline.labelled
         takers[labels] = TakeLabels(
-            input_label_reader(pipeline, labels, from_files),
+            input_label_reader(pipeline, labels),
             [entity in wanted for entity in entities],
             index,
             entities[index],
@@ -213,14 +202,14 @@ def _takers(
     return takers
 
 
-def input_label_reader(pipeline: Pipeline, stream: str, from_files: bool = False) -> ReadsLabel:
+def input_label_reader(pipeline: Pipeline, stream: str) -> ReadsLabel:
     """Make what reads the labels that the score job takes, from either stream."""
     assert pipeline.spec.labels is not None
     if stream == ENTITY_LABELS:
         decode = decoder(pipeline, ENTITY_LABELS)
         precedence = Precedence(pipeline.spec.labels.precedence)
         return ReadEntityLabel(decode, pipeline.entities, precedence)
-    return label_reader(pipeline, from_files)
+    return label_reader(pipeline)
 
 
 def _finish(pipeline: Pipeline, output: str, tables: "Place | Lookups | None") -> Finish:

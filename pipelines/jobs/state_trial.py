@@ -4,15 +4,9 @@ from collections import defaultdict
 from typing import Any
 
 from verdict.operators.events.event import Event
-from verdict.operators.features.windowed import EntityFeatures
+from verdict.pipelines.jobs.parts import make_features
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.state.store.keyed import MemoryState
-
-
-def windows(pipeline: Pipeline, entity: str) -> EntityFeatures:
-    """Make what the hop of an entity keeps its windows with."""
-    lateness = pipeline.spec.events.allowed_lateness
-    return EntityFeatures(pipeline.windowed(entity), pipeline.schema, lateness)
 
 
 def longest(pipeline: Pipeline, entity: str) -> int:
@@ -20,9 +14,14 @@ def longest(pipeline: Pipeline, entity: str) -> int:
     return max((feature.reach for feature in pipeline.windowed(entity)), default=0)
 
 
+def retention(pipeline: Pipeline, entity: str) -> int:
+    """Return for how many milliseconds an entity's log keeps an event behind its newest."""
+    return longest(pipeline, entity) + pipeline.spec.events.allowed_lateness
+
+
 def written(pipeline: Pipeline, entity: str, events: int) -> MemoryState:
     """Return the state of a key after some events, all in its longest window."""
-    compute, state = windows(pipeline, entity), MemoryState()
+    compute, state = make_features(pipeline, entity), MemoryState()
     for number in range(events):
         compute(_nothing(number * longest(pipeline, entity) // events), state)
     return state
@@ -36,11 +35,11 @@ def cold(former: Pipeline, pipeline: Pipeline, entity: str) -> list[str]:
     StateError
         It cannot be read.
     """
-    old, state = windows(former, entity), MemoryState()
-    far = longest(former, entity) + former.spec.events.allowed_lateness + 2
+    old, state = make_features(former, entity), MemoryState()
+    far = retention(former, entity) + 2
     for at in (0, far // 2, far):  # so that something has been forgotten
         old(_nothing(at), state)
-    new = windows(pipeline, entity)
+    new = make_features(pipeline, entity)
     return [new.names[i] for i in new(_nothing(far), state).cold]
 
 

@@ -1,8 +1,5 @@
 """The job `watch`: drift and comparison."""
 
-from functools import partial
-from pathlib import Path
-
 from verdict.operators.message import Operator
 from verdict.operators.models import card
 from verdict.operators.names import (
@@ -19,18 +16,19 @@ from verdict.operators.watch.drift import Drifts
 from verdict.operators.watch.merge import Merge
 from verdict.operators.watch.split import SCORE, Split
 from verdict.pipelines.jobs.parts import decoder, encoder
+from verdict.pipelines.jobs.plan import HopPlan
 from verdict.pipelines.spec.features import AggregateFeature
-from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.topology import Hop, Job
 
 
 def watch(pipeline: Pipeline) -> Job:
     """Decisions and shadow scores -> windows in buckets -> drift, comparison."""
+    for_hops = pipeline.for_hops
     hops = (
-        Hop("split", False, partial(_split_hop, pipeline.path)),
-        Hop("bucket", True, partial(_bucket_hop, pipeline.path)),
-        Hop("merge", True, partial(_merge_hop, pipeline.path)),
+        Hop("split", False, HopPlan(_split_hop, for_hops)),
+        Hop("bucket", True, HopPlan(_bucket_hop, for_hops)),
+        Hop("merge", True, HopPlan(_merge_hop, for_hops)),
     )
     return Job(
         WATCH_JOB,
@@ -41,8 +39,7 @@ def watch(pipeline: Pipeline) -> Job:
     )
 
 
-def _split_hop(path: Path) -> Operator:
-    pipeline = load(path)
+def _split_hop(pipeline: Pipeline) -> Operator:
     return Split(
         pipeline.spec.pipeline,
         [item.name for item in watched(pipeline)],
@@ -52,13 +49,11 @@ def _split_hop(path: Path) -> Operator:
     )
 
 
-def _bucket_hop(path: Path) -> Operator:
-    pipeline = load(path)
+def _bucket_hop(pipeline: Pipeline) -> Operator:
     return Bucket(watched(pipeline), pipeline.spec.watch.window)
 
 
-def _merge_hop(path: Path) -> Operator:
-    pipeline = load(path)
+def _merge_hop(pipeline: Pipeline) -> Operator:
     spec = pipeline.spec
     drifts = Drifts(
         spec.pipeline,

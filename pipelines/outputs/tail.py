@@ -7,7 +7,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from verdict.pipelines.errors import FileError
+from verdict.operators.names import Stream
+from verdict.pipelines.errors import FileError, SpecError
 from verdict.pipelines.formats.avro_file import read_records
 from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.spec.pipeline import Pipeline
@@ -37,11 +38,20 @@ def newest(
 
     Raises
     ------
+    SpecError
+        The pipeline does not have this stream.
     FileError
         There is no such file yet.
     KafkaError
         The broker does not answer, or has no such topic.
     """
+    if stream not in pipeline.topics:
+        raise SpecError(
+            [
+                f"{pipeline.path}: the pipeline puts out no {stream}; name one of "
+                f"{', '.join(each for each in Stream if each in pipeline.topics)}"
+            ]
+        )
     if folder is None:
         yield from _from_topic(pipeline, stream, last, follow)
         return

@@ -21,11 +21,11 @@ from verdict.operators.events.event import Event
 from verdict.operators.features.lookups import Lookups
 from verdict.operators.labels.label import Label
 from verdict.operators.labels.read import check_key
-from verdict.operators.message import NEXT, Emit, Message
+from verdict.operators.message import NEXT, Deferred, Emit, Message
 from verdict.operators.names import DEAD_LETTERS, DECISIONS, EVENTS, LABELS
 from verdict.operators.records import avro as out
 from verdict.operators.records.decision import PRESENT
-from verdict.operators.score.carry import WITH_KEY, WITHOUT_KEY, Carry, Deferred
+from verdict.operators.score.carry import WITH_KEY, WITHOUT_KEY, Carry
 from verdict.operators.score.hops import EntityHop
 from verdict.operators.score.intake import Intake
 from verdict.pipelines.engines.garbage import spared
@@ -372,7 +372,7 @@ class Replay:
         self._letter = stream_decoder(DEAD_LETTERS, pipeline.spec.settings)
         last = self._hops[-1]
         # What was looked up is set for one event at a time.
-        self._defers = self._recorded is None and last.defer()
+        self._defers = self._recorded is None and last.defers
         self._deferred: list[tuple[Item, Deferred]] = []
 
     @property
@@ -477,7 +477,7 @@ class Replay:
             self._recorded.use(features)
         message = item.message._replace(key=encoded, value=item.carry)
         try:
-            emits = hop(message, state)
+            emits = hop(message, state, self._defers)
         except VerdictError:
             raise
         except Exception as error:
@@ -716,7 +716,7 @@ def compare(
             known.read(decisions, summary)
             _halt(stop)
             recorded = _recorded(pipeline)
-            intake, hops = score.replay(pipeline, from_files, recorded)
+            intake, hops = score.replay(pipeline, recorded)
             decided = _survey(events(), intake, known, whole or Settled(), from_files)
             _halt(stop)
             dead = Letters(index)
@@ -736,7 +736,7 @@ def _feed(labels: Iterator[Message], pipeline: Pipeline, replay: Replay) -> None
     stream = pipeline.labels_input
     if stream is None:
         return
-    read = score.input_label_reader(pipeline, stream, pipeline.spec.events.topic is None)
+    read = score.input_label_reader(pipeline, stream)
     for number, message in enumerate(labels, 1):
         label = message.value
         if not isinstance(label, Label):

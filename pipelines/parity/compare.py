@@ -91,17 +91,17 @@ class Compare:
         self._names = [*pipeline.spec.features, *TOLD]
         for entity in pipeline.entities:
             self._names += [each.format(entity) for each in (KEY, SEQ, LATE)]
-        self._hops: dict[str, list[WindowedFeature]] = {
+        self._hops: dict[str, Sequence[WindowedFeature]] = {
             entity: pipeline.windowed(entity) for entity in pipeline.entities
         }
         self._looked_up = set(parts.known(pipeline)) - {
             *(each.name for features in self._hops.values() for each in features),
-            *(formula.name for formula in pipeline.formulas()),
+            *(formula.name for formula in pipeline.formulas),
         }
-        names = {**pipeline.rule_names(), **dict.fromkeys(pipeline.spec.features, Kind.NUMBER)}
+        names = {**pipeline.rule_names, **dict.fromkeys(pipeline.spec.features, Kind.NUMBER)}
         self._reads: dict[str, list[str]] = {}
         """Feature -> the features that it is derived from."""
-        for formula in pipeline.formulas():
+        for formula in pipeline.formulas:
             read: Sequence[str] = ()
             if formula.expression is not None:
                 read = Expression(formula.expression, names).reads

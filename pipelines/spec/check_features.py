@@ -136,7 +136,7 @@ def _aggregate(pipeline: Pipeline, source: Source, name: str, feature: Aggregate
 
 def check_circles(pipeline: Pipeline, source: Source) -> Faults:
     try:
-        pipeline.formulas()
+        _ = pipeline.formulas
     except ExpressionError:
         return  # said already
     except ValueError as error:
@@ -165,7 +165,7 @@ def _expression(
 
 
 def check_decide(pipeline: Pipeline, source: Source) -> Faults:
-    names = pipeline.rule_names()
+    names = pipeline.rule_names
     for index, rule in enumerate(pipeline.spec.decide.rules):
         place = ("decide", "rules", index, "when")
         try:

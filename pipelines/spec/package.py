@@ -1,6 +1,6 @@
 """A pipeline as one value: its file with all that it refers to, known by its sha256.
 
-A Flink job carries it inside its hops' factories, and a TaskManager unpacks it once into its cache
+A Flink job carries it inside its hops' plans, and a TaskManager unpacks it once into its cache
 folder. So the workers need the Python environment and nothing else, and a restart finds its models
 where no registry and no folder of the submitting machine is left.
 """
@@ -13,7 +13,7 @@ import tarfile
 import tempfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,6 +21,7 @@ import yaml
 
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.paths import cache_folder
+from verdict.pipelines.spec.decide import Models
 from verdict.pipelines.spec.features import PythonFeature
 from verdict.pipelines.spec.pipeline import Pipeline
 
@@ -126,6 +127,66 @@ def unpack(package: Package, cache: Path | None = None) -> Path:
     return folder / FILE
 
 
+def relocated(pipeline: Pipeline, file: Path) -> Pipeline:
+    """Return a pipeline whose files are those of its package, unpacked around another file.
+
+    Nothing is read, so what it was given since it was loaded stays. Schemas have been read: theirs
+    are the only paths that stay behind.
+    """
+    spec, home = pipeline.spec, pipeline.path.parent
+    places = _places(pipeline)
+
+    def moved(path: Path) -> Path:
+        return Path(places[_whole(home / path)])
+
+    features = dict(spec.features)
+    for name, feature in spec.features.items():
+        if isinstance(feature, PythonFeature):
+            path, _, function = feature.python.rpartition(":")
+            python = f"{moved(Path(path))}:{function}"
+            features[name] = feature.model_copy(update={"python": python})
+    model = Models(
+        champion=moved(spec.model.champion),
+        challengers=[moved(folder) for folder in spec.model.challengers],
+    )
+    settings, schemas = spec.settings, spec.settings.schemas
+    if schemas is not None and schemas.folder is not None:
+        there = schemas.model_copy(update={"folder": moved(schemas.folder)})
+        settings = settings.model_copy(update={"schemas": there})
+    told = {"features": features, "model": model, "settings": settings}
+    return replace(pipeline, path=file, spec=spec.model_copy(update=told))
+
+
+def _places(pipeline: Pipeline) -> dict[Path, str]:
+    """Tell where in a package lies each file or folder that a pipeline file refers to."""
+    spec, home = pipeline.spec, pipeline.path.parent
+    paths = [spec.events.schema_file, spec.model.champion, *spec.model.challengers]
+    paths += [each.schema_file for each in spec.lookups.values() if each.schema_file is not None]
+    if spec.labels is not None:
+        paths.append(spec.labels.schema_file)
+    for feature in spec.features.values():
+        if isinstance(feature, PythonFeature):
+            paths.append(Path(feature.python.rpartition(":")[0]))
+    if spec.settings.schemas is not None and spec.settings.schemas.folder is not None:
+        paths.append(spec.settings.schemas.folder)
+    found: dict[Path, str] = {}
+    outside = 0
+    for path in paths:
+        whole = _whole(home / path)
+        if whole in found:
+            continue
+        if whole.is_relative_to(home):
+            found[whole] = whole.relative_to(home).as_posix()
+        else:
+            found[whole] = f"{OUTSIDE}/{outside}/{whole.name}"
+            outside += 1
+    return found
+
+
+def _whole(path: Path) -> Path:
+    return Path(os.path.normpath(path))
+
+
 class _Packing:
     """The files of a package, by their names in it."""
 
@@ -134,7 +195,7 @@ class _Packing:
         self._home = pipeline.path.parent
         self._data: Any = yaml.safe_load(pipeline.path.read_text("utf-8"))
         self._changed = False
-        self._outside: dict[Path, str] = {}
+        self._places = _places(pipeline)
         self.files: dict[str, bytes] = {}
 
     def all(self) -> None:
@@ -167,7 +228,7 @@ class _Packing:
         written, _, function = str(holder[place]).partition(".py:")
         suffix = f".py:{function}" if function else ""
         path = self._home / (written + (".py" if suffix else ""))
-        name = self._name(path)
+        name = self._places[_whole(path)]
         if PurePosixPath(name) != PurePosixPath(str(written) + (".py" if suffix else "")):
             holder[place] = name.removesuffix(".py") + suffix if suffix else name
             self._changed = True
@@ -177,13 +238,6 @@ class _Packing:
                 self.files[inside] = file.read_bytes()
             except OSError as error:
                 raise SpecError([f"{file}: cannot be packed: {error.strerror}"]) from None
-
-    def _name(self, path: Path) -> str:
-        """Return where a file or folder lies in the package."""
-        whole = Path(os.path.normpath(path))
-        if whole.is_relative_to(self._home):
-            return whole.relative_to(self._home).as_posix()
-        return self._outside.setdefault(whole, f"{OUTSIDE}/{len(self._outside)}/{whole.name}")
 
 
 def _files(path: Path) -> Iterator[tuple[Path, str]]:

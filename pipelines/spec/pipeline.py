@@ -1,8 +1,10 @@
 """A pipeline file, read: what the jobs ask of it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from verdict.operators.events.schema import Schema
 from verdict.operators.expressions import Expression, Kind
@@ -28,6 +30,9 @@ FILE_SUFFIX = {
 @dataclass(frozen=True)
 class Pipeline:
     """A pipeline that has been checked.
+
+    It never changes, so what is asked of it again and again is made once. It pickles, and hops are
+    made of it where they run (`for_hops`).
 
     Attributes
     ----------
@@ -58,12 +63,17 @@ class Pipeline:
         return self.spec.events.topic is not None and self.spec.events.keyed_by is not None
 
     @property
+    def from_files(self) -> bool:
+        """Whether events, labels and tables come from files."""
+        return self.spec.events.topic is None
+
+    @property
     def commanded(self) -> bool:
         """Whether the job takes commands about its state."""
         return self.spec.events.topic is not None and self.spec.topics.state_commands is not None
 
-    @property
-    def labelled(self) -> list[str]:
+    @cached_property
+    def labelled(self) -> Sequence[str]:
         """The entities that have features over labels, in the order of the hops."""
         return [
             entity
@@ -109,12 +119,33 @@ class Pipeline:
         settings = self.spec.settings.model_copy(update={"state": folder.absolute()})
         return replace(self, spec=self.spec.model_copy(update={"settings": settings}))
 
+    @cached_property
+    def for_hops(self) -> "Pipeline":
+        """The same pipeline as a hop takes it along: short of what only the job's start asks.
+
+        That is the text of the file, for errors, and where no table follows a topic the settings of
+        Kafka's clients, which may hold a password. A secret that the file refers to is not read: it
+        is where the clients are.
+        """
+        settings = self.spec.settings
+        if self.from_files or not self.lookup_topics:
+            settings = settings.model_copy(update={"kafka": {}})
+        return replace(
+            self,
+            spec=self.spec.model_copy(update={"settings": settings}),
+            source=Source(self.path, {}, {}),
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle what it was made of; the rest is made anew where it is asked."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
     def file(self, relative: Path) -> Path:
         """Resolve a path of the pipeline file."""
         return self.path.parent / relative
 
-    @property
-    def topics(self) -> dict[str, str]:
+    @cached_property
+    def topics(self) -> Mapping[str, str]:
         """Stream -> topic; without ``events`` where they come from files."""
         topics = output_topics(self.spec.topics)
         if self.spec.events.topic is not None:
@@ -125,7 +156,7 @@ class Pipeline:
             if self.spec.labels.topic is not None:
                 topics[LABELS] = self.spec.labels.topic
             if not self.spec.labels.keys:
-                topics[ENTITY_LABELS] = self.spec.topics.entity_labels
+                topics[ENTITY_LABELS] = self.spec.topics.of(ENTITY_LABELS)
         return topics
 
     @property
@@ -134,8 +165,8 @@ class Pipeline:
         topics = [lookup.topic for lookup in self.spec.lookups.values()]
         return list(dict.fromkeys(topic for topic in topics if topic is not None))
 
-    @property
-    def entities(self) -> list[str]:
+    @cached_property
+    def entities(self) -> Sequence[str]:
         """The entities that have a hop, in the order of the hops.
 
         The one that events are keyed by comes first, else the first one; then those that features
@@ -161,25 +192,31 @@ class Pipeline:
         model = self.spec.model
         return [self.file(folder) for folder in (model.champion, *model.challengers)]
 
-    def windowed(self, entity: str) -> list[WindowedFeature]:
+    def windowed(self, entity: str) -> Sequence[WindowedFeature]:
         """List an entity's aggregates, in the order of the pipeline file."""
-        return [
-            WindowedFeature(
-                name,
-                feature.op,
-                feature.argument,
-                feature.over or feature.half_life or 0,
-                feature.default,
-                feature.where,
-                feature.delay or 0,
-                feature.current,
-                feature.half_life is not None,
-                self._is_of_labels(feature),
-                self._silent_by(feature.delay or 0),
-            )
-            for name, feature in self.spec.features.items()
-            if isinstance(feature, AggregateFeature) and feature.by == entity
-        ]
+        return self._windowed.get(entity, ())
+
+    @cached_property
+    def _windowed(self) -> Mapping[str, Sequence[WindowedFeature]]:
+        """Entity -> its aggregates."""
+        found: dict[str, list[WindowedFeature]] = {}
+        for name, feature in self.spec.features.items():
+            if isinstance(feature, AggregateFeature):
+                windowed = WindowedFeature(
+                    name,
+                    feature.op,
+                    feature.argument,
+                    feature.over or feature.half_life or 0,
+                    feature.default,
+                    feature.where,
+                    feature.delay or 0,
+                    feature.current,
+                    feature.half_life is not None,
+                    self._is_of_labels(feature),
+                    self._silent_by(feature.delay or 0),
+                )
+                found.setdefault(feature.by, []).append(windowed)
+        return found
 
     def _is_of_labels(self, feature: AggregateFeature) -> bool:
         return self.spec.labels is not None and feature.argument == LABEL
@@ -189,8 +226,9 @@ class Pipeline:
         labels = self.spec.labels
         return labels is not None and labels.maturity is not None and labels.maturity <= delay
 
-    def formulas(self) -> list[Formula]:
-        """List the features that need no state, each after those that it reads.
+    @cached_property
+    def formulas(self) -> Sequence[Formula]:
+        """The features that need no state, each after those that it reads.
 
         Raises
         ------
@@ -214,7 +252,8 @@ class Pipeline:
                     reads[name] = ()
         return in_order(found, reads)
 
-    def rule_names(self) -> dict[str, Kind]:
+    @cached_property
+    def rule_names(self) -> Mapping[str, Kind]:
         """Every name a rule may read, and its kind."""
         names = kinds(self.schema)
         names.update(dict.fromkeys(self.spec.features, Kind.NUMBER))

@@ -5,40 +5,41 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, SecretStr, Tag, model_validator
+from pydantic import Discriminator, Field, SecretStr, Tag, create_model, model_validator
 
-from verdict.operators.names import (
-    COMPARISON,
-    DEAD_LETTERS,
-    DECISIONS,
-    DRIFT,
-    SHADOW_SCORES,
-    STATE_ANSWERS,
-)
+from verdict.operators.names import Stream
 from verdict.pipelines.spec.values import Duration, Ports, Topic
 from verdict.pipelines.spec.yaml_file import Fault, Model
 
 
-class Topics(Model):
+def _setting(stream: Stream) -> str:
+    return stream.replace("-", "_")
+
+
+def _topic(stream: Stream) -> Any:
+    alias = stream.value if "-" in stream else None
+    return Field(default=stream.value, alias=alias, description=stream.about)
+
+
+_TOPICS: dict[str, Any] = {_setting(stream): (Topic, _topic(stream)) for stream in Stream}
+_OutputTopics: Any = create_model("_OutputTopics", __base__=Model, **_TOPICS)
+
+
+class Topics(_OutputTopics):  # type: ignore[misc]  # made of the streams, so that none is forgotten
     """Names of the output topics, and of the files where events come from files."""
 
-    decisions: Topic = "decisions"
-    """One decision an event."""
-    dead_letters: Topic = Field(default="dead-letters", alias="dead-letters")
-    """What could not be decoded, validated or scored."""
-    shadow_scores: Topic = Field(default="shadow-scores", alias="shadow-scores")
-    """Each challenger's score and action beside the champion's."""
-    drift: Topic = "drift"
-    """The state of each window of each feature, with its alarms."""
-    comparison: Topic = "comparison"
-    """Running totals of champion against challenger."""
     state_commands: Topic | None = Field(default=None, alias="state-commands")
     """An input: commands of `verdict state`, which looks at what is remembered of an entity, or
     erases it. Without it the job takes none."""
-    state_answers: Topic = Field(default="state-answers", alias="state-answers")
-    """What became of the commands: the record of every erasure."""
-    entity_labels: Topic = Field(default="entity-labels", alias="entity-labels")
-    """Labels with their events' times and keys, from the job ``labels`` to the job ``score``."""
+
+    def of(self, stream: Stream) -> str:
+        """Return a stream's topic.
+
+        >>> Topics(drift="psi").of(Stream.DRIFT)
+        'psi'
+        """
+        topic: str = getattr(self, _setting(stream))
+        return topic
 
     @model_validator(mode="after")
     def _each_its_own(self) -> "Topics":
@@ -162,14 +163,8 @@ class Settings(Model):
 
 
 def output_topics(topics: Topics) -> dict[str, str]:
-    """Map every output stream to its topic."""
-    found = {
-        DECISIONS: topics.decisions,
-        DEAD_LETTERS: topics.dead_letters,
-        SHADOW_SCORES: topics.shadow_scores,
-        DRIFT: topics.drift,
-        COMPARISON: topics.comparison,
-    }
+    """Map to their topics the streams that every pipeline writes, and the answers to commands."""
+    wanted = [stream for stream in Stream if stream.always]
     if topics.state_commands is not None:
-        found[STATE_ANSWERS] = topics.state_answers
-    return found
+        wanted.append(Stream.STATE_ANSWERS)
+    return {stream: topics.of(stream) for stream in wanted}

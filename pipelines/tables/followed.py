@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError as ClientError
 
 from verdict.operators.errors import BadRecord
 from verdict.operators.features.lookups import Rows
+from verdict.operators.names import BadKind
 from verdict.pipelines.errors import KafkaError, RegistryError
 from verdict.pipelines.formats.patience import Patience
 from verdict.pipelines.kafka.admin import require
@@ -239,7 +240,7 @@ class Followed(Shared):
         while not self._stop.is_set():
             try:
                 if not key:
-                    raise BadRecord("lookup", "missing-key", "the record has no key")
+                    raise BadRecord(BadKind.MISSING_KEY, "the record has no key")
                 changes[key] = None if value is None else self._pack(value)
             except BadRecord as error:
                 self._refuse(where, error)

@@ -8,15 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from verdict.operators.labels.label import Label, Precedence
 from verdict.operators.message import NO_TIMESTAMP, Message, Operator
 from verdict.operators.names import DEAD_LETTERS, DECISIONS, EVENTS, LABELS
+from verdict.operators.records.streams import Decode
 from verdict.pipelines.engines.embedded.runner import Runner
 from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.jobs import events, score
-from verdict.pipelines.spec.load import check_models, load, over
+from verdict.pipelines.spec.load import check_models, over
 from verdict.pipelines.spec.pipeline import FILE_SUFFIX, Pipeline
 from verdict.pipelines.testing.check import Case, Sent
 from verdict.pipelines.testing.file import FEATURE_TOLERANCE, FILE, SCORE_TOLERANCE, Expectation
@@ -168,23 +167,19 @@ class Harness:
 
     def __init__(self, pipeline: Pipeline) -> None:
         check_models(pipeline)
-        with tempfile.TemporaryDirectory() as folder:
-            if pipeline.spec.settings.output_format == "confluent":
-                pipeline = _without_registry(pipeline, Path(folder))
-            # No file of labels is read: a test has its own.
-            moved = over(
-                pipeline, [], None if pipeline.spec.labels is None else _label_files(pipeline)
-            )
-            job = score.score(moved)
-            # Operators know no state but the one they are handed: they do for every test.
-            hops = [Hop(hop.name, hop.keyed, partial(_same, hop.operator())) for hop in job.hops]
+        pipeline = _without_registry(pipeline)
+        # No file of labels is read: a test has its own.
+        moved = over(pipeline, [], None if pipeline.spec.labels is None else _label_files(pipeline))
+        job = score.score(moved)
+        # Operators know no state but the one they are handed: they do for every test.
+        hops = [Hop(hop.name, hop.keyed, partial(_same, hop.operator())) for hop in job.hops]
         self._job = replace(job, hops=tuple(hops))
         self._event = events.EventReader(moved)
         labels = pipeline.spec.labels
         self._rank = Precedence([] if labels is None else labels.precedence)
         self._features = list(pipeline.spec.features)
         settings = pipeline.spec.settings
-        self._decode = {
+        self._decode: dict[str, Decode] = {
             stream: stream_decoder(stream, settings) for stream in (DECISIONS, DEAD_LETTERS)
         }
 
@@ -233,15 +228,10 @@ def _same(operator: Operator) -> Operator:
     return operator
 
 
-def _without_registry(pipeline: Pipeline, folder: Path) -> Pipeline:
-    """Copy a pipeline whose outputs bear the ids of a schema registry: a test asks none."""
-    from verdict.pipelines.spec.package import pack, unpack
-
-    path = unpack(pack(pipeline), folder)
-    data = yaml.safe_load(path.read_text("utf-8"))
-    data["settings"]["output_format"] = "avro"
-    path.write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), "utf-8")
-    return load(path)
+def _without_registry(pipeline: Pipeline) -> Pipeline:
+    """Return a pipeline whose outputs bear no ids of a schema registry: a test asks none."""
+    settings = pipeline.spec.settings.model_copy(update={"output_format": "avro"})
+    return replace(pipeline, spec=pipeline.spec.model_copy(update={"settings": settings}))
 
 
 def _dead(expected: Expectation | None, letter: dict[str, Any]) -> Iterator[Row]:

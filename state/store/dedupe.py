@@ -15,6 +15,7 @@ _ENTRY = struct.Struct("<8s8sq")  # digests of the id and of the record, the eve
 class SeenState:
     """A key's state, in whose head the ids of its last events stand before the rest.
 
+    One stands for all keys of a hop, and is of the key that it was turned to last.
     Each costs 24 bytes of the head. Two ids of one key are taken for the same once in 2**64 pairs.
 
     Parameters
@@ -43,6 +44,12 @@ class SeenState:
         self._ids = b""
         self._rest: bytes | None = None
 
+    def turn_to(self, state: KeyedState) -> None:
+        """Turn to a key: from now on this is its state, and a `put` leaves the ids as they are."""
+        self._state = state
+        head = state.get()
+        self._ids, self._rest = (b"", None) if head is None else _split(head)
+
     def open(self, state: KeyedState, event_id: str, body: bytes) -> bool | None:
         """Turn to a key and to one of its events.
 
@@ -51,9 +58,7 @@ class SeenState:
         bool or None
             None for an id that is new; else whether the record is the same as it was.
         """
-        self._state = state
-        head = state.get()
-        self._ids, self._rest = (b"", None) if head is None else _split(head)
+        self.turn_to(state)
         self._id = blake2b(event_id.encode(), digest_size=8).digest()
         self._body = blake2b(body, digest_size=8).digest()
         at = self._ids.find(self._id)

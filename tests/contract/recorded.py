@@ -19,7 +19,6 @@ from verdict.operators.names import (
     SCORE_JOB,
     SHADOW_JOB,
     SHADOW_SCORES,
-    STATE_ANSWERS,
     STATE_COMMANDS,
     WATCH_JOB,
 )
@@ -257,7 +256,7 @@ def written(path: Path, name: str, payments: Sequence[Any]) -> Path:
     if name == "labelled":
         del data["events"]["keyed_by"]
         data["events"]["dedupe"] = "1d"
-        data["topics"] = {STATE_COMMANDS: "commands", STATE_ANSWERS: "answers"}
+        data["topics"] = {"state-commands": "commands", "state-answers": "answers"}
         (path.parent / "label.avsc").write_text(json.dumps(LABEL))
         data["labels"] = SECTION
         data["features"] |= {

@@ -130,7 +130,12 @@ def run_embedded(stage: Stage, job: Job) -> None:
     run_kafka(
         job,
         lambda offsets: KafkaBroker(
-            stage.clients, topics_of(job.inputs, stage.topics), written, offsets, job.carry
+            stage.clients,
+            topics_of(job.inputs, stage.topics),
+            written,
+            offsets,
+            job.carry,
+            job.first,
         ),
         stage.folder / f"embedded-{job.name}",
         stop=threading.Event(),

@@ -17,7 +17,7 @@ import pytest
 
 import verdict.operators
 from tests.contract.recorded import Pipelines, Ran, Recorded, close, text
-from verdict.operators.message import Emit, Message, Operator
+from verdict.operators.message import Deferred, Deferring, Emit, Message, Operator
 from verdict.operators.names import (
     DEAD_LETTERS,
     LABELS_JOB,
@@ -25,8 +25,6 @@ from verdict.operators.names import (
     SHADOW_JOB,
     WATCH_JOB,
 )
-from verdict.operators.score.carry import Deferred
-from verdict.pipelines.engines.embedded.runner import Deferring
 from verdict.state.store.keyed import MemoryState
 
 CASES = [
@@ -92,7 +90,9 @@ def operators() -> set[str]:
                 continue
             call = vars(kind).get("__call__")
             taken = list(inspect.signature(call).parameters) if call is not None else []
-            if taken == ["self", "message", "state"] and not getattr(kind, "_is_protocol", False):
+            if taken[:3] == ["self", "message", "state"] and not getattr(
+                kind, "_is_protocol", False
+            ):
                 found.add(name)
     return found
 
@@ -158,12 +158,12 @@ def test_a_decision_that_was_left_for_later_is_the_same(
     """As the embedded engine does it: many at once, after the states have been written."""
     recorded = ran.hops[-1]
     operator = made(recorded)
-    if not isinstance(operator, Deferring) or not operator.defer():
+    if not isinstance(operator, Deferring) or not operator.defers:
         pytest.skip("it defers nothing")
     emits: list[Emit] = []
     deferred: list[tuple[int, Deferred]] = []
     for call in recorded.calls:
-        for emit in operator(pickle.loads(call.message), call.before.restored()):
+        for emit in operator(pickle.loads(call.message), call.before.restored(), defer=True):
             if isinstance(emit.value, Deferred):
                 deferred.append((len(emits), emit.value))
             emits.append(emit)

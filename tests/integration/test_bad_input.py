@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -278,7 +278,7 @@ class Stage:
     cases: list[Case] = field(default_factory=list)
 
     @property
-    def topics(self) -> dict[str, str]:
+    def topics(self) -> Mapping[str, str]:
         return self.pipeline.topics
 
     def to(self, engine: str) -> dict[str, str]:
@@ -296,7 +296,7 @@ def stage_of(folder: Path, name: str, kafka: LocalKafka, events: Any, settings: 
         **PIPELINE,
         "pipeline": name,
         "events": {**PIPELINE["events"], "topic": f"{name}-events", **events},  # type: ignore[dict-item]
-        "topics": {stream: f"{name}-{stream}" for stream in (DECISIONS, DEAD_LETTERS)},
+        "topics": {stream.value: f"{name}-{stream}" for stream in (DECISIONS, DEAD_LETTERS)},
         "settings": settings,
     }
     (folder / "pipeline.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
@@ -327,7 +327,12 @@ def run_embedded(stage: Stage, written: dict[str, str], **more: Any) -> int:
     return run_kafka(
         job,
         lambda offsets: KafkaBroker(
-            stage.clients, topics_of(job.inputs, stage.topics), written, offsets, job.carry
+            stage.clients,
+            topics_of(job.inputs, stage.topics),
+            written,
+            offsets,
+            job.carry,
+            job.first,
         ),
         stage.folder / "state",
         **{"stop": threading.Event(), "bounded": True, **more},

@@ -98,7 +98,7 @@ class Cards:
         )
         run_kafka(
             job,
-            lambda offsets: KafkaBroker(self.clients, inputs, outputs, offsets),
+            lambda offsets: KafkaBroker(self.clients, inputs, outputs, offsets, first=job.first),
             bootstrap_files.home(pipeline, self.folder / state),
             stop=Never(),
             bounded=True,

@@ -140,11 +140,11 @@ def test_savepoint_takes_an_output_more_and_another_parallelism(
 def test_what_is_not_written_any_more_is_collected(
     kafka: LocalKafka, cluster: FlinkCluster, settings: FlinkSettings, client: Submitter
 ) -> None:
-    keeps_ms = 3_000
+    ttl_ms = 3_000
     topics = Topics(kafka, "collected", flink_jobs.counting())
     rest = Rest(cluster.address)
     job = flink_jobs.counting()
-    hops = tuple(replace(hop, keeps=keeps_ms) for hop in job.hops)
+    hops = tuple(replace(hop, state_ttl=ttl_ms) for hop in job.hops)
     program = Program(replace(job, hops=hops), topics.names, settings)
     job_id = client.prepare(program.job, program.topics, program.settings)()
     come_up(rest, job_id)
@@ -152,7 +152,7 @@ def test_what_is_not_written_any_more_is_collected(
     until(lambda: len(counts(topics, UNCOMMITTED)) == 2)
     written = time.monotonic()
     rest.checkpoint(job_id)
-    until(lambda: time.monotonic() > written + keeps_ms / 1000)
+    until(lambda: time.monotonic() > written + ttl_ms / 1000)
     for number in range(2, 10):  # each checkpoint makes a file, and four of them a compaction
         topics.send("events", [(b"busy", b"%d" % number)])
         until(partial(lambda wanted: len(counts(topics, UNCOMMITTED)) == wanted, number + 1))

@@ -38,7 +38,8 @@ def start(
     events: Events, name: str, state: Path, **options: Any
 ) -> tuple[subprocess.CompletedProcess[str], dict[str, str]]:
     """Run the job, killed as often as asked, to topics of its own."""
-    topics = {EVENTS: events.topic, **{s: f"{name}-{s}" for s in (DECISIONS, DEAD_LETTERS)}}
+    topics: dict[str, str] = {EVENTS: events.topic}
+    topics |= {stream: f"{name}-{stream}" for stream in (DECISIONS, DEAD_LETTERS)}
     made = clients(Settings(kafka={"bootstrap.servers": events.bootstrap}))
     create_topics(made, list(topics.values()))
     asked = {

@@ -48,7 +48,8 @@ class Running:
         data["features"]["blocked"] = {"listed_in": "blocked"}
         rule = {"name": "on_list", "when": "blocked == 1", "action": "stop"}
         data["decide"]["rules"] = [rule]
-        data["topics"] = {stream: f"{self.name}-{stream}" for stream in (DECISIONS, DEAD_LETTERS)}
+        streams = (DECISIONS.value, DEAD_LETTERS.value)
+        data["topics"] = {stream: f"{self.name}-{stream}" for stream in streams}
         data["settings"] = {
             "kafka": {"bootstrap.servers": kafka.bootstrap},
             "checkpoint_interval": "200ms",

@@ -101,7 +101,7 @@ class Running:
         data = yaml.safe_load((EXAMPLE / "pipeline.yaml").read_text())
         data["pipeline"] = name
         data["events"]["topic"] = f"{name}-events"
-        data["topics"] = {stream: f"{name}-{stream}" for stream in (DECISIONS, DEAD_LETTERS)}
+        data["topics"] = {stream.value: f"{name}-{stream}" for stream in (DECISIONS, DEAD_LETTERS)}
         data["settings"] = {
             "kafka": {"bootstrap.servers": kafka.bootstrap},
             "checkpoint_interval": "200ms",

@@ -6,8 +6,7 @@ from typing import Any
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka import KafkaError as ClientError
 
-from verdict.operators.message import LATEST, Headers, Message, new
-from verdict.operators.names import EVENTS, LABEL_STREAMS
+from verdict.operators.message import Headers, Message, new
 from verdict.pipelines.engines.embedded.runner import Output
 from verdict.pipelines.errors import KafkaError
 from verdict.pipelines.kafka.admin import require
@@ -25,9 +24,8 @@ class KafkaBroker:
     The partitions are assigned, not subscribed to: the engine keeps the offsets in its own store,
     and its folder's lock keeps a second process out.
 
-    Where there are events and labels, the labels come first: all that are in their topic when the
-    broker is opened before the first event, and later those of a batch before its events. One that
-    is early changes nothing, one that is late is lost.
+    Streams that are to come first do: all that is in their topics when the broker is opened before
+    the first record of another stream, and later those of a batch before its others.
 
     Parameters
     ----------
@@ -37,8 +35,8 @@ class KafkaBroker:
         Stream -> topic.
     offsets
         ``topic/partition`` -> next offset; partitions that are not named start at their beginning.
-    carry
-        Names of headers that go from a record to what comes of it.
+    carry, first
+        Of the `Job`.
 
     Raises
     ------
@@ -53,6 +51,7 @@ class KafkaBroker:
         outputs: Mapping[str, str],
         offsets: Mapping[str, int],
         carry: Sequence[str] = (),
+        first: Sequence[str] = (),
     ) -> None:
         partitions = require(clients, [*inputs.values(), *outputs.values()])
         self._streams = {topic: stream for stream, topic in inputs.items()}
@@ -78,9 +77,9 @@ class KafkaBroker:
         self._heard: dict[TopicPartition, tuple[int, int]] = {}
         """Partition -> its first and next offset, as the client heard last."""
         self._check(offsets)
-        self._first = LABEL_STREAMS if EVENTS in inputs else frozenset[str]()
-        self._unread = self._labels_until(offsets)
-        """Partition of labels -> where it ended at the start, while it is not read so far."""
+        self._first = frozenset(first)
+        self._unread = self._first_until(offsets)
+        """Partition that comes first -> where it ended at the start, until it is read so far."""
         self._held = [each for each in self._assigned if not self._is_first(each.topic)]
         self._consumer.assign(self._assigned)
         if self._unread:
@@ -96,8 +95,8 @@ class KafkaBroker:
                     f"{known}: the topic was made anew; start anew with an empty state folder"
                 )
 
-    def _labels_until(self, offsets: Mapping[str, int]) -> dict[str, int]:
-        """Return where the partitions of labels end that there is something to read of."""
+    def _first_until(self, offsets: Mapping[str, int]) -> dict[str, int]:
+        """Return where the partitions end that come first, if there is anything to read."""
         found = {}
         for assigned in self._assigned:
             if self._is_first(assigned.topic):
@@ -126,10 +125,10 @@ class KafkaBroker:
         return messages
 
     def _let_go(self, messages: Sequence[Message]) -> None:
-        """Let the events come once all labels have that were there before them."""
+        """Let the others come once all have that were there before them."""
         for message in messages:
             name = _name(message.topic, message.partition)
-            if message.offset + 1 >= self._unread.get(name, LATEST):
+            if name in self._unread and message.offset + 1 >= self._unread[name]:
                 del self._unread[name]
         for name in self._unread.keys() & self._read_out.keys():
             del self._unread[name]  # it ended with a transaction's marker

@@ -8,16 +8,26 @@ same state, make the same bytes.
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from functools import partial
+from typing import Any, NamedTuple
 
-from verdict.operators.message import NEXT, Emit, Message, new
-from verdict.operators.meter import Meter
-from verdict.operators.score.carry import Deferred
+from verdict.operators.message import (
+    NEXT,
+    Counts,
+    Deferred,
+    Deferring,
+    Emit,
+    Forgetting,
+    Holding,
+    Message,
+    Operator,
+    new,
+)
 from verdict.pipelines.errors import OperatorError, RegistryError, told
 from verdict.pipelines.telemetry.meters import HopMeter, hop_labels
 from verdict.pipelines.topology import Job
 from verdict.state.errors import VerdictError
-from verdict.state.store.rocks import RocksStore
+from verdict.state.store.rocks import RocksState, RocksStore
 
 SWEPT = 100
 """Heads of each hop that are looked at after a commit, whether they can be deleted."""
@@ -32,36 +42,8 @@ class Output(NamedTuple):
     cause: Message
 
 
-@runtime_checkable
-class Deferring(Protocol):
-    """An operator that can leave what it decides to a call for many; see `EntityHop.defer`."""
-
-    defers: bool
-
-    def defer(self) -> bool: ...
-
-    def settle(self, deferred: Sequence[Any]) -> list[Emit]: ...
-
-
-@runtime_checkable
-class Forgetting(Protocol):
-    """An operator whose keys' state may go one day; see `EntityHop.forgotten`."""
-
-    def forgotten(self, head: bytes) -> bool: ...
-
-
-@runtime_checkable
-class Holding(Protocol):
-    """An operator that has something to let go of; see `EntityHop.close`."""
-
-    def close(self) -> None: ...
-
-
-@runtime_checkable
-class Counts(Protocol):
-    """An operator with a meter."""
-
-    meter: Meter
+_At = tuple[Operator, RocksState]
+"""A hop's operator, and the state of the key that it is at."""
 
 
 class Runner:
@@ -90,7 +72,16 @@ class Runner:
         self.taken = 0
         self.blocked: RegistryError | None = None
         self._last = len(job.hops) - 1
-        self._hops = [(hop.operator(), store.keyed(f"{job.name}/{hop.name}")) for hop in job.hops]
+        self._hops: list[_At] = [
+            (hop.operator(), store.keyed(f"{job.name}/{hop.name}")) for hop in job.hops
+        ]
+        operator, state = self._hops[-1]
+        self._settles: Deferring | None = None
+        """The last hop's operator, if that is better asked for many decisions at once."""
+        self._deferring = self._hops
+        if isinstance(operator, Deferring) and operator.defers:
+            self._settles = operator
+            self._deferring = [*self._hops[:-1], (partial(operator, defer=True), state)]
         self.meters: list[HopMeter] = []
         self._held: list[int] = []
         """Nanoseconds that each event took until its decision was left to `settle`."""
@@ -103,30 +94,26 @@ class Runner:
     def __call__(self, message: Message) -> list[Output]:
         """Run one message through the hops."""
         outputs: list[Output] = []
-        self._run(0, message, outputs)
+        self._run(self._hops, 0, message, outputs)
         return outputs
 
     def many(self, messages: Sequence[Message]) -> list[Output]:
         """Run messages through the hops, one at a time; a last hop may score them all at once."""
         outputs: list[Output] = []
-        last = self._hops[-1][0]
-        defers = isinstance(last, Deferring) and last.defer()
         self.taken, self.blocked = 0, None
         try:
             for message in messages:
-                self._run(0, message, outputs)
+                self._run(self._deferring, 0, message, outputs)
                 self.taken += 1
         except RegistryError as error:
             # To decode is the first thing that is done with a message: no state knows of it yet.
             self.blocked = error
-        if not defers:
+        if self._settles is None:
             return outputs
-        assert isinstance(last, Deferring)
         places = [i for i, output in enumerate(outputs) if isinstance(output.value, Deferred)]
-        settled = self._settled(last, [outputs[place].value for place in places])
+        settled = self._settled(self._settles, [outputs[place].value for place in places])
         for place, emit in zip(places, settled, strict=True):
             outputs[place] = new(Output, (*emit, outputs[place].cause))
-        last.defers = False
         return outputs
 
     def close(self) -> None:
@@ -163,8 +150,10 @@ class Runner:
             self._held.clear()
         return settled
 
-    def _run(self, index: int, message: Message, outputs: list[Output]) -> None:
-        operator, state = self._hops[index]
+    def _run(
+        self, hops: Sequence[_At], index: int, message: Message, outputs: list[Output]
+    ) -> None:
+        operator, state = hops[index]
         state.key = message.key or b""
         began = time.perf_counter_ns() if self.meters else 0
         try:
@@ -178,7 +167,7 @@ class Runner:
                     following = new(
                         Message, (stream, key, value, topic, partition, offset, timestamp, carried)
                     )
-                    self._run(index + 1, following, outputs)
+                    self._run(hops, index + 1, following, outputs)
                 else:
                     outputs.append(new(Output, (output, key, value, message)))
         except VerdictError:

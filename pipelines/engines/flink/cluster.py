@@ -194,7 +194,8 @@ class FlinkCluster:
         if not self._application:
             self._spawn(JOB_MANAGER_NAME, JOB_MANAGER, self._job_manager_memory())
             return
-        program = [str(Path(__file__).with_name("flink_main.py")), *self._application]
+        main = Path(__file__).parents[2] / "deployment" / "main.py"
+        program = [str(main), *self._application]
         self._spawn(
             JOB_MANAGER_NAME,
             APPLICATION,

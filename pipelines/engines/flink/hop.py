@@ -15,7 +15,7 @@ from pyflink.common import Row, Time, Types
 from pyflink.datastream.functions import KeyedProcessFunction, ProcessFunction
 from pyflink.datastream.state import MapStateDescriptor, StateTtlConfig, ValueStateDescriptor
 
-from verdict.operators.message import NEXT, Emit, Message, Operator, new
+from verdict.operators.message import NEXT, Emit, Holding, Message, Operator, new
 from verdict.operators.names import DEAD_LETTERS
 from verdict.pipelines.engines.flink.silent import SILENT, is_silent
 from verdict.pipelines.engines.flink.state import FlinkState, NoState
@@ -89,7 +89,7 @@ class _Hop:
         self.name = hop.name
         self.where = f"{job.pipeline}/{job.name}/{hop.name}"
         self.factory: Callable[[], Operator] = hop.operator
-        self.keeps = hop.keeps
+        self.state_ttl = hop.state_ttl
         self.sources = tuple(zip(job.inputs, topics, strict=True))
         self.outputs = {name: number for number, name in enumerate(job.outputs, 1)}
         if index + 1 < len(job.hops):
@@ -160,9 +160,9 @@ class _Hop:
         """Show nothing any more and let go of tables: the process may go on, with another job."""
         if self.served is not None:
             self.served.close()
-        release = getattr(getattr(self, "operator", None), "close", None)
-        if release is not None:
-            release()
+        operator = getattr(self, "operator", None)  # there is none where it could not start
+        if isinstance(operator, Holding):
+            operator.close()
 
     def rows(self, record: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Run one record through the operator, from and to the fields of Flink's rows."""
@@ -253,9 +253,9 @@ class KeyedHop(_Hop, KeyedProcessFunction):  # type: ignore[misc]
         value = Types.PICKLED_BYTE_ARRAY()
         head = ValueStateDescriptor("head", value)
         chunks = MapStateDescriptor("chunks", Types.LONG(), value)
-        if self.keeps is not None:
-            head.enable_time_to_live(_garbage_after(self.keeps))
-            chunks.enable_time_to_live(_garbage_after(self.keeps))
+        if self.state_ttl is not None:
+            head.enable_time_to_live(_garbage_after(self.state_ttl))
+            chunks.enable_time_to_live(_garbage_after(self.state_ttl))
         state = FlinkState(context.get_state(head), context.get_map_state(chunks))
         self.start(state, _subtask(context), _silent(context))
 

@@ -14,11 +14,13 @@ UNITS = ["amount", "count", "seen"]
 QUICK = Extract(SCHEMA, "id", "at", KEYS, FIELDS, UNITS, typed=True)
 CAREFUL = Extract(SCHEMA, "id", "at", KEYS, FIELDS, UNITS)
 LONG = st.sampled_from([0, 1, -1, -(2**63), 2**63 - 1, 2**53 + 1]) | st.integers(-(2**40), 2**40)
+TERMINAL = st.fixed_dictionaries({"id": st.text("t|"), "floor": st.integers(0, 2**31 - 1)})
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "id": st.text("a", max_size=1),
     "at": LONG,
     "card": st.none() | st.text("c|\\", max_size=2),
-    "terminal": st.none() | st.fixed_dictionaries({"id": st.text("t|"), "floor": st.integers(0)}),
+    "terminal": st.none()
+    | st.fixed_dictionaries({"id": st.text("t|"), "floor": st.integers(0, 2**31 - 1)}),
     "amount": st.none() | st.binary(min_size=1, max_size=9),
     "count": st.none() | LONG,
     "limit": st.none() | st.floats(),

@@ -9,14 +9,23 @@ from hypothesis import strategies as st
 
 from verdict.operators.errors import BadRecord
 from verdict.operators.message import Message
-from verdict.operators.records.dead_letter import MAX_LETTER, MAX_RAW, MAX_REASON, dead_letter
+from verdict.operators.meter import Meter
+from verdict.operators.names import DEAD_LETTERS, EVENTS, BadKind, JobName
+from verdict.operators.records.dead_letter import (
+    MAX_LETTER,
+    MAX_RAW,
+    MAX_REASON,
+    Refusals,
+    dead_letter,
+    present,
+)
 from verdict.operators.records.streams import Decode, Encode
 
 MESSAGE = Message("events", b"key", b"value", "transactions", 3, 42, 1_700_000_000_000)
 
 
 def test_a_dead_letter_says_all_there_is_to_say() -> None:
-    error = BadRecord("validate", "implausible", "field 'amount' is implausible: -5.0")
+    error = BadRecord(BadKind.IMPLAUSIBLE, "field 'amount' is implausible: -5.0")
     assert dead_letter("card-fraud", "score", MESSAGE, error, b"raw key", b"raw value") == {
         "pipeline": "card-fraud",
         "job": "score",
@@ -37,7 +46,7 @@ def test_a_dead_letter_says_all_there_is_to_say() -> None:
 def test_a_long_one_is_cut_and_its_hash_is_of_the_whole() -> None:
     value = bytes(range(256)) * 300
     letter = dead_letter(
-        "p", "score", MESSAGE, BadRecord("decode", "not-json", "x" * 5_000), value, value
+        "p", "score", MESSAGE, BadRecord(BadKind.NOT_JSON, "x" * 5_000), value, value
     )
     assert letter["key"] == letter["value"] == value[:MAX_RAW]
     assert letter["value_size"] == len(value)
@@ -47,7 +56,7 @@ def test_a_long_one_is_cut_and_its_hash_is_of_the_whole() -> None:
 
 @pytest.mark.parametrize(("value", "size"), [(None, -1), (b"", 0)])
 def test_a_tombstone_is_not_an_empty_value(value: bytes | None, size: int) -> None:
-    letter = dead_letter("p", "score", MESSAGE, BadRecord("decode", "empty", "why"), None, value)
+    letter = dead_letter("p", "score", MESSAGE, BadRecord(BadKind.EMPTY, "why"), None, value)
     assert (letter["key"], letter["value"], letter["value_size"]) == (None, value, size)
     assert (letter["value_sha256"] is None) is (value is None)
 
@@ -77,8 +86,30 @@ def test_no_dead_letter_outgrows_what_kafka_takes(
     """Whatever its record was: lone surrogates in the reason too, which have no bytes."""
     key, value = (b"\xff" * size for size in sizes)
     message = MESSAGE._replace(topic=names[0], timestamp=numbers[0], offset=numbers[1])
-    error = BadRecord("features", "function-error", reason * times)
+    error = BadRecord(BadKind.FUNCTION_ERROR, reason * times)
     letter = dead_letter(names[1], "score", message, error, key, value)
     encoded = encode("dead-letter")(letter)
     assert len(encoded) + len(letter["key"]) <= MAX_LETTER - 8_192
     assert decode("dead-letter")(encoded) == letter
+
+
+@pytest.mark.parametrize("key", [b"c1", None, b"k" * (MAX_RAW + 1)])
+def test_a_refusal_is_a_letter_that_is_counted(
+    encode: Callable[[str], Encode], decode: Callable[[str], Decode], key: bytes | None
+) -> None:
+    meter = Meter()
+    refuse = Refusals("shop", JobName.SHADOW, encode("dead-letter"), meter)
+    message = Message(EVENTS, key, None, "payments", 3, 42, 7)
+    with pytest.raises(BadRecord, match="a tombstone: the record has a key") as refused:
+        present(message.value)
+    emit = refuse(message, refused.value)
+    assert (emit.output, emit.key) == ("dead-letters", (key or b"")[:MAX_RAW])
+    letter = decode("dead-letter")(emit.value)
+    assert (letter["job"], letter["stage"], letter["kind"]) == ("shadow", "decode", "tombstone")
+    assert (letter["topic"], letter["partition"], letter["offset"]) == ("payments", 3, 42)
+    assert (letter["value"], letter["value_size"]) == (None, -1)
+    refuse(message._replace(value=b""), BadRecord(BadKind.EMPTY, "nothing"))
+    assert dict(meter.counts) == {
+        (DEAD_LETTERS, "decode", "tombstone"): 1,
+        (DEAD_LETTERS, "decode", "empty"): 1,
+    }

@@ -20,14 +20,14 @@ from verdict.operators.expressions import Kind
 from verdict.operators.features.columns import WindowedFeature, kinds, variables
 from verdict.operators.features.formulas import Formula, Formulas
 from verdict.operators.features.windowed import EntityFeatures
-from verdict.operators.message import NEXT, Emit, Message, Operator
+from verdict.operators.message import NEXT, Deferred, Emit, Message, Operator
 from verdict.operators.models.bundle import load
 from verdict.operators.names import DEAD_LETTERS, DECISIONS, ROWS
 from verdict.operators.policy.decide import Decide, Policy, Rule
 from verdict.operators.records.dead_letter import MAX_RAW
 from verdict.operators.records.decision import decision_encoder, decision_id
 from verdict.operators.records.streams import Decode, Encode
-from verdict.operators.score.carry import WITH_KEY, WITHOUT_KEY, Deferred
+from verdict.operators.score.carry import WITH_KEY, WITHOUT_KEY
 from verdict.operators.score.finish import Finish, Money
 from verdict.operators.score.hops import DecodeHop, EntityHop
 from verdict.operators.score.intake import MAX_NAME, MAX_TEXT, Intake, Plausible
@@ -592,7 +592,8 @@ def test_many_at_once_are_what_one_by_one_makes(
     make = partial(job, model=model, missing="review")
     wanted, deferring = chain(make), chain(make)
     last = deferring.hops[-1]
-    assert last.defer()
+    assert last.defers
+    deferring.hops[-1] = partial(last, defer=True)
     found = [emit for one in messages(stream) for emit in deferring(one)]
     places = [i for i, emit in enumerate(found) if isinstance(emit.value, Deferred)]
     for place, emit in zip(places, last.settle([found[i].value for i in places]), strict=True):

@@ -16,9 +16,10 @@ from verdict.operators.labels.read import ReadEntityLabel, entity_label
 from verdict.operators.message import NEXT, Emit, Message, Operator
 from verdict.operators.names import DEAD_LETTERS, ENTITY_LABELS, ROWS
 from verdict.operators.records.streams import Encode
+from verdict.operators.score.hops import DecodeHop, EntityHop
 from verdict.operators.score.intake import Intake
 from verdict.operators.score.rows import FeatureRows
-from verdict.operators.score.side_inputs import DecodeHopBeside, EntityHopBeside, TakeLabels
+from verdict.operators.score.side_inputs import TakeLabels
 from verdict.state.store.dedupe import SeenState
 from verdict.state.store.keyed import MemoryState
 
@@ -62,13 +63,13 @@ def job(chain: Any, encode: Callable[[str], Encode], decode: Any) -> Callable[..
             dead = encode("dead-letter")
             found: list[Operator] = []
             if not keyed:
-                decoding = DecodeHopBeside("shop", intake, dead)
+                decoding = DecodeHop("shop", intake, dead)
                 decoding.takers = {ENTITY_LABELS: taker(decoding, -1, None)}
                 found.append(decoding)
             for index, entity in enumerate(ENTITIES):
                 asked = [COUNT, RISK] if entity in labelled else [COUNT]
                 features = EntityFeatures(asked, SCHEMA, HOUR)
-                hop = EntityHopBeside(
+                hop = EntityHop(
                     "shop",
                     ENTITIES,
                     index,

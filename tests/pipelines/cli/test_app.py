@@ -17,10 +17,16 @@ import pytest
 import yaml
 from confluent_kafka import Producer
 
+from verdict.operators.names import Stream
 from verdict.pipelines.cli import app
 from verdict.pipelines.errors import FlinkError
 from verdict.pipelines.formats.avro_file import read_records
+from verdict.pipelines.formats.streams import stream_encoder
+from verdict.pipelines.kafka.admin import create_topics
+from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local import daemon
+from verdict.pipelines.local.broker import LocalKafka
+from verdict.pipelines.spec.load import load
 
 STREAMS = ("decisions", "dead-letters", "shadow-scores", "drift", "comparison")
 COMMANDS = ("init", "check", "test", "run", "up", "down", "topics create", "tail")
@@ -249,6 +255,19 @@ def test_tail_of_what_is_not_there_says_what_to_do(
     )
 
 
+@pytest.mark.parametrize("stream", Stream)
+def test_tail_knows_every_stream(
+    verdict: Verdict, tiny: Path, monkeypatch: pytest.MonkeyPatch, stream: Stream
+) -> None:
+    monkeypatch.chdir(tiny)
+    ran = verdict("tail", tiny, stream)
+    wanted = f"there is no out/{stream}.avro"
+    if not stream.always:
+        wanted = f"puts out no {stream}; name one of decisions, dead-letters, "
+    assert (ran.code, ran.out) == (1, "")
+    assert wanted in ran.err
+
+
 def test_up_and_down_say_where_the_broker_is(
     verdict: Verdict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -355,6 +374,63 @@ def test_tail_shows_every_stream_of_a_topic(verdict: Verdict, live: Any, stream:
     assert len(lines) <= len(records) <= 10
     assert all(json.loads(record)["pipeline"] == "live" for record in records)
     assert verdict("tail", live.file, stream, "-n", "0").out == ""
+
+
+RISK = {"rate": "label", "over": "3d", "delay": "7d", "by": "terminal", "default": 0}
+LABEL_FIELDS = (
+    ("payment", "string"),
+    ("fraud", "boolean"),
+    ("known_at", {"type": "long", "logicalType": "timestamp-millis"}),
+)
+
+
+def test_tail_shows_answers_and_labels_of_their_topics(
+    verdict: Verdict, variant: Any, kafka: LocalKafka, tmp_path: Path
+) -> None:
+    answer: dict[str, Any] = {
+        "command_id": "1",
+        "pipeline": "tailed",
+        "command": "forget",
+        "entity": "customer",
+        "key": "c1",
+        "by": "me",
+        "why": "case 7",
+        "found": True,
+        "remembered": None,
+    }
+    label: dict[str, Any] = {
+        "pipeline": "tailed",
+        "event_id": "tx-1",
+        "event_time": 1_767_225_600_000,
+        "keys": [{"entity": "customer", "key": "c1"}, {"entity": "terminal", "key": None}],
+        "positive": True,
+        "known_at": 1_767_225_700_000,
+        "source": "bank",
+    }
+    records = {Stream.STATE_ANSWERS: answer, Stream.ENTITY_LABELS: label}
+    fields = [{"name": name, "type": kind} for name, kind in LABEL_FIELDS]
+    schema = {"type": "record", "name": "Label", "fields": fields}
+    (tmp_path / "label.avsc").write_text(json.dumps(schema))
+    told = {"event_id": "payment", "value": "fraud", "known_at": "known_at", "format": "json"}
+    file = variant(
+        tmp_path / "pipeline.yaml",
+        topics={each: f"tailed-{each}" for each in ("state-commands", *map(str, records))},
+        labels={"topic": "tailed-labels", "schema": "label.avsc", **told},
+        features={"terminal_risk": RISK},
+        settings={"kafka": {"bootstrap.servers": kafka.bootstrap}},
+    )
+    made = clients(load(file).spec.settings)
+    create_topics(made, [f"tailed-{stream}" for stream in records])
+    producer = Producer(made.producer)
+    for stream, record in records.items():
+        producer.produce(f"tailed-{stream}", stream_encoder(stream)(record))
+    assert producer.flush(20) == 0
+    ran = verdict("tail", file, "state-answers")
+    assert (ran.err, ran.out) == ("", "forget customer c1: found (by me: case 7)\n")
+    ran = verdict("tail", file, "entity-labels")
+    line = "2026-01-01T00:00:00.000Z tx-1 customer=c1 terminal=- positive by bank\n"
+    assert (ran.err, ran.out) == ("", line)
+    assert json.loads(verdict("tail", file, "entity-labels", "--json").out)["event_id"] == "tx-1"
 
 
 def test_tail_shows_the_drift_of_the_whole_record(verdict: Verdict, live: Any) -> None:

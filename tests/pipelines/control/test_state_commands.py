@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from verdict.operators.names import STATE_ANSWERS, STATE_COMMANDS
 from verdict.operators.score.commands import GET
 from verdict.pipelines.control.state_commands import ask
 from verdict.pipelines.errors import SpecError
@@ -21,7 +20,7 @@ def test_a_pipeline_that_takes_no_commands_says_how_to(variant: Any, tmp_path: P
 def test_an_entity_without_a_hop_is_refused_before_anything_is_sent(
     variant: Any, tmp_path: Path
 ) -> None:
-    topics = {STATE_COMMANDS: "commands", STATE_ANSWERS: "answers"}
+    topics = {"state-commands": "commands", "state-answers": "answers"}
     pipeline = load(variant(tmp_path / "pipeline.yaml", topics=topics))
     with pytest.raises(SpecError, match="no hop of an entity 'cart'; there are customer, terminal"):
         ask(pipeline, GET, "cart", "c1")

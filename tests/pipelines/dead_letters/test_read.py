@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 
 from verdict.operators.errors import BadRecord
 from verdict.operators.message import Message
-from verdict.operators.names import DEAD_LETTERS, EVENTS
+from verdict.operators.names import DEAD_LETTERS, EVENTS, BadKind
 from verdict.operators.records.dead_letter import dead_letter
 from verdict.pipelines.dead_letters.letter import Asked, Letter
 from verdict.pipelines.dead_letters.read import letters, newest, summary
@@ -51,7 +51,7 @@ class Shop:
 
     def letter(self, message: Message, job: str = "score", **changes: Any) -> None:
         """Write a dead letter of a record."""
-        error = BadRecord("decode", "not-json", "not JSON: made for a test")
+        error = BadRecord(BadKind.NOT_JSON, "not JSON: made for a test")
         made = dead_letter(
             self.pipeline.spec.pipeline, job, message, error, message.key, message.value
         )
@@ -480,7 +480,7 @@ def test_many_letters_are_replayed_in_the_order_of_their_events(shop: Any) -> No
     for number, value in enumerate(values):
         producer.produce(made.events, value, b"c", partition=number % 2, timestamp=NOW)
     encode = stream_encoder(DEAD_LETTERS)
-    error = BadRecord("decode", "not-json", "made for a test")
+    error = BadRecord(BadKind.NOT_JSON, "made for a test")
     for number, value in enumerate(values):
         place = Coordinates(made.events, number % 2, number // 2)
         record = dead_letter("many", "score", made.message(place, value), error, b"c", value)

@@ -11,9 +11,9 @@ import fastavro
 import pytest
 
 from verdict.operators.errors import BadRecord
+from verdict.operators.names import Stream
 from verdict.operators.records.decision import amount_bytes
 from verdict.pipelines.formats.streams import (
-    SCHEMA_FILES,
     definition,
     stream_decoder,
     stream_encoder,
@@ -131,7 +131,7 @@ RECORDS: Mapping[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("stream", SCHEMA_FILES)
+@pytest.mark.parametrize("stream", Stream)
 def test_a_schema_is_documented_avro_of_the_house(stream: str) -> None:
     schema = definition(stream)
     fastavro.parse_schema(schema)
@@ -139,7 +139,7 @@ def test_a_schema_is_documented_avro_of_the_house(stream: str) -> None:
     assert schema["doc"]
 
 
-@pytest.mark.parametrize("stream", SCHEMA_FILES)
+@pytest.mark.parametrize("stream", Stream)
 def test_a_record_comes_back_as_it_went_in(stream: str) -> None:
     settings = Settings()
     value = stream_encoder(stream)(RECORDS[stream])
@@ -156,7 +156,7 @@ def test_people_get_decimals_and_times() -> None:
     assert decision["event_time"] == datetime(2026, 1, 1, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("stream", SCHEMA_FILES)
+@pytest.mark.parametrize("stream", Stream)
 def test_confluents_header_has_the_id_of_the_streams_schema(stream: str, tmp_path: Path) -> None:
     settings = Settings.model_validate(
         {"output_format": "confluent", "schemas": {"folder": "schemas"}}
@@ -178,7 +178,7 @@ def test_what_is_no_record_of_the_stream_is_said(value: bytes) -> None:
 def test_every_stream_has_its_topic() -> None:
     topics = Topics.model_validate({"dead-letters": "dlq", "state-commands": "asked"})
     assert output_topics(topics) == {
-        **{stream: stream for stream in SCHEMA_FILES if stream != "entity-labels"},
+        **{str(stream): str(stream) for stream in Stream if stream != "entity-labels"},
         "dead-letters": "dlq",
     }
     assert "state-answers" not in output_topics(Topics())

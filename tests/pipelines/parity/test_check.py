@@ -474,7 +474,11 @@ def test_three_partitions_of_kafka(
     run_kafka(
         job,
         lambda offsets: KafkaBroker(
-            made.clients, topics_of(job.inputs, topics), topics_of(job.outputs, topics), offsets
+            made.clients,
+            topics_of(job.inputs, topics),
+            topics_of(job.outputs, topics),
+            offsets,
+            first=job.first,
         ),
         tmp_path / "state",
         stop=threading.Event(),

@@ -976,8 +976,8 @@ def test_a_right_file_is_right(right: Pipeline, shop: Path) -> None:
     assert right.entities == ["card", "shop"]
     assert right.models == [shop / "models/a", shop / "models/b"]
     assert right.topics["events"] == "payments"
-    assert right.rule_names()["score"] == right.rule_names()["shop_mean"] == "number"
-    assert right.rule_names()["shop.name"] == "string"
+    assert right.rule_names["score"] == right.rule_names["shop_mean"] == "number"
+    assert right.rule_names["shop.name"] == "string"
 
 
 def test_the_entity_that_events_are_keyed_by_comes_first(shop: Path) -> None:

@@ -15,7 +15,7 @@ from verdict.pipelines.errors import SpecError
 from verdict.pipelines.jobs import catalog, score
 from verdict.pipelines.jobs.labels import labels as label_job
 from verdict.pipelines.spec.load import load
-from verdict.pipelines.spec.package import Package, pack, read, save, unpack
+from verdict.pipelines.spec.package import Package, pack, read, relocated, save, unpack
 from verdict.state.store.keyed import MemoryState
 
 ROOT = Path(__file__).parents[3]
@@ -96,22 +96,39 @@ def test_nothing_is_rewritten_where_all_lies_in_one_folder() -> None:
 def test_factories_carry_it(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VERDICT_CACHE", str(tmp_path / "cache"))
     pipeline = load(home / "pipeline.yaml")
-    job = carried(score.score(pipeline), pipeline, pack(pipeline))
+    job = carried(score.score(pipeline), pack(pipeline))
     assert [hop.name for hop in job.hops] == [hop.name for hop in score.score(pipeline).hops]
     sent = pickle.dumps(job)
     shutil.rmtree(home)
+    shutil.rmtree(tmp_path / "elsewhere")
 
+    assert all(callable(hop.operator()) for hop in pickle.loads(sent).hops)
     operator = pickle.loads(sent).hops[0].operator()
     emits = list(operator(Message("events", b"k", b"garbage", "t", 0, 0, 0), MemoryState()))
     assert [emit.output for emit in emits] == ["dead-letters"]
+
+
+def test_a_relocated_pipeline_refers_to_what_the_packed_file_does(
+    home: Path, tmp_path: Path
+) -> None:
+    """The one is made of the pipeline, the other is read: they lay out the files alike."""
+    file = home / "pipeline.yaml"
+    schemas = "settings: {schemas: {folder: ../elsewhere/schemas}}\n"
+    (tmp_path / "elsewhere" / "schemas").mkdir()
+    (tmp_path / "elsewhere" / "schemas" / "1.avsc").write_text('"string"')
+    file.write_text(file.read_text() + schemas)
+    pipeline = load(file)
+    unpacked = load(unpack(pack(pipeline), tmp_path / "cache"))
+    assert relocated(pipeline, unpacked.path) == unpacked
+    assert relocated(unpacked, unpacked.path) == unpacked
 
 
 def test_another_factory_is_refused(home: Path) -> None:
     pipeline = load(home / "pipeline.yaml")
     job = score.score(pipeline)
     hop = replace(job.hops[0], operator=MemoryState)  # type: ignore[arg-type]
-    with pytest.raises(SpecError, match="hop 'customer' of job 'score' does not take"):
-        carried(replace(job, hops=(hop,)), pipeline, pack(pipeline))
+    with pytest.raises(SpecError, match="hop 'customer' of job 'score' is not made by a HopPlan"):
+        carried(replace(job, hops=(hop,)), pack(pipeline))
 
 
 def test_a_damaged_folder_is_made_anew(home: Path, tmp_path: Path) -> None:

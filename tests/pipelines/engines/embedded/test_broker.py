@@ -175,7 +175,7 @@ def test_after_kill_9_every_event_is_decided_and_repeats_are_the_same_bytes(
         tmp_path / "killed.yaml",
         pipeline="paid",
         events={"topic": "paid-events"},
-        topics=topics,
+        topics={stream.value: topic for stream, topic in topics.items()},
         settings={"kafka": {"bootstrap.servers": kafka.bootstrap}},
     )
     create_topics(clients, list(topics.values()))
@@ -249,7 +249,7 @@ def test_several_partitions_are_read_each_in_its_order(
 
 
 def test_offsets_that_a_topic_does_not_have_are_refused(paid: Paid) -> None:
-    topics = {EVENTS: "paid-events"}
+    topics: dict[str, str] = {EVENTS: "paid-events"}
     with pytest.raises(
         KafkaError,
         match=r"'paid-events' ends at offset \d+, the state has read it up to 999999: the topic",
@@ -388,7 +388,7 @@ def test_labels_come_before_the_events_that_were_there_with_them(
 ) -> None:
     """Of labels in several partitions, one of them empty and one that ends with a marker."""
     stage = on_kafka(tmp_path, "ordered")
-    topics = {EVENTS: stage.pipeline.topics[EVENTS], LABELS: "ordered-labels"}
+    topics: dict[str, str] = {EVENTS: stage.pipeline.topics[EVENTS], LABELS: "ordered-labels"}
     create_topics(stage.clients, [topics[LABELS]], partitions=3)
     produce(stage.clients, topics[EVENTS], [(b"c", b"%d" % n) for n in range(30)])
     producer = Producer({**stage.clients.producer, "transactional.id": "ordered"})
@@ -397,7 +397,7 @@ def test_labels_come_before_the_events_that_were_there_with_them(
     for n in range(20):
         producer.produce(topics[LABELS], b"l%d" % n, b"c", partition=n % 2)
     producer.commit_transaction(20)
-    broker = KafkaBroker(stage.clients, topics, {}, {})
+    broker = KafkaBroker(stage.clients, topics, {}, {}, first=[LABELS])
     streams = [message.stream for message in drained(broker, 50)]
     assert streams == [LABELS] * 20 + [EVENTS] * 30
     produce(stage.clients, topics[LABELS], [(b"c", b"later")])
@@ -407,11 +407,11 @@ def test_labels_come_before_the_events_that_were_there_with_them(
 
     # Where they were read before, nothing is waited for.
     known = {f"{topics[LABELS]}/{n}": 11 for n in (0, 1)} | {f"{topics[LABELS]}/2": 0}
-    broker = KafkaBroker(stage.clients, topics, {}, known)
+    broker = KafkaBroker(stage.clients, topics, {}, known, first=[LABELS])
     assert {message.stream for message in drained(broker, 32)} == {EVENTS, LABELS}
     broker.close()
-    # A job without events takes them as they come.
-    decisions = {DECISIONS: topics[EVENTS], LABELS: topics[LABELS]}
+    # A job that wants none first takes them as they come.
+    decisions: dict[str, str] = {DECISIONS: topics[EVENTS], LABELS: topics[LABELS]}
     broker = KafkaBroker(stage.clients, decisions, {}, {})
     assert len(drained(broker, 52)) == 52
     broker.close()
