@@ -1,7 +1,5 @@
 """Sums that do not drift: a float is an integer over a power of two, so its sum can be exact."""
 
-from collections.abc import Iterable
-
 SCALE_BITS = 1074
 """The smallest positive double is 2**-1074: every finite one is an integer multiple of it."""
 
@@ -18,15 +16,10 @@ def exact(value: float) -> int:
     return numerator << (SCALE_BITS - denominator.bit_length() + 1)
 
 
-def exact_sum(values: Iterable[float]) -> int:
-    """Return the exact sum of finite floats in units of 2**-1074; such sums may be added freely."""
-    return sum(map(exact, values))
-
-
 def rounded(total: int) -> float:
     """Round an exact sum to the nearest double: what ``math.fsum`` of the same values returns.
 
-    >>> rounded(exact_sum([0.1] * 10))
+    >>> rounded(10 * exact(0.1))
     1.0
     """
     return total / _UNIT

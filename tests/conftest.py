@@ -47,6 +47,11 @@ DEAREST = (
     "jobs/test_label_feed.py",
 )
 """Files that take ten seconds and more, the longest first."""
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update", action="store_true", help="write tests/golden/ anew")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -61,11 +66,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: order.get("/".join(item.path.parts[-2:]), len(order)))
 
 
-GOLDEN = Path(__file__).parent / "golden"
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
+    """A running broker for the whole session: give each test topics of its own."""
+    with LocalKafka(tmp_path_factory.mktemp("kafka")) as broker:
+        yield broker
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--update", action="store_true", help="write tests/golden/ anew")
+@pytest.fixture(scope="session")
+def generator() -> ModuleType:
+    """`examples/card-fraud/generator.py`: no import statement can name its folder."""
+    file = Path(__file__).parents[1] / "examples" / "card-fraud" / "generator.py"
+    spec = importlib.util.spec_from_file_location("generator", file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses look their own module up while it is being executed.
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture
@@ -91,23 +109,3 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
             )
 
     return hold
-
-
-@pytest.fixture(scope="session")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
-    """A running broker for the whole session: give each test topics of its own."""
-    with LocalKafka(tmp_path_factory.mktemp("kafka")) as broker:
-        yield broker
-
-
-@pytest.fixture(scope="session")
-def generator() -> ModuleType:
-    """`examples/card-fraud/generator.py`: no import statement can name its folder."""
-    file = Path(__file__).parents[1] / "examples" / "card-fraud" / "generator.py"
-    spec = importlib.util.spec_from_file_location("generator", file)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # Dataclasses look their own module up while it is being executed.
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module

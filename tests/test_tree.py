@@ -8,7 +8,6 @@ LAYERS = ("state", "operators", "pipelines")
 
 DOCTESTS = "its doctests"
 TYPES = "types and constants: what uses them tests them"
-WINDOWS = "one machine with general.py: tests/state/windows/test_general.py"
 HOPS = "by what a hop makes of it: tests/operators/score/test_hops.py"
 PLAN = "by what a window makes of it: tests/operators/features/test_windowed.py"
 BUNDLE = "a bundle is read whole: tests/operators/models/test_bundle.py"
@@ -25,16 +24,8 @@ BACKFILL = "by the rows of a backfill: tests/pipelines/history/test_backfill.py"
 LETTERS = "by the commands over a broker's letters: tests/pipelines/dead_letters/test_read.py"
 
 EXCEPT: dict[str, str] = {
-    "state/codegen": DOCTESTS,
     "state/errors": TYPES,
-    "state/store/cache": "before each store, kept small: tests/contract/test_states.py",
-    "state/windows/aggregates": WINDOWS,
-    "state/windows/fast": WINDOWS,
-    "state/windows/head": WINDOWS,
-    "state/windows/layout": WINDOWS,
-    "state/windows/old_layouts": WINDOWS,
     "state/windows/result": TYPES,
-    "state/windows/values": WINDOWS,
     "operators/errors": TYPES,
     "operators/features/columns": PLAN,
     "operators/features/formulas": HOPS,
@@ -55,6 +46,7 @@ EXCEPT: dict[str, str] = {
     "pipelines/cli/state": "needs a job that runs: tests/integration/test_state_commands.py",
     "pipelines/dead_letters/replay": LETTERS,
     "pipelines/deployment/carried": "with what it carries: tests/pipelines/spec/test_package.py",
+    "pipelines/deployment/handover": UPGRADE,
     "pipelines/deployment/main": CLUSTER,
     "pipelines/deployment/program": UPGRADE,
     "pipelines/deployment/record": "with its package: tests/pipelines/deployment/test_submit.py",
@@ -64,7 +56,6 @@ EXCEPT: dict[str, str] = {
     "pipelines/engines/flink/prepare": CLUSTER,
     "pipelines/engines/flink/run": CLUSTER,
     "pipelines/engines/flink/session": UPGRADE,
-    "pipelines/engines/flink/state": "one suite for every store: tests/contract/test_states.py",
     "pipelines/engines/flink/submit": CLUSTER,
     "pipelines/engines/garbage": DOCTESTS,
     "pipelines/errors": DOCTESTS,
@@ -85,10 +76,7 @@ EXCEPT: dict[str, str] = {
     "pipelines/local/daemon": "with the broker that it is: tests/pipelines/local/test_broker.py",
     "pipelines/local/ports": DOCTESTS,
     "pipelines/outputs/repeats_read": "with its counts: tests/pipelines/outputs/test_repeats.py",
-    "pipelines/parity/compare": PARITY,
-    "pipelines/parity/text": PARITY,
     "pipelines/paths": DOCTESTS,
-    "pipelines/replay/order": BACKFILL,
     "pipelines/spec/check_features": SPEC,
     "pipelines/spec/check_fields": SPEC,
     "pipelines/spec/checks": SPEC,
@@ -110,7 +98,6 @@ EXCEPT: dict[str, str] = {
 """Module -> why it has no file of tests, or where its tests are."""
 
 OF_NO_MODULE: dict[str, str] = {
-    "tests/state/windows/test_labels.py": "of general.py, over labels: as long as all the rest",
     "tests/pipelines/cli/test_init.py": "of what `verdict init` makes: resources/init/",
 }
 """File of tests -> what it is of, that is no module."""

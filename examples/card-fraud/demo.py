@@ -29,11 +29,7 @@ import screen
 from rich.console import Console
 from rich.live import Live
 
-from verdict.pipelines.errors import LocalError
-from verdict.pipelines.formats.avro_file import AvroFile
-from verdict.pipelines.local.broker import LocalKafka
-from verdict.pipelines.local.java import flink_jars, kafka_classpath
-from verdict.state.errors import VerdictError
+from verdict import AvroFile, LocalKafka, VerdictError
 
 HERE = Path(__file__).parent
 PIPELINE = HERE / "pipeline.yaml"
@@ -45,6 +41,10 @@ PYTHON = [sys.executable]
 VERDICT = [*PYTHON, "-m", "verdict"]
 PLAIN_EVERY_S = 5.0
 LOG_LINES = 6
+
+
+class DemoError(VerdictError):
+    """The demo cannot go on; the message has the last lines of what failed."""
 
 
 class Process:
@@ -81,7 +81,7 @@ class Process:
         """Raise if it has ended with an error."""
         code = self.process.poll()
         if code:
-            raise LocalError(f"{self.name} ended with exit code {code}:{self.tail()}")
+            raise DemoError(f"{self.name} ended with exit code {code}:{self.tail()}")
 
     def tail(self) -> str:
         """Return the last lines of its log, or nothing."""
@@ -114,9 +114,6 @@ class Demo:
 
     def flink(self, stack: ExitStack) -> tuple[Process, Process, list[Process]]:
         """Start broker, jobs, meter and player; play the history."""
-        self.say("finding Java and the jars")
-        kafka_classpath()
-        flink_jars()
         self.say("starting a Kafka broker")
         broker = stack.enter_context(LocalKafka(self.folder / "broker"))
         environment = {**os.environ, "VERDICT_BOOTSTRAP": broker.bootstrap}
@@ -240,7 +237,7 @@ class Demo:
             self.look(meter, processes)
             if time.monotonic() > deadline:
                 said = "".join(process.tail() for process in processes)
-                raise LocalError(
+                raise DemoError(
                     f"nothing was decided in {seconds:g} s; logs in {self.folder}:{said}"
                 )
 

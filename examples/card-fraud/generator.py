@@ -57,7 +57,7 @@ import fastavro
 import numpy as np
 import numpy.typing as npt
 
-from verdict.state.errors import VerdictError
+from verdict import VerdictError
 
 SCHEMA = fastavro.parse_schema(json.loads(Path(__file__).with_name("transaction.avsc").read_text()))
 

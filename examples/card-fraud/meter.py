@@ -16,13 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from verdict.pipelines.engines.embedded.from_files import paced, run_files
-from verdict.pipelines.engines.embedded.runner import Output
-from verdict.pipelines.formats.streams import stream_decoder
-from verdict.pipelines.jobs import catalog
-from verdict.pipelines.outputs.tail import plain
-from verdict.pipelines.spec.load import load, over
-from verdict.pipelines.spec.settings import Settings
+from verdict import jobs, load, output_decoder, over, paced, run_files
 
 HERE = Path(__file__).parent
 REPORT_S = 0.25
@@ -53,9 +47,8 @@ class Stats:
         self.comparison: dict[str, dict[str, Any]] = {}
         self.day = ""
         self._rates: deque[tuple[float, int, int]] = deque()
-        self._decoders = {
-            stream: stream_decoder(stream, Settings(), logical=True) for stream in DECODED
-        }
+        pipeline = load(HERE / "pipeline.yaml")
+        self._decoders = {stream: output_decoder(pipeline, stream) for stream in DECODED}
 
     def event(self) -> None:
         """Count an event."""
@@ -66,7 +59,7 @@ class Stats:
         self.counts[stream] += 1
         if stream not in self._decoders:
             return
-        record = plain(self._decoders[stream](value))
+        record = self._decoders[stream](value)
         match stream:
             case "decisions":
                 self._decision(record, latency_ms)
@@ -182,7 +175,6 @@ def run(folder: Path, rate: float, stats: Stats, stop: threading.Event) -> None:
     """Run the three jobs over the files of ``folder/events``, live ones at a rate."""
     files = sorted((folder / "events").glob("*.avro"))
     pipeline = over(load(HERE / "pipeline.yaml"), files)
-    chosen = [catalog.job(pipeline, name) for name in catalog.names(pipeline)]
     pace = paced(rate, stats.history)
     started: list[float] = []
 
@@ -194,9 +186,8 @@ def run(folder: Path, rate: float, stats: Stats, stop: threading.Event) -> None:
 
     def watch(outputs: Any) -> None:
         now = time.monotonic()
-        typed: list[Output] = outputs
         seen: set[tuple[int, int]] = set()
-        for output in typed:
+        for output in outputs:
             cause = output.cause
             latency = None
             if output.stream == "decisions" and cause.partition and started:
@@ -210,7 +201,7 @@ def run(folder: Path, rate: float, stats: Stats, stop: threading.Event) -> None:
             stats.output(output.stream, output.value, latency)
 
     run_files(
-        chosen,
+        jobs(pipeline),
         files,
         pipeline.schema,
         pipeline.topics,

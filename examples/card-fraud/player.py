@@ -19,7 +19,7 @@ from typing import Any
 import generator
 from confluent_kafka import Producer
 
-from verdict.pipelines.kafka.clients import default_bootstrap
+from verdict import default_bootstrap
 
 EVENTS_A_DAY = 2.04
 """Of one customer, on average: counted over 30 days of 300 customers."""

@@ -24,12 +24,7 @@ from skl2onnx import to_onnx
 from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from verdict.operators.models.bundle import Bundle
-from verdict.operators.models.card import Output
-from verdict.pipelines.formats.avro_file import AvroFile
-from verdict.pipelines.history.backfill import batches
-from verdict.pipelines.models import write
-from verdict.pipelines.spec.load import load
+from verdict import AvroFile, Bundle, Output, batches, load, write_bundle
 
 HERE = Path(__file__).parent
 DAY_MS = 86_400_000
@@ -135,7 +130,7 @@ def train(out: Path) -> None:
     booster.fit(past.columns(names), past.fraud.astype(int))
     inputs = [("features", FloatTensorType([None, len(names)]))]
     model = convert_lightgbm(booster, initial_types=inputs, zipmap=False, target_opset=15)
-    champion = write.write(
+    champion = write_bundle(
         out / "champion", model.SerializeToString(),
         name="card-fraud-lightgbm", version="1", features=names, output=Output(kind="probability"),
         rows=test.columns(names), watched=watched, origin=origin,
@@ -149,7 +144,7 @@ def train(out: Path) -> None:
     forest.fit(past.columns(names), past.fraud.astype(int))
     sample = past.columns(names)[:1].astype(np.float32)
     model = to_onnx(forest, sample, options={"zipmap": True}, target_opset=15)
-    challenger = write.write(
+    challenger = write_bundle(
         out / "challenger", model.SerializeToString(),
         name="card-fraud-sklearn", version="1", features=names, output=Output(kind="probability"),
         rows=test.columns(names), watched=watched, origin=origin,

@@ -133,7 +133,7 @@ class _Quick:
             f"return new(Event, ({event_id}, {time}, ({', '.join(made)},), "
             f"{{{by_name}}}, {{{exact}}}))",
         ]
-        self._take = define("take", "record", self._lines, self._scope)
+        self._take = define("take", "record", self._lines, self._scope, "event")
 
     def __call__(self, record: Mapping[str, Any]) -> Event | None:
         """Return the event, or None where something is wrong with it or missing."""

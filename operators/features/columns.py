@@ -63,7 +63,8 @@ class WindowedFeature:
 class FeatureColumns:
     """What is kept of an event for the aggregates: a column for each argument and condition."""
 
-    def __init__(self, schema: Schema, typed: bool) -> None:
+    def __init__(self, schema: Schema, typed: bool, entity: str = "") -> None:
+        self._entity = entity
         self._schema = schema
         self._typed = typed
         self._names = kinds(schema)
@@ -120,17 +121,17 @@ class FeatureColumns:
         conditions = list(dict.fromkeys(f.where for f in features if f.where is not None))
         for i, condition in enumerate(conditions):
             text = Expression(condition, self._names).written(variable)
-            lines += [f"try: w{i} = {text}", f"except causes: w{i} = False"]
+            lines += [f"try: holds_{i} = {text}", f"except causes: holds_{i} = False"]
         for i, (feature, column) in enumerate(zip(self._features, self.columns, strict=True)):
             if feature is None:
-                lines.append(f"v{i} = hashed(event_id)")
+                lines.append(f"value_{i} = hashed(event_id)")
                 continue
             if feature.labelled and column.label is not None:
-                lines.append(f"v{i} = {NULL}")
+                lines.append(f"value_{i} = {NULL}")
                 continue
-            holds = "" if feature.where is None else f"w{conditions.index(feature.where)}"
+            holds = "" if feature.where is None else f"holds_{conditions.index(feature.where)}"
             lines += self._value(i, feature, column, holds, variable)
-        lines.append(f"return ({''.join(f'v{i}, ' for i in range(len(self.columns)))})")
+        lines.append(f"return ({''.join(f'value_{i}, ' for i in range(len(self.columns)))})")
         scope = {
             **SCOPE,
             "causes": MISSING_CAUSES,
@@ -139,7 +140,7 @@ class FeatureColumns:
             "nan": math.nan,
             "hashed": hashed,
         }
-        return define("taken", "event", lines, scope)
+        return define("taken", "event", lines, scope, f"columns {self._entity}".rstrip())
 
     def _value(
         self,
@@ -151,22 +152,26 @@ class FeatureColumns:
     ) -> list[str]:
         argument = feature.argument
         if argument is None:
-            return [f"v{i} = {holds}"]
+            return [f"value_{i} = {holds}"]
         leaf = self._schema.fields.get(argument)
         missing = "nan" if column.code == "d" else str(NULL)
         if leaf is not None and leaf.integer:
             value = f"units[{argument!r}]"
             if not column.nullable:
-                return [f"v{i} = {value}"]
+                return [f"value_{i} = {value}"]
             condition = f"{holds} and {value} is not None" if holds else f"{value} is not None"
-            return [f"v{i} = {value} if {condition} else {missing}"]
+            return [f"value_{i} = {value} if {condition} else {missing}"]
         text = Expression(argument, self._names).written(variable)
-        lines = [f"v{i} = float({text})", f"if not isfinite(v{i}): v{i} = nan"]
+        lines = [f"value_{i} = float({text})", f"if not isfinite(value_{i}): value_{i} = nan"]
         if feature.op == "distinct":
-            lines = [f"v{i} = hashed({text})"]
+            lines = [f"value_{i} = hashed({text})"]
         if holds:
-            lines = [f"if {holds}:", *(f"    {line}" for line in lines), f"else: v{i} = {missing}"]
-        return ["try:", *(f"    {line}" for line in lines), f"except causes: v{i} = {missing}"]
+            lines = [
+                f"if {holds}:",
+                *(f"    {line}" for line in lines),
+                f"else: value_{i} = {missing}",
+            ]
+        return ["try:", *(f"    {line}" for line in lines), f"except causes: value_{i} = {missing}"]
 
 
 def plain(column: Column, value: Number) -> Any:

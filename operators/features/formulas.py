@@ -90,7 +90,7 @@ class Formulas:
                     return field(name)
                 if name in self._before:
                     return Variable(f"features[{self._before.index(name)}]")
-                return Variable(f"x{self.names.index(name)}", True)
+                return Variable(f"formula_{self.names.index(name)}", True)
 
             self._together = _together(expressions, variable)
 
@@ -155,9 +155,9 @@ def _together(
 ) -> Callable[[Mapping[str, Any], Sequence[float | None]], list[Any]]:
     """Compile expressions to one function, which raises where one of them has no value."""
     # An integer may be too large for a float, and then has no value either.
-    lines = [f"x{i} = float({each.written(variable)})" for i, each in enumerate(expressions)]
-    lines.append(f"return [{', '.join(f'x{i}' for i in range(len(expressions)))}]")
-    return define("formulas", "fields, features", lines, {**SCOPE, "float": float})
+    lines = [f"formula_{i} = float({each.written(variable)})" for i, each in enumerate(expressions)]
+    lines.append(f"return [{', '.join(f'formula_{i}' for i in range(len(expressions)))}]")
+    return define("formulas", "fields, features", lines, {**SCOPE, "float": float}, "formulas")
 
 
 def filled(value: float | None, default: float | None) -> float | None:

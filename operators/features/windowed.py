@@ -24,10 +24,12 @@ class EntityFeatures:
         The aggregates of one entity.
     schema
         Of the events.
-    lateness
-        Milliseconds that an event may be older than its entity's newest and still be logged.
+    allowed_lateness
+        Milliseconds that an event may be older than its entity's newest and see its windows whole.
     typed
         Fields that the schema does not let be null never are, as in Avro; in JSON they may be.
+    entity
+        Its name, for tracebacks.
 
     Examples
     --------
@@ -49,12 +51,13 @@ class EntityFeatures:
         self,
         features: Sequence[WindowedFeature],
         schema: Schema,
-        lateness: int,
+        allowed_lateness: int,
         typed: bool = False,
+        entity: str = "",
     ) -> None:
         self.names = [feature.name for feature in features]
         self.defaults = [feature.default for feature in features]
-        kept = FeatureColumns(schema, typed)
+        kept = FeatureColumns(schema, typed, entity)
         asked = [
             Asked(
                 feature.op,
@@ -66,12 +69,12 @@ class EntityFeatures:
             )
             for feature in features
         ]
-        longest = max((feature.reach for feature in features), default=0)
+        retention = allowed_lateness + max((feature.reach for feature in features), default=0)
         self.columns = kept.columns
         self.labelled = any(feature.labelled for feature in features)
         """Whether labels are asked for."""
         self._values = kept.taker()
-        self._aggregates = Aggregates(asked, kept.columns, longest + lateness)
+        self._aggregates = Aggregates(asked, kept.columns, retention, entity)
 
     def __call__(self, event: Event, state: KeyedState) -> Found:
         """Log the event; return its features and what else it sees.
@@ -130,7 +133,7 @@ class EntityFeatures:
 
     @property
     def horizon(self) -> int:
-        """Milliseconds of event time after which nothing of a silent entity is left."""
+        """Milliseconds of silence after which nothing of an entity is left."""
         return self._aggregates.horizon
 
     def look(self, event: Event, state: KeyedState) -> Found:

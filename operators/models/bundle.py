@@ -3,19 +3,20 @@
 import hashlib
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnxruntime
 
 from verdict.operators.errors import BadRecord, BundleError
 from verdict.operators.models.card import Card, read_card
 from verdict.operators.models.outputs import Scored, reader
 from verdict.operators.names import BadKind
 
-onnxruntime.disable_telemetry_events()  # 1.31 opens a database in the user's cache folder
-onnxruntime.set_default_logger_severity(3)  # errors; a warning a session is noise
+if TYPE_CHECKING:
+    import onnxruntime
+
 DTYPES = {
     "tensor(float)": np.float32,
     "tensor(double)": np.float64,
@@ -37,9 +38,19 @@ class Bundle:
         ``model.yaml``.
     folder
         Where it lies.
+
+    Examples
+    --------
+    >>> from verdict.pipelines.paths import resource
+    >>> bundle = load(resource("init/model"))
+    >>> bundle.card.features
+    ['amount', 'card_count_1h']
+    >>> score, _ = bundle([249.0, 3.0])
+    >>> round(score, 6)
+    0.816078
     """
 
-    def __init__(self, folder: Path, card: Card, session: onnxruntime.InferenceSession) -> None:
+    def __init__(self, folder: Path, card: Card, session: "onnxruntime.InferenceSession") -> None:
         self.folder = folder
         self.card = card
         self._session = session
@@ -195,6 +206,12 @@ def load(folder: Path) -> Bundle:
     ------
     BundleError
         It is refused; the message says why.
+
+    Examples
+    --------
+    >>> load(Path("nowhere"))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    verdict.operators.errors.BundleError: nowhere/model.yaml: cannot be read: No such file ...
     """
     card = read_card(folder)
     model = folder / "model.onnx"
@@ -208,6 +225,7 @@ def load(folder: Path) -> Bundle:
             f"{model}: its sha256 is {digest[:12]}…, model.yaml says {card.sha256[:12]}…: "
             "the file is not the one the card describes; train again, or restore it"
         )
+    onnxruntime = _runtime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -221,6 +239,16 @@ def load(folder: Path) -> Bundle:
     bundle = Bundle(folder, card, session)
     _verify(bundle)
     return bundle
+
+
+@cache
+def _runtime() -> Any:
+    """Import ONNX Runtime: 0.1 s, which a command that loads no model does not pay."""
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()  # 1.31 opens a database in the user's cache folder
+    onnxruntime.set_default_logger_severity(3)  # errors; a warning a session is noise
+    return onnxruntime
 
 
 def _verify(bundle: Bundle) -> None:

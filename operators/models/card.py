@@ -14,7 +14,11 @@ class _Part(BaseModel):
 
 
 class Output(_Part):
-    """What the model puts out, and how it becomes a score."""
+    """What the model puts out, and how it becomes a score.
+
+    >>> Output(kind="probability").name is None
+    True
+    """
 
     kind: Literal["probability", "anomaly", "regression", "classes"]
     """``probability`` of the positive class; ``anomaly`` score; ``regression`` value; a vector of

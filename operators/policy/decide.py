@@ -140,7 +140,9 @@ class Decide:
             lines.append(f"if score >= at_{number}: return verdict_{number}")
         scope["otherwise"] = Verdict(self._otherwise, "otherwise", ())
         lines.append("return otherwise")
-        return define("decide", f"{arguments}, score, implausible", lines, scope)
+        return define(
+            "decide", f"{arguments}, score, implausible", lines, scope, f"policy over {arguments}"
+        )
 
     def _judge(self, fired: Sequence[Any], score: float, implausible: Sequence[str]) -> Verdict:
         """Decide where a rule fired, or a field is implausible."""

@@ -1,6 +1,5 @@
 """A decision: its id, and its record put together from parts made beforehand."""
 
-import hashlib
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
@@ -26,7 +25,16 @@ def decision_id(pipeline: str, event_id: str) -> str:
     >>> decision_id("a", "bc") == decision_id("ab", "c")
     False
     """
-    return hashlib.blake2b(f"{pipeline}\0{event_id}".encode(), digest_size=ID_BYTES).hexdigest()
+    return _id(_namespace(pipeline), event_id.encode()).decode()
+
+
+def _namespace(pipeline: str) -> bytes:
+    """Encode what comes before an event's id where a decision's is made of it."""
+    return f"{pipeline}\0".encode()
+
+
+def _id(namespace: bytes, event_id: bytes) -> bytes:
+    return blake2b(namespace + event_id, digest_size=ID_BYTES).hexdigest().encode()
 
 
 def amount_bytes(unscaled: int, scale: int) -> bytes:
@@ -121,19 +129,19 @@ def decision_encoder(
     keys = [out.text(name) for name in features]
     if keys:
         keys[0] = out.long(len(features)) + keys[0]
-    values = [f"key_{i}, x{known.index(name)}" for i, name in enumerate(features)]
+    values = [f"key_{i}, feature_{known.index(name)}" for i, name in enumerate(features)]
     layout = "<" + "".join(f"{len(key)}sd" for key in keys) + "c"
     by_name = ", ".join(f"field_{i}, value(fields[{name!r}])" for i, name in enumerate(fields))
     scope = {
         "join": b"".join,
-        "hash": blake2b,
+        "decision_id": _id,
         "long": out.long,
         "text": out.text,
         "double": out.double,
         "doubles": out.doubles,
         "value": out.value,
         "tell": tell,
-        "pipeline": f"{pipeline}\0".encode(),
+        "namespace": _namespace(pipeline),
         # A decision's id is 32 characters, whose length Avro writes as one byte.
         "start": prefix + out.long(2 * ID_BYTES),
         "after_id": out.text(pipeline),
@@ -155,19 +163,22 @@ def decision_encoder(
         "event_id, time, made, money, repeated, score, classes, verdict, implausible, known, "
         "fields",
         [
-            f"{''.join(f'x{i}, ' for i in range(len(known)))} = known" if known else "pass",
+            f"{', '.join(f'feature_{i}' for i in range(len(known)))}, = known" if known else "pass",
             "encoded = event_id.encode()",
             "return join((",
-            "start, hash(pipeline + encoded, digest_size=16).hexdigest().encode(), after_id,",
-            "long(len(encoded)), encoded, long(time), hops, *made, after_hops, money, model,",
-            "true if repeated else false,",
-            "null if score is None else present + double(score),",
-            "doubles(classes) if classes else end,",
-            "tell(verdict, implausible),",
-            f"features({', '.join([*values, 'end'])}),",
-            f"count, {by_name + ', ' if by_name else ''}end))",
+            "    start, decision_id(namespace, encoded), after_id,",
+            "    long(len(encoded)), encoded, long(time),",
+            "    hops, *made, after_hops, money, model,",
+            "    true if repeated else false,",
+            "    null if score is None else present + double(score),",
+            "    doubles(classes) if classes else end,",
+            "    tell(verdict, implausible),",
+            f"    features({', '.join([*values, 'end'])}),",
+            f"    count, {by_name + ', ' if by_name else ''}end,",
+            "))",
         ],
         {**scope, "len": len},
+        "decision",
     )
 
 

@@ -136,7 +136,7 @@ class EntityHop:
 
     @property
     def horizon(self) -> int:
-        """Milliseconds of event time after which a silent entity begins anew."""
+        """Milliseconds of silence after which nothing of an entity is left."""
         return self._features.horizon
 
     def forgotten(self, head: bytes) -> bool:

@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
-from verdict.pipelines.cli.terminal import AsJson, PipelineFile, err, file_of, out, stop_on_signals
+from verdict.pipelines.cli.terminal import (
+    AsJson,
+    PipelineFile,
+    bar_of_files,
+    file_of,
+    is_quiet,
+    out,
+    stop_on_signals,
+)
 from verdict.pipelines.errors import Interrupted, SpecError
 from verdict.pipelines.spec.load import check_models, load, over
 
@@ -36,8 +44,6 @@ def backfill(
 
     Next: train on it; an event's features know of nothing that came after it.
     """
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
     from verdict.pipelines.history.backfill import write
 
     stop = stop_on_signals()
@@ -50,20 +56,8 @@ def backfill(
         check_models(loaded)
     files = [loaded.file(file) for file in loaded.spec.events.files]
     beside = dead_letters or to.with_suffix(".dead-letters.avro")
-    columns = (TextColumn("backfill"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    quiet = as_json or not err.is_terminal
-    with Progress(*columns, console=err, transient=True, disable=quiet) as progress:
-        size = sum(file.stat().st_size for file in files if file.exists())
-        task = progress.add_task("", total=size)
-        read = 0
-
-        def show(more: int) -> None:
-            nonlocal read
-            read += more
-            if read > size // 500:
-                progress.advance(task, read)
-                read = 0
-
+    quiet = is_quiet(as_json)
+    with bar_of_files("backfill", files, quiet) as show:
         try:
             summary = write(
                 loaded,

@@ -7,17 +7,20 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import (
-    BarColumn,
-    Progress,
-    SpinnerColumn,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
 
 from verdict.operators.message import Message
-from verdict.pipelines.cli.terminal import AsJson, PipelineFile, err, file_of, out, stop_on_signals
+from verdict.pipelines.cli.terminal import (
+    AsJson,
+    PipelineFile,
+    bar,
+    bar_of_files,
+    file_of,
+    is_quiet,
+    narrator,
+    out,
+    spinner,
+    stop_on_signals,
+)
 from verdict.pipelines.errors import Interrupted, SpecError
 from verdict.pipelines.spec.load import check_models, load
 from verdict.pipelines.spec.pipeline import Pipeline
@@ -106,20 +109,19 @@ def _embedded(
     from verdict.pipelines.history import bootstrap_files
 
     ends = None if until is None else history.decided(loaded, until)
-    quiet = as_json or not err.is_terminal
+    quiet = is_quiet(as_json)
     stop = stop_on_signals()
     skipped, from_files, count = bootstrap_files.Skipped(), 0, 0
     if files_until is not None:
         from_files = _read_files(loaded, folder, events, _millis(files_until), stop, quiet)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=err, disable=quiet) as progress:
-        task, read = progress.add_task("reading"), 0
+    with spinner("reading", quiet, stays=True) as show:
+        read = 0
 
         def tell(batch: Sequence[Message]) -> None:
             nonlocal read
             read += len(batch)
             at = datetime.fromtimestamp(max(batch[-1].timestamp, 0) / 1000, UTC)
-            progress.update(task, description=f"{read:,} records, to {at:%Y-%m-%d %H:%M}")
+            show(f"{read:,} records, to {at:%Y-%m-%d %H:%M}")
 
         if not stop.is_set():
             count = history.bootstrap(
@@ -148,18 +150,7 @@ def _read_files(
 ) -> int:
     from verdict.pipelines.history.bootstrap_files import read_files
 
-    columns = (TextColumn("files"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True, disable=quiet) as progress:
-        size = sum(file.stat().st_size for file in files if file.exists())
-        task, read = progress.add_task("", total=size), 0
-
-        def show(more: int) -> None:
-            nonlocal read
-            read += more
-            if read > size // 500:
-                progress.advance(task, read)
-                read = 0
-
+    with bar_of_files("files", files, quiet) as show:
         return read_files(loaded, folder, files, before, stop=stop, progress=show)
 
 
@@ -176,15 +167,8 @@ def _on_cluster(
 
     check_models(loaded)
     name = f"{loaded.spec.pipeline}/score"
-    columns = (TextColumn("reading"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    quiet = as_json or not err.is_terminal
-    with Progress(*columns, console=err, transient=True, disable=quiet) as progress:
-        task = progress.add_task("", total=None)
-
-        def say(what: str) -> None:
-            if not as_json:
-                err.print(f"  {what}", style="dim", soft_wrap=True)
-
+    say = narrator(as_json)
+    with bar("reading", is_quiet(as_json)) as show:
         try:
             done = on_flink(
                 loaded,
@@ -193,7 +177,7 @@ def _on_cluster(
                 seconds=timeout,
                 stop=stop_on_signals(),
                 say=say,
-                tell=lambda read, of: progress.update(task, completed=read, total=of),
+                tell=show,
             )
         except Interrupted as error:
             say(str(error))

@@ -7,7 +7,17 @@ from typing import Annotated, Any
 import typer
 
 from verdict.operators.names import Stage
-from verdict.pipelines.cli.terminal import AsJson, PipelineFile, Since, after, err, file_of, out
+from verdict.pipelines.cli.terminal import (
+    AsJson,
+    PipelineFile,
+    Since,
+    after,
+    bar,
+    err,
+    file_of,
+    is_quiet,
+    out,
+)
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.pipeline import Pipeline
@@ -139,34 +149,22 @@ def replay_letters(
     Next: `verdict tail PIPELINE decisions`. Another run replays the same letters again: name those
     that came since, with `--since`.
     """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
     from verdict.pipelines.dead_letters import read
     from verdict.pipelines.dead_letters.replay import Replay, told
 
     loaded = load(file_of(pipeline))
     asked = _asked(stage, kind, since, places or [])
-    columns = (TextColumn("letters"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    quiet = as_json or not err.is_terminal
 
     def say(what: str, done: bool) -> None:
         if not as_json and (dry_run or not done):
             (out if dry_run else err).print(what, markup=False, highlight=False, soft_wrap=True)
 
-    with (
-        Progress(*columns, console=err, transient=True, disable=quiet) as progress,
-        Replay(loaded, dry=dry_run, say=say) as replay,
-    ):
-        task = progress.add_task("", total=None)
-
-        def show(done: int, of: int) -> None:
-            progress.update(task, completed=done, total=of)
-
-        found = read.letters(loaded, asked, None, _strange, show)
+    with Replay(loaded, dry=dry_run, say=say) as replay:
         try:
-            replay.run(found, asked.originals or ())
+            with bar("letters", is_quiet(as_json), counts=True) as show:
+                found = read.letters(loaded, asked, None, _strange, show)
+                replay.run(found, asked.originals or ())
         finally:
-            progress.stop()
             if as_json:
                 print(json.dumps({**replay.did.as_json(), "dry_run": dry_run}))
             else:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from verdict.operators.names import SCORE_JOB
-from verdict.pipelines.cli.terminal import AsJson, PipelineFile, err, file_of, out
+from verdict.pipelines.cli.terminal import AsJson, PipelineFile, file_of, narrator, out
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.spec.load import check_models, load
 from verdict.pipelines.spec.pipeline import Pipeline
@@ -41,11 +41,6 @@ def upgrade(
     check_models(loaded)
     folder = state or loaded.file(loaded.spec.settings.state)
     name = f"{loaded.spec.pipeline}/{job}"
-
-    def say(what: str) -> None:
-        if not as_json:
-            err.print(f"  {what}", style="dim", soft_wrap=True)
-
     try:
         done = change(
             loaded,
@@ -54,7 +49,7 @@ def upgrade(
             cluster,
             allow_non_restored=allow_non_restored,
             seconds=timeout,
-            say=say,
+            say=narrator(as_json),
         )
     except RolledBack as error:
         if as_json:

@@ -14,8 +14,10 @@ from verdict.pipelines.cli.terminal import (
     PipelineFile,
     Since,
     after,
+    bar,
     err,
     file_of,
+    is_quiet,
     out,
     stop_on_signals,
 )
@@ -115,8 +117,6 @@ def repeats(
     Next: with one partition and parallelism 1 none may differ. Else `docs/operations.md` says which
     fields may.
     """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
     from verdict.pipelines.outputs.repeats import Differing, Repeats, RepeatsMeter, line, told
     from verdict.pipelines.outputs.repeats_read import read
     from verdict.pipelines.telemetry.server import Endpoint, serve
@@ -135,8 +135,6 @@ def repeats(
         else:
             out.print(line(one))
 
-    columns = (TextColumn("decisions"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    quiet = as_json or follow or not err.is_terminal
     with contextlib.ExitStack() as running:
         asked = loaded.spec.settings.metrics
         if follow and asked is not None:
@@ -145,12 +143,7 @@ def repeats(
             port = running.enter_context(contextlib.closing(serve(where, meter))).port
             served = "no port is free" if port is None else f"port {port}"
             err.print(f"  metrics at {where}: {served}", style="dim", soft_wrap=True)
-        progress = Progress(*columns, console=err, transient=True, disable=quiet)
-        task = running.enter_context(progress).add_task("", total=None)
-
-        def show(done: int, of: int) -> None:
-            progress.update(task, completed=done, total=of)
-
+        show = running.enter_context(bar("decisions", follow or is_quiet(as_json), counts=True))
         read(
             loaded,
             seen,

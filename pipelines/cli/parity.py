@@ -7,7 +7,15 @@ from typing import Annotated
 import typer
 
 from verdict.operators.names import Stream
-from verdict.pipelines.cli.terminal import AsJson, PipelineFile, err, file_of, out, stop_on_signals
+from verdict.pipelines.cli.terminal import (
+    AsJson,
+    PipelineFile,
+    file_of,
+    is_quiet,
+    out,
+    spinner,
+    stop_on_signals,
+)
 from verdict.pipelines.errors import Interrupted, SpecError, UntestableError
 from verdict.pipelines.spec.load import check_models, load
 from verdict.state.errors import VerdictError
@@ -61,10 +69,8 @@ def _run(
     shown: int,
     as_json: bool,
 ) -> bool:
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
     from verdict.pipelines.parity.check import check
-    from verdict.pipelines.parity.text import told
+    from verdict.pipelines.parity.text import lines
 
     stop = stop_on_signals()
     loaded = load(file_of(pipeline))
@@ -72,13 +78,10 @@ def _run(
     if loaded.spec.events.files is not None:
         events = events or [loaded.file(file) for file in loaded.spec.events.files]
         decisions = decisions or [Path("out") / f"{loaded.topics[Stream.DECISIONS]}.avro"]
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    quiet = as_json or not err.is_terminal
-    with Progress(*columns, console=err, transient=True, disable=quiet) as progress:
-        task = progress.add_task("reading")
+    with spinner("reading", is_quiet(as_json)) as show:
 
         def tell(what: str, read: int) -> None:
-            progress.update(task, description=f"{what}: {read:,} read")
+            show(f"{what}: {read:,} read")
 
         found = check(
             loaded,
@@ -101,6 +104,6 @@ def _run(
     if as_json:
         print(json.dumps({"ok": same, **found.as_json()}))
     else:
-        for line in told(found):
+        for line in lines(found):
             out.print(line)
     return same

@@ -96,7 +96,8 @@ def _sections(model: type[BaseModel], *, root: bool = True) -> Iterator[str]:
         seen.append(current)
         if root or current is not model:
             yield f"## {_title(current)}\n"
-            yield _text(inspect.getdoc(current) or "") + "\n"
+            # Examples in Python are for who imports it, and stand at its end.
+            yield _text((inspect.getdoc(current) or "").partition("\n\n>>> ")[0]) + "\n"
             yield from _table(current)
             yield ""
         for info in current.model_fields.values():

@@ -12,7 +12,15 @@ from typing import Annotated, Any
 import typer
 
 from verdict.operators.names import SCORE_JOB
-from verdict.pipelines.cli.terminal import AsJson, PipelineFile, err, file_of, out, stop_on_signals
+from verdict.pipelines.cli.terminal import (
+    AsJson,
+    PipelineFile,
+    file_of,
+    is_quiet,
+    out,
+    spinner,
+    stop_on_signals,
+)
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.jobs import catalog
 from verdict.pipelines.spec.load import check_models, load, over
@@ -105,8 +113,6 @@ def _run_files(
     as_json: bool,
     stop: threading.Event,
 ) -> None:
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
     from verdict.pipelines.engines.embedded.from_files import paced, run_files
     from verdict.pipelines.engines.embedded.runner import Output
     from verdict.pipelines.jobs.label_feed import LabelFeed
@@ -115,17 +121,14 @@ def _run_files(
     feed = LabelFeed(loaded, label_files) if loaded.labels_input is not None else None
     counts: dict[str, int] = {}
     files = [loaded.file(file) for file in loaded.spec.events.files or []]
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    quiet = as_json or not err.is_terminal
-    with Progress(*columns, console=err, transient=True, disable=quiet) as progress:
-        task = progress.add_task("starting")
+    with spinner("starting", is_quiet(as_json)) as show:
 
         def watch(outputs: Any) -> None:
             typed: list[Output] = outputs
             for output in typed:
                 counts[output.stream] = counts.get(output.stream, 0) + 1
             shown = ", ".join(f"{count:,} {stream}" for stream, count in counts.items())
-            progress.update(task, description=shown or "reading")
+            show(shown or "reading")
 
         done = run_files(
             chosen,

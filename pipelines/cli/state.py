@@ -4,7 +4,6 @@ import json
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from verdict.operators.score.commands import FORGET, GET
 from verdict.pipelines.cli.terminal import AsJson, PipelineFile, err, file_of, out
@@ -41,6 +40,8 @@ def get(
 
 
 def _show(remembered: dict[str, Any], name: str) -> None:
+    from rich.table import Table
+
     log = remembered["log"]
     out.print(f"{name}: {remembered['events']:,} events, the newest {remembered['newest']}")
     if remembered["ids"]:

@@ -84,8 +84,7 @@ def exchange(
     say("building the new job, and the old one to go back to")
     start = client.prepare(new.job, new.topics, new.settings)
     start_old = client.prepare(old.job, old.topics, old.settings)
-    say(f"stopping {running} with a savepoint")
-    savepoint = rest.stop(running, old.settings.checkpoint_folder / SAVEPOINTS, STOP_S)
+    savepoint = stop_with_savepoint(rest, running, old, say)
     began = time.monotonic()
 
     def go_on() -> str:
@@ -94,6 +93,12 @@ def exchange(
 
     job_id = start_or_go_back(rest, new.name, savepoint, go_on, start_old, seconds=seconds, say=say)
     return Upgraded(job_id, savepoint, time.monotonic() - began)
+
+
+def stop_with_savepoint(rest: Rest, running: str, of: Program, say: Say) -> Path:
+    """Stop a job, by its id, and return its savepoint."""
+    say(f"stopping {running} with a savepoint")
+    return rest.stop(running, of.settings.checkpoint_folder / SAVEPOINTS, STOP_S)
 
 
 def noted(error: RolledBack, old: Submitted, home: Path, package: Package) -> RolledBack:

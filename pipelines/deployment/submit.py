@@ -3,24 +3,17 @@
 from pathlib import Path
 
 from verdict.operators.names import SCORE_JOB
-from verdict.pipelines.deployment.exchange import (
-    COME_UP_S,
-    RolledBack,
-    Say,
-    Upgraded,
-    exchange,
-    noted,
-)
-from verdict.pipelines.deployment.program import Program, home_of, program, submitted
+from verdict.pipelines.deployment.exchange import COME_UP_S, RolledBack, Say, Upgraded, exchange
+from verdict.pipelines.deployment.handover import Handover
+from verdict.pipelines.deployment.program import Program, program, submitted
 from verdict.pipelines.deployment.record import Submitted
-from verdict.pipelines.engines.flink.rest import Rest, cause_of
+from verdict.pipelines.engines.flink.rest import Rest
 from verdict.pipelines.engines.flink.settings import MAX_PARALLELISM, latest_checkpoint
 from verdict.pipelines.engines.flink.submit import submitting
 from verdict.pipelines.engines.flink.uids import stateful
 from verdict.pipelines.errors import FlinkError
 from verdict.pipelines.jobs.compatibility import Effect, changes
-from verdict.pipelines.spec.load import load
-from verdict.pipelines.spec.package import pack, unpack
+from verdict.pipelines.spec.package import pack
 from verdict.pipelines.spec.pipeline import Pipeline
 
 
@@ -86,16 +79,9 @@ def upgrade(
     FlinkError
         The job does not run, the new one cannot take its state, or neither comes up again.
     """
-    home = home_of(pipeline, name, state)
-    before, old_package = Submitted.read(home)
-    package = pack(pipeline)
-    new = program(pipeline, name, state, package=package)
-    former = load(unpack(old_package))
-    file = Path(before.pipeline_file)
-    old = program(former, name, state, package=old_package, folder=file.parent)
-    rest = Rest(cluster)
-    is_running(rest, new.name, before)
-    faults = conflicts(before, former, new, pipeline, allow_non_restored)
+    handover = Handover.read(pipeline, name, state, cluster)
+    rest, old, new = Rest(cluster), handover.old, handover.new
+    faults = conflicts(handover.before, handover.former, new, pipeline, allow_non_restored)
     if faults:
         raise FlinkError(f"{new.name} goes on as it was:\n" + "\n".join(faults))
     _has_slots(rest, old, new)
@@ -104,7 +90,7 @@ def upgrade(
             done = exchange(
                 client,
                 rest,
-                before.job_id,
+                handover.before.job_id,
                 old,
                 new,
                 allow_non_restored=allow_non_restored,
@@ -112,9 +98,8 @@ def upgrade(
                 say=say,
             )
         except RolledBack as error:
-            back = submitted(old, file, old_package, cluster, error.job_id)
-            raise noted(error, back, home, old_package) from None
-    submitted(new, pipeline.path, package, cluster, done.job_id).write(home, package)
+            raise handover.undone(error) from None
+    handover.keep(done.job_id)
     return done
 
 
@@ -161,38 +146,6 @@ def conflicts(
             if change.effect is Effect.REFUSED
         ]
     return faults
-
-
-def is_running(rest: Rest, name: str, before: Submitted) -> None:
-    """See that a job runs, and is the one that was submitted.
-
-    Raises
-    ------
-    FlinkError
-        It is not.
-    """
-    running = rest.jobs(name)
-    if not running:
-        raise FlinkError(
-            f"{name} does not run on {rest.address}; 'verdict run --cluster' starts it from its "
-            "last checkpoint"
-        )
-    if list(running) != [before.job_id]:
-        raise FlinkError(
-            f"{name} runs on {rest.address} as {', '.join(running)}, but this state knows it as "
-            f"{before.job_id}: name by --state the folder that it was submitted with. If that is "
-            "this one, an upgrade or bootstrap was killed when it had just started the new job: "
-            "cancel it in Flink, and 'verdict run --cluster' with the pipeline file that it is of; "
-            "it goes on from its last checkpoint, and is known again"
-        )
-    if running[before.job_id] != "RUNNING":
-        text = rest.failure(before.job_id)
-        why = f": {cause_of(text)}" if text else ""
-        raise FlinkError(
-            f"{name} is {running[before.job_id]}, and so makes no savepoint{why}. Cancel it and "
-            "start the new one by 'verdict run --cluster': it goes on from the last checkpoint",
-            text,
-        )
 
 
 def _has_slots(rest: Rest, old: Program, new: Program) -> None:

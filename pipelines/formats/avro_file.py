@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, BinaryIO
@@ -36,6 +36,17 @@ class AvroFile:
     length
         Bytes to keep of a file that is there, as `length` said after the last block that counts;
         what lies behind was not committed. 0 starts the file anew.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> counted = {"type": "record", "name": "Counted", "fields": [{"name": "n", "type": "int"}]}
+    >>> with TemporaryDirectory() as folder:
+    ...     file = AvroFile(Path(folder, "counted.avro"), counted, length=0)
+    ...     file.append([b"\\x02", b"\\x04"])
+    ...     file.close()
+    ...     list(read_records(Path(folder, "counted.avro")))
+    [{'n': 1}, {'n': 2}]
     """
 
     def __init__(self, path: Path, definition: Any, length: int) -> None:
@@ -82,6 +93,12 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
     FileError
         It cannot be read, or ends within a block: a run that was killed leaves it so, and mends it
         when it is started again.
+
+    Examples
+    --------
+    >>> list(read_records(Path("decisions.avro")))
+    Traceback (most recent call last):
+    verdict.pipelines.errors.FileError: cannot read decisions.avro: No such file or directory
     """
     number = 0
     try:
@@ -111,29 +128,70 @@ def read_bodies(path: Path, definition: Any) -> Iterator[bytes]:
         It cannot be read, is damaged, or holds other records.
     """
     schema = without_logical_types(definition)
-    number = 0
+
+    def other(plain: Any) -> str | None:
+        if plain.get("name", "").rpartition(".")[2] == definition["name"]:
+            return None
+        return f"{path} holds records '{plain.get('name')}', no {definition['name']}s"
+
+    for body, _ in cut(path, schema, other):
+        yield body
+
+
+def cut(
+    path: Path,
+    schema: Any,
+    wrong: Callable[[Any], str | None],
+    progress: Callable[[int], None] | None = None,
+) -> Iterator[tuple[bytes, Any]]:
+    """Cut a container into its records, each as it is encoded in a schema.
+
+    Parameters
+    ----------
+    path
+        Of the container, whose own schema resolves to the wanted one.
+    schema
+        The wanted one, in its JSON form.
+    wrong
+        Told the container's own schema, without logical types; what it says is wrong is an error.
+    progress
+        Called with how many bytes more have been read.
+
+    Yields
+    ------
+    tuple[bytes, Any]
+        The record encoded, and decoded; None where it had to be encoded anew.
+
+    Raises
+    ------
+    FileError
+        It cannot be read, is damaged, or holds what is wrong.
+    """
+    number = at = 0
     try:
         with path.open("rb") as container:
             blocks = fastavro.block_reader(container)
             plain = without_logical_types(blocks.writer_schema)
-            if plain.get("name", "").rpartition(".")[2] != definition["name"]:
-                raise FileError(
-                    f"{path} holds records '{plain.get('name')}', no {definition['name']}s"
-                )
-            same = canonical(plain) == canonical(schema)
+            said = wrong(plain)
+            if said is not None:
+                raise FileError(said)
+            same = canonical(plain) == canonical(without_logical_types(schema))
             writer, reader = fastavro.parse_schema(plain), fastavro.parse_schema(schema)
             for block in blocks:
                 body = block.bytes_
                 data = body.getvalue()
+                if progress is not None:
+                    progress(container.tell() - at)
+                    at = container.tell()
                 for _ in range(block.num_records):
                     start = body.tell()
                     record = fastavro.schemaless_reader(body, writer, None if same else reader)
                     if same:
-                        yield data[start : body.tell()]
+                        yield data[start : body.tell()], record
                     else:
                         again: io.BytesIO = io.BytesIO()
                         fastavro.schemaless_writer(again, reader, record)
-                        yield again.getvalue()
+                        yield again.getvalue(), None
                     number += 1
     except FileError:
         raise

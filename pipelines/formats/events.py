@@ -1,17 +1,14 @@
 """Events from files, outputs to files: the embedded engine without Kafka."""
 
-import io
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import fastavro
-
 from verdict.operators.events.decode import Decoded
-from verdict.operators.events.schema import Schema, mismatch, without_logical_types
+from verdict.operators.events.schema import Schema, mismatch
 from verdict.operators.message import NO_TIMESTAMP, Message
 from verdict.pipelines.errors import FileError
-from verdict.pipelines.formats.avro_file import canonical, damaged
+from verdict.pipelines.formats.avro_file import cut
 
 
 def read_events(
@@ -79,38 +76,10 @@ def _lines(file: Path, progress: Callable[[int], None]) -> Iterator[bytes]:
 
 def _avro_values(file: Path, schema: Schema, progress: Callable[[int], None]) -> Iterator[bytes]:
     """Cut a container into the bodies of its records, in the pipeline's schema."""
-    number = at = 0
-    try:
-        with file.open("rb") as container:
-            blocks = fastavro.block_reader(container)
-            plain = without_logical_types(blocks.writer_schema)
-            wrong = mismatch(plain, schema)
-            if wrong is not None:
-                raise FileError(f"{file}: {wrong}")
-            same = canonical(plain) == canonical(without_logical_types(schema.raw))
-            writer = fastavro.parse_schema(plain)
-            for block in blocks:
-                body = block.bytes_
-                data = body.getvalue()
-                progress(container.tell() - at)
-                at = container.tell()
-                for _ in range(block.num_records):
-                    start = body.tell()
-                    record = fastavro.schemaless_reader(body, writer, None if same else schema.raw)
-                    if same:
-                        yield Decoded.of(data[start : body.tell()], record)
-                    else:
-                        yield _encoded(record, schema)
-                    number += 1
-    except FileError:
-        raise
-    except OSError as error:
-        raise FileError(f"cannot read {file}: {error.strerror}") from None
-    except Exception as error:  # fastavro raises a dozen kinds
-        raise damaged(file, number, error) from None
 
+    def other(plain: Any) -> str | None:
+        wrong = mismatch(plain, schema)
+        return None if wrong is None else f"{file}: {wrong}"
 
-def _encoded(record: Any, schema: Schema) -> bytes:
-    body: io.BytesIO = io.BytesIO()
-    fastavro.schemaless_writer(body, schema.raw, record)
-    return bytes(body.getvalue())
+    for body, record in cut(file, schema.raw, other, progress):
+        yield body if record is None else Decoded.of(body, record)

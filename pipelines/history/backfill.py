@@ -76,6 +76,15 @@ def batches(
         There are features over labels, and no files of labels.
     Interrupted
         It was stopped.
+
+    Examples
+    --------
+    >>> from verdict import load
+    >>> from verdict.pipelines.paths import resource
+    >>> pipeline = load(resource("init/pipeline.yaml"))
+    >>> (batch,) = batches(pipeline, [resource("init/events.jsonl")], features_only=True)
+    >>> batch.column("card_count_1h").to_pylist()
+    [1.0, 1.0, 2.0, 1.0, 2.0, 3.0, 4.0, 2.0, 1.0, 1.0]
     """
     moved = over(pipeline, files, labels)
     label_files = moved.label_files()
@@ -157,6 +166,17 @@ def write(
         It was stopped; there is no new file.
     FileError
         A file cannot be read or written.
+
+    Examples
+    --------
+    >>> from verdict import load
+    >>> from verdict.pipelines.paths import resource
+    >>> pipeline = load(resource("init/pipeline.yaml"))
+    >>> files = [resource("init/events.jsonl")]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     out, dead_letters = Path(folder, "past.parquet"), Path(folder, "dead-letters.avro")
+    ...     write(pipeline, files, out, dead_letters, features_only=False).rows
+    10
     """
     summary = Summary()
     moved = over(pipeline, files, labels)

@@ -18,12 +18,17 @@ from verdict.pipelines.engines.embedded.broker import KafkaBroker
 from verdict.pipelines.engines.embedded.from_kafka import run_kafka
 from verdict.pipelines.engines.embedded.runner import Output
 from verdict.pipelines.errors import KafkaError
-from verdict.pipelines.history.bootstrap_files import Skipped, home, kept_files, within
+from verdict.pipelines.history.bootstrap_files import (
+    Skipped,
+    home,
+    read_files_of,
+    read_meta,
+    within,
+)
 from verdict.pipelines.jobs import score
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.topology import Stop, topics_of
-from verdict.state.store.rocks import RocksStore
 
 
 class Silent:
@@ -139,7 +144,7 @@ def bootstrap(
     settings = clients(pipeline.spec.settings, pipeline.path.parent)
     inputs = topics_of(job.inputs, pipeline.topics)
     kept = home(pipeline, folder)
-    if (files := kept_files(kept)) is not None:
+    if (files := read_files_of(kept)) is not None:
         if not files.whole:
             raise KafkaError(f"{kept} has not read its files to their end: name them again")
         job = within(job, pipeline, lambda time: time >= files.before, skipped or Skipped())
@@ -177,12 +182,8 @@ def decided(pipeline: Pipeline, folder: Path) -> dict[str, int]:
             f"there is no state of {pipeline.spec.pipeline}'s {SCORE_JOB} in {folder}: name "
             "the folder that it runs with (settings.state, or --state)"
         )
-    store = RocksStore(kept)
-    try:
-        offsets: dict[str, int] = json.loads(store.meta("offsets") or b"{}")
-        return offsets
-    finally:
-        store.close()
+    offsets: dict[str, int] = json.loads(read_meta(kept, "offsets") or b"{}")
+    return offsets
 
 
 def _topic(partition: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -141,22 +142,12 @@ def read_files(
     store = RocksStore(kept)
     runner: Runner | None = None
     try:
-        found = _files(store) or Files(before, dict.fromkeys(names, 0))
-        if store.meta("offsets") is not None and not found.whole:
-            raise FileError(
-                f"{kept} has read the topic already, and what lies in files comes before it: name "
-                "by --state a folder that is empty"
-            )
-        if (found.before, list(found.files)) != (before, names):
-            raise FileError(
-                f"{kept} was begun with {', '.join(found.files)}, up to another time or in another "
-                "order: say the same again, or name by --state a folder that is empty"
-            )
-        if found.whole:
+        history = _progress(store, kept, names, before)
+        if history.whole:
             return 0
         job = within(score.score(moved), moved, lambda time: time < before, skipped or Skipped())
         runner = Runner(job, store)
-        starts = list(found.files.values())
+        starts = list(history.files.values())
         groups: Iterator[list[Message]]
         feed = LabelFeed(moved, label_files) if label_files else None
         if feed is None:
@@ -164,24 +155,24 @@ def read_files(
             groups = ([event] for event in events)
         else:
             events = read_events(files, moved.schema, EVENTS, progress=progress)
-            groups = feed.groups(events, starts, found.labels)
+            groups = feed.groups(events, starts, history.labels)
         read = 0
         with spared():
             while batch := list(islice(groups, BATCH)):
                 runner.many([message for group in batch for message in group])
                 read += len(batch)
                 for *_, event in batch:
-                    found.files[names[event.partition]] = event.offset + 1
+                    history.files[names[event.partition]] = event.offset + 1
                 if feed is not None:
-                    found.labels = feed.counts
-                store.commit({FILES: json.dumps(asdict(found)).encode()})
+                    history.labels = feed.counts
+                store.commit({FILES: json.dumps(asdict(history)).encode()})
                 runner.sweep()
                 if stop.is_set():
                     return read
-        found.whole = True
+        history.whole = True
         if feed is not None:
             runner.many(feed.rest())
-        store.commit({FILES: json.dumps(asdict(found)).encode()})
+        store.commit({FILES: json.dumps(asdict(history)).encode()})
         return read
     finally:
         if runner is not None:
@@ -189,19 +180,41 @@ def read_files(
         store.close()
 
 
-def _files(store: RocksStore) -> Files | None:
-    kept = store.meta(FILES)
-    return None if kept is None else Files(**json.loads(kept))
+def _progress(store: RocksStore, kept: Path, names: list[str], before: int) -> Files:
+    """Return what of a state comes from files, as far as they were read; refuse other ones."""
+    found = _files(store.meta(FILES)) or Files(before, dict.fromkeys(names, 0))
+    if store.meta("offsets") is not None and not found.whole:
+        raise FileError(
+            f"{kept} has read the topic already, and what lies in files comes before it: name "
+            "by --state a folder that is empty"
+        )
+    if (found.before, list(found.files)) != (before, names):
+        raise FileError(
+            f"{kept} was begun with {', '.join(found.files)}, up to another time or in another "
+            "order: say the same again, or name by --state a folder that is empty"
+        )
+    return found
 
 
-def kept_files(kept: Path) -> Files | None:
-    if not kept.is_dir():
-        return None
-    store = RocksStore(kept)
-    try:
-        return _files(store)
-    finally:
-        store.close()
+def _files(value: bytes | None) -> Files | None:
+    return None if value is None else Files(**json.loads(value))
+
+
+def read_files_of(kept: Path) -> Files | None:
+    """Read what of a state comes from files; None if nothing does."""
+    return _files(read_meta(kept, FILES)) if kept.is_dir() else None
+
+
+def read_meta(kept: Path, name: str) -> bytes | None:
+    """Read what a state that no job has open keeps under a name, beside what its keys have.
+
+    Raises
+    ------
+    StateError
+        A job holds the folder.
+    """
+    with closing(RocksStore(kept)) as store:
+        return store.meta(name)
 
 
 def home(pipeline: Pipeline, folder: Path) -> Path:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from verdict.operators.names import SCORE_JOB
 from verdict.pipelines.deployment.exchange import (
@@ -22,26 +23,24 @@ from verdict.pipelines.deployment.exchange import (
     Say,
     come_up,
     end,
-    noted,
     start_or_go_back,
+    stop_with_savepoint,
 )
-from verdict.pipelines.deployment.program import Program, home_of, program, submitted
+from verdict.pipelines.deployment.handover import Handover
+from verdict.pipelines.deployment.program import Program
 from verdict.pipelines.deployment.record import (
     Submitted,
     decided_before,
     try_writing,
     write_decided,
 )
-from verdict.pipelines.deployment.submit import is_running
 from verdict.pipelines.engines.flink.offsets import Committed, behind, of_topics, read_up_to
 from verdict.pipelines.engines.flink.rest import ENDED, LOOK_S, Rest, cause_of
 from verdict.pipelines.engines.flink.settings import SAVEPOINTS
-from verdict.pipelines.engines.flink.submit import submitting
+from verdict.pipelines.engines.flink.submit import Submitter, submitting
 from verdict.pipelines.errors import FlinkError, Interrupted
 from verdict.pipelines.kafka.admin import require
 from verdict.pipelines.kafka.clients import Clients, clients
-from verdict.pipelines.spec.load import load
-from verdict.pipelines.spec.package import pack, unpack
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.topology import Stop
 
@@ -118,95 +117,178 @@ def bootstrap(
     FlinkError
         Nothing was changed, unless the message says so.
     """
-    home = home_of(pipeline, SCORE_JOB, state)
-    before, old_package = Submitted.read(home)
-    package = pack(pipeline)
-    new = program(pipeline, SCORE_JOB, state, package=package)
-    file = Path(before.pipeline_file)
-    old = program(
-        load(unpack(old_package)), SCORE_JOB, state, package=old_package, folder=file.parent
-    )
+    handover = Handover.read(pipeline, SCORE_JOB, state, cluster)
+    rest, new = Rest(cluster), handover.new
     silent = beside(new)
-    rest = Rest(cluster)
-    is_running(rest, new.name, before)
-    _reads_the_same(before, new)
-    if left := rest.jobs(silent.name):
-        raise FlinkError(
-            f"{silent.name} runs on {cluster}, as {', '.join(left)}: of a bootstrap that goes on, "
-            "or that was killed; cancel it in Flink, and say this again"
-        )
+    _reads_the_same(handover.before, new)
+    _runs_alone(rest, silent)
     _has_slots(rest, silent)
-    try_writing(home, package)
-    made = clients(pipeline.spec.settings, pipeline.path.parent)
+    try_writing(handover.home, handover.package)
     with submitting(cluster, new.settings) as client, _room(silent) as needed:
         say("building the jobs: the silent one, the new one, and the old one to go back to")
-        first = labels_of(silent)
-        start_first = (
-            None if first is None else client.prepare(first.job, first.topics, first.settings)
-        )
-        start_silent = client.prepare(silent.job, silent.topics, silent.settings)
-        start = client.prepare(new.job, new.topics, new.settings)
-        start_old = client.prepare(old.job, old.topics, old.settings)
+        steps = _Steps(client, rest, handover, silent, seconds, stop, say, tell)
         began = time.monotonic()
-
-        def silently(part: Program, running: str) -> tuple[int, Path]:
-            say(f"{silent.name} reads {', '.join(_read(part))} from the start, as {running}")
-            try:
-                read = _catch_up(rest, running, made, part, seconds, stop, tell)
-                say(f"it has caught up; stopping it with a savepoint: {before.job_id} goes on")
-                return read, rest.stop(
-                    running, part.settings.checkpoint_folder / SAVEPOINTS, STOP_S
-                )
-            except BaseException:
-                with contextlib.suppress(FlinkError):  # what went wrong first is to be said
-                    end(rest, running)
-                raise
-
-        _rewind(made, silent)
-        with_labels: Path | None = None
-        if first is not None and start_first is not None:
-            _, with_labels = silently(first, start_first())
-            _look_whether_to_stop(stop)
-        read, kept = silently(silent, start_silent(with_labels))
+        made = steps.make_state()
         read_s = time.monotonic() - began
-        ends = read_up_to(kept)
-        _await_old(rest, before, made, old, of_topics(ends, _read(old)), seconds, stop)
+        ends = read_up_to(made.savepoint)
+        steps.await_old(ends)
 
         _look_whether_to_stop(stop)
-        try_writing(home, package)  # the state of history may have filled the disk
-        say(f"stopping {before.job_id} with a savepoint")
-        savepoint = rest.stop(before.job_id, old.settings.checkpoint_folder / SAVEPOINTS, STOP_S)
+        try_writing(
+            handover.home, handover.package
+        )  # the state of history may have filled the disk
+        old_savepoint = stop_with_savepoint(rest, handover.before.job_id, handover.old, say)
         began = time.monotonic()
+        job_id, decided = steps.take_over(made.savepoint, ends, old_savepoint, needed)
+        handover.keep(job_id)
+    down_s = time.monotonic() - began
+    again = sum(decided[place] - until for place, until in ends.items())
+    return Bootstrapped(job_id, decided, made.read, again, read_s, down_s)
+
+
+class _Made(NamedTuple):
+    """State made from history: how many offsets were read for it, at least, and where it is."""
+
+    read: int
+    savepoint: Path
+
+
+class _Steps:
+    """What a bootstrap does one after the other, with all jobs built before the first.
+
+    Parameters
+    ----------
+    client
+        Builds them.
+    rest
+        The cluster.
+    handover
+        The job that decides meanwhile, and the one that will.
+    silent
+        The job that makes the state.
+    seconds, stop, say, tell
+        As of `bootstrap`.
+    """
+
+    def __init__(
+        self,
+        client: Submitter,
+        rest: Rest,
+        handover: Handover,
+        silent: Program,
+        seconds: float,
+        stop: Stop | None,
+        say: Say,
+        tell: Tell,
+    ) -> None:
+        def prepare(part: Program) -> Callable[..., str]:
+            return client.prepare(part.job, part.topics, part.settings)
+
+        self._rest, self._handover, self._silent = rest, handover, silent
+        self._seconds, self._stop, self._say, self._tell = seconds, stop, say, tell
+        self._clients = clients(handover.pipeline.spec.settings, handover.pipeline.path.parent)
+        parts = [part for part in (labels_of(silent), silent) if part is not None]
+        self._silent_starts = [(part, prepare(part)) for part in parts]
+        self._start, self._start_old = prepare(handover.new), prepare(handover.old)
+
+    def make_state(self) -> _Made:
+        """Read the topics from their start in silence, labels first; leave it as a savepoint."""
+        _rewind(self._clients, self._silent)
+        made: _Made | None = None
+        for part, start in self._silent_starts:
+            _look_whether_to_stop(self._stop)
+            made = self._run(part, start(None if made is None else made.savepoint))
+        assert made is not None
+        return made
+
+    def _run(self, part: Program, running: str) -> _Made:
+        """Let a silent job that was started catch up, and stop it; cancel it if that fails."""
+        rest, say = self._rest, self._say
+        say(f"{self._silent.name} reads {', '.join(_read(part))} from the start, as {running}")
+        try:
+            read = _catch_up(
+                rest, running, self._clients, part, self._seconds, self._stop, self._tell
+            )
+            decides = self._handover.before.job_id
+            say(f"it has caught up; stopping it with a savepoint: {decides} goes on")
+            folder = part.settings.checkpoint_folder / SAVEPOINTS
+            return _Made(read, rest.stop(running, folder, STOP_S))
+        except BaseException:
+            with contextlib.suppress(FlinkError):  # what went wrong first is to be said
+                end(rest, running)
+            raise
+
+    def await_old(self, ends: Mapping[str, int]) -> None:
+        """Wait until the old job has decided all that the silent one has read."""
+        old, seconds = self._handover.old, self._seconds
+        partitions = require(self._clients, _read(old))
+        ends = of_topics(ends, _read(old))
+        group = Committed(
+            self._clients, _group(old), {topic: partitions[topic] for topic in _read(old)}
+        )
+        deadline = time.monotonic() + seconds
+        asked = False
+        with contextlib.closing(group):
+            while not group.is_past(ends):
+                _look_whether_to_stop(self._stop)
+                if not asked:
+                    asked = True
+                    with contextlib.suppress(FlinkError):  # another may be under way
+                        self._rest.checkpoint(self._handover.before.job_id)
+                if time.monotonic() > deadline:
+                    raise FlinkError(
+                        f"{old.name} goes on as it was: it is {group.lag(ends):,} records behind "
+                        f"what the silent job had read {seconds:g} s ago. Say it again when it "
+                        "keeps up, or give it longer: --timeout"
+                    )
+                time.sleep(LOOK_S)
+
+    def take_over(
+        self, kept: Path, ends: Mapping[str, int], old_savepoint: Path, needed: list[Path]
+    ) -> tuple[str, dict[str, int]]:
+        """Start the new job in place of the old one, which is stopped, or that one again.
+
+        Parameters
+        ----------
+        kept, ends
+            The savepoint of the silent job, and up to where it has read.
+        old_savepoint
+            Of the old job.
+        needed
+            Gets what has to be kept if neither comes up.
+
+        Returns
+        -------
+        tuple[str, dict[str, int]]
+            The new job's id, and as of `Bootstrapped.decided`.
+        """
+        handover, home = self._handover, self._handover.home
         decided: dict[str, int] = {}
 
         def go_on() -> str:
-            decided.update(ends | _decided(rest, before, savepoint, ends, _read(old)))
+            decided.update({**ends, **_decided(self._rest, handover, old_savepoint, ends)})
             # Before it decides anything: whoever starts it from a checkpoint has to know.
             write_decided(home, {**decided_before(home), **decided})
-            say(f"starting the new job from {kept}")
-            return start(kept, silent=decided)
+            self._say(f"starting the new job from {kept}")
+            return self._start(kept, silent=decided)
 
         needed.append(kept)
         try:
             job_id = start_or_go_back(
-                rest,
-                new.name,
-                savepoint,
+                self._rest,
+                handover.new.name,
+                old_savepoint,
                 go_on,
-                start_old,
-                seconds=seconds,
-                say=say,
-                file=f"the pipeline file of before, {file}",
+                self._start_old,
+                seconds=self._seconds,
+                say=self._say,
+                file=f"the pipeline file of before, {handover.file}",
             )
         except RolledBack as error:
             needed.clear()
-            back = submitted(old, file, old_package, cluster, error.job_id)
-            raise noted(error, back, home, old_package) from None
+            raise handover.undone(error) from None
         needed.clear()
-        submitted(new, pipeline.path, package, cluster, job_id).write(home, package)
-    down_s = time.monotonic() - began
-    again = sum(decided[place] - until for place, until in ends.items())
-    return Bootstrapped(job_id, decided, read, again, read_s, down_s)
+        return job_id, decided
 
 
 def beside(new: Program) -> Program:
@@ -263,6 +345,15 @@ def _has_slots(rest: Rest, silent: Program) -> None:
             f"{silent.name} would need {silent.slots} slots beside those of the job that decides, "
             f"one a hop and subtask; {rest.address} has {rest.slots().free} free: start "
             f"{silent.slots - rest.slots().free} more TaskManagers until it is done"
+        )
+
+
+def _runs_alone(rest: Rest, silent: Program) -> None:
+    """Refuse a second silent job: both would have one folder, and one group of consumers."""
+    if left := rest.jobs(silent.name):
+        raise FlinkError(
+            f"{silent.name} runs on {rest.address}, as {', '.join(left)}: of a bootstrap that goes "
+            "on, or that was killed; cancel it in Flink, and say this again"
         )
 
 
@@ -352,41 +443,12 @@ def _has_not_failed(rest: Rest, job_id: str, known: int) -> None:
         )
 
 
-def _await_old(
-    rest: Rest,
-    before: Submitted,
-    made: Clients,
-    old: Program,
-    ends: Mapping[str, int],
-    seconds: float,
-    stop: Stop | None,
-) -> None:
-    """Wait until the old job has decided all that the silent one has read."""
-    partitions = require(made, _read(old))
-    group = Committed(made, _group(old), {topic: partitions[topic] for topic in _read(old)})
-    deadline = time.monotonic() + seconds
-    asked = False
-    with contextlib.closing(group):
-        while not group.is_past(ends):
-            _look_whether_to_stop(stop)
-            if not asked:
-                asked = True
-                with contextlib.suppress(FlinkError):  # another may be under way
-                    rest.checkpoint(before.job_id)
-            if time.monotonic() > deadline:
-                raise FlinkError(
-                    f"{old.name} goes on as it was: it is {group.lag(ends):,} records behind what "
-                    f"the silent job had read {seconds:g} s ago. Say it again when it keeps up, or "
-                    "give it longer: --timeout"
-                )
-            time.sleep(LOOK_S)
-
-
 def _decided(
-    rest: Rest, before: Submitted, savepoint: Path, ends: Mapping[str, int], topics: list[str]
+    rest: Rest, handover: Handover, savepoint: Path, ends: Mapping[str, int]
 ) -> dict[str, int]:
     """Return up to where the old job has decided, now that it is stopped."""
-    if (state := rest.state(before.job_id)) != "FINISHED":
+    topics = _read(handover.old)
+    if (state := rest.state(handover.before.job_id)) != "FINISHED":
         raise FlinkError(
             f"it ended as {state} after its savepoint {savepoint}, so what it put out last may not "
             "be committed"

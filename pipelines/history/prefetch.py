@@ -164,7 +164,7 @@ def _packed(part: Part) -> bytes:
     bodies = [None if raw is None else bytes(raw) for raw in raw_values]
     columns: Any = (
         [output.key for output in following],
-        causes[0],
+        list(map(str, causes[0])),  # marshal takes no enumeration
         causes[3:],
         labels,
         _columns(events, len(Event._fields)),

@@ -26,6 +26,17 @@ def names(pipeline: Pipeline) -> list[str]:
     return [name for name in JOBS if name != LABELS_JOB or needed]
 
 
+def jobs(pipeline: Pipeline) -> list[Job]:
+    """Make every job that a pipeline has, in the order in which they feed each other.
+
+    >>> from verdict import load
+    >>> from verdict.pipelines.paths import resource
+    >>> [job.name for job in jobs(load(resource("init/pipeline.yaml")))]
+    ['score', 'shadow', 'watch']
+    """
+    return [job(pipeline, name) for name in names(pipeline)]
+
+
 def job(pipeline: Pipeline, name: str) -> Job:
     """Make one of a pipeline's jobs.
 

@@ -35,6 +35,7 @@ def make_features(pipeline: Pipeline, entity: str) -> EntityFeatures:
         pipeline.schema,
         pipeline.spec.events.allowed_lateness,
         typed(pipeline),
+        entity,
     )
 
 

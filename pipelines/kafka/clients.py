@@ -135,6 +135,10 @@ def default_bootstrap() -> str:
 
     That is ``$VERDICT_BOOTSTRAP``, else the one that ``verdict up`` started in this folder, else
     port 9092 of this machine.
+
+    >>> host, _, port = default_bootstrap().rpartition(":")
+    >>> port.isdigit()
+    True
     """
     named = os.environ.get("VERDICT_BOOTSTRAP")
     if named:

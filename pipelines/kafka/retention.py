@@ -3,11 +3,6 @@
 import os
 from typing import Any
 
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import ConfigResource
-
-from verdict.pipelines.kafka.admin import ANSWER_S, connect
-from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.spec.pipeline import Pipeline
 
 DAY_MS = 86_400_000
@@ -56,6 +51,13 @@ def retention_ms(pipeline: Pipeline, topic: str) -> int | None:
     KafkaError
         A client setting is wrong, or no broker answers in 5 s.
     """
+    # `verdict check` comes here with every pipeline, and seldom gets this far.
+    from confluent_kafka import KafkaException
+    from confluent_kafka.admin import ConfigResource
+
+    from verdict.pipelines.kafka.admin import ANSWER_S, connect
+    from verdict.pipelines.kafka.clients import clients
+
     admin = connect(clients(pipeline.spec.settings, pipeline.path.parent))
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
     try:

@@ -53,6 +53,27 @@ def write(
         The score's baseline is made of ``rows``.
     origin
         Where the model came from.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from verdict.pipelines.paths import resource
+    >>> model = resource("init/model/model.onnx").read_bytes()
+    >>> rows = np.array([[20.0, 1.0], [249.0, 3.0]])
+    >>> with TemporaryDirectory() as folder:
+    ...     bundle = write(
+    ...         Path(folder),
+    ...         model,
+    ...         name="tiny",
+    ...         version="2",
+    ...         features=["amount", "card_count_1h"],
+    ...         output=Output(kind="probability"),
+    ...         rows=rows,
+    ...         watched={"amount": rows[:, 0].tolist()},
+    ...         origin={"code": "an example"},
+    ...     )
+    >>> [round(vector.score, 6) for vector in bundle.card.vectors]
+    [0.057324, 0.816078]
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.onnx").write_bytes(onnx)

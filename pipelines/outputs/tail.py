@@ -1,7 +1,7 @@
 """Reads an output stream's newest records, from its topic or its file, as plain values."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -70,7 +70,7 @@ def _from_topic(
 
     settings = clients(pipeline.spec.settings, pipeline.path.parent)
     topic = pipeline.topics[stream]
-    decode = stream_decoder(stream, pipeline.spec.settings, logical=True)
+    decode = output_decoder(pipeline, stream)
     # The newest at once, not up to a checkpoint later; after a crash some of them twice.
     with Reader(settings, "verdict-tail") as reader:
         there = reader.spans(topic)
@@ -83,11 +83,41 @@ def _from_topic(
             kept[record.partition()].append(record.value())
         for values in kept.values():
             for value in values:
-                yield plain(decode(value))
+                yield decode(value)
         if follow:
             on = {number: Span(span.end, span.end) for number, span in there.items()}
             for record in reader.read_between(topic, on, follow=True):
-                yield plain(decode(record.value()))
+                yield decode(record.value())
+
+
+def output_decoder(pipeline: Pipeline, stream: str) -> Callable[[bytes], dict[str, Any]]:
+    """Compile what reads an output stream's records as plain values, as ``verdict tail --json``.
+
+    Parameters
+    ----------
+    pipeline
+        Whose stream it is.
+    stream
+        Its logical name, such as ``decisions``.
+
+    Examples
+    --------
+    >>> from verdict import load
+    >>> from verdict.pipelines.formats.streams import stream_encoder
+    >>> from verdict.pipelines.paths import resource
+    >>> label = {"pipeline": "p", "event_id": "e", "event_time": 0, "keys": [], "positive": True}
+    >>> value = stream_encoder("entity-labels")({**label, "known_at": 1_000, "source": "bank"})
+    >>> decode = output_decoder(load(resource("init/pipeline.yaml")), "entity-labels")
+    >>> decode(value)["known_at"]
+    '1970-01-01T00:00:01.000Z'
+    """
+    decode = stream_decoder(stream, pipeline.spec.settings, logical=True)
+
+    def read(value: bytes) -> dict[str, Any]:
+        found: dict[str, Any] = plain(decode(value))
+        return found
+
+    return read
 
 
 def plain(value: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from verdict.operators.expressions import Expression, Kind
 from verdict.operators.features.columns import WindowedFeature
 from verdict.pipelines.jobs import parts
-from verdict.pipelines.replay.order import Gap
+from verdict.pipelines.replay.gaps import Gap
 from verdict.pipelines.spec.pipeline import Pipeline
 
 SAME, DIFFERS = "same", "differs"
@@ -22,7 +22,7 @@ REASONS: Mapping[str, str] = {
     MODEL: "another model decided",
 }
 """Why a value is not compared -> in words."""
-TOLD = ("score", "action", "because", "rules")
+OUTCOME = ("score", "action", "because", "rules")
 """What a decision says beside features and hops."""
 KEY, SEQ, LATE = "key of {}", "hop_seq of {}", "late at {}"
 """What a hop says of itself."""
@@ -88,7 +88,7 @@ class Compare:
     def __init__(self, pipeline: Pipeline) -> None:
         self.equal = 0
         self._counts: dict[str, Counter[str]] = {}
-        self._names = [*pipeline.spec.features, *TOLD]
+        self._names = [*pipeline.spec.features, *OUTCOME]
         for entity in pipeline.entities:
             self._names += [each.format(entity) for each in (KEY, SEQ, LATE)]
         self._hops: dict[str, Sequence[WindowedFeature]] = {
@@ -123,7 +123,7 @@ class Compare:
         ``gaps`` has what each hop's history lacks, ``guessed`` whether the key has events there
         that were not decided, so that their place is a guess.
         """
-        self._found: list[tuple[str, Any, Any, str]] = []
+        self._differing: list[tuple[str, Any, Any, str]] = []
         self._without: dict[str, str] = {}
         """Feature -> why it is not compared."""
         hops = {hop["entity"]: hop for hop in decided["hops"]}
@@ -139,9 +139,9 @@ class Compare:
             self._derived(name, reads, decided["features"], replayed["features"])
         for name in decided["features"].keys() - replayed["features"].keys():
             self._count(name, ABSENT)
-        self._told(decided, replayed)
+        self._compare_outcome(decided, replayed)
         event_id = decided["event_id"]
-        return [Difference(event_id, source, *each) for each in self._found]
+        return [Difference(event_id, source, *each) for each in self._differing]
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return what became of the values of each name: how many are ``same``, ``differs``, …"""
@@ -179,7 +179,7 @@ class Compare:
     ) -> None:
         entity = again["entity"]
         if hop is not None:
-            others = self._said(hop, again, gap, others)
+            others = self._compare_hop(hop, again, gap, others)
         cold = () if hop is None else hop["cold"]
         at = decided["event_time"]
         for feature in self._hops[entity]:
@@ -194,7 +194,7 @@ class Compare:
                 why = others or (LABELS if feature.labelled else "")
                 self._value(name, decided["features"], replayed["features"], why)
 
-    def _said(
+    def _compare_hop(
         self, hop: Mapping[str, Any], again: Mapping[str, Any], gap: Gap | None, others: str
     ) -> str:
         """Compare what a hop says of itself; return why its features may differ."""
@@ -232,21 +232,21 @@ class Compare:
             other = [read for read in reads if read in self._others]
             self._value(name, decided, replayed, _follows(other))
 
-    def _told(self, decided: Mapping[str, Any], replayed: Mapping[str, Any]) -> None:
+    def _compare_outcome(self, decided: Mapping[str, Any], replayed: Mapping[str, Any]) -> None:
         """Compare the decision itself, where everything that it is made of can be compared."""
         without = [why for why in self._without.values() if why != LOOKUP]
         other = decided["model"]["sha256"] != replayed["model"]["sha256"]
-        for name in TOLD:
+        for name in OUTCOME:
             if without or other:
                 self._count(name, without[0] if without else MODEL)
                 continue
-            why = _follows([each for each in self._made_of(name) if each in self._others])
+            why = _follows([each for each in self._inputs_of(name) if each in self._others])
             if not why and name != "score":
                 why = "rules or thresholds changed, or the decision did"
             if not self._same(name, decided[name], replayed[name], why):
                 self._others.add(name)
 
-    def _made_of(self, name: str) -> Sequence[str]:
+    def _inputs_of(self, name: str) -> Sequence[str]:
         """List what a part of the decision is made of, the nearest alone where it differs."""
         nearest = {"action": "score", "because": "action"}.get(name)
         return [nearest] if nearest in self._others and nearest else self._names
@@ -266,7 +266,7 @@ class Compare:
         same = alike(decided, replayed)
         self._count(name, SAME if same else DIFFERS)
         if not same:
-            self._found.append((name, decided, replayed, why))
+            self._differing.append((name, decided, replayed, why))
         return same
 
 

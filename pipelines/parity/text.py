@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from verdict.pipelines.parity.check import Summary
 from verdict.pipelines.parity.compare import DIFFERS, LETTER, REASONS, SAME, Difference
+from verdict.pipelines.parity.summary import Summary
 from verdict.pipelines.text import printable
 
 COLUMNS = ("event", "feature", "decided", "replayed", "why it may be")
 
 
-def table(found: Sequence[Difference]) -> list[str]:
+def table(differences: Sequence[Difference]) -> list[str]:
     """Write differences as a table.
 
     >>> print(*table([Difference("p7", "payments/0/7", "n_1h", 3.0, 2.0, "")]), sep="\\n")
@@ -18,7 +18,7 @@ def table(found: Sequence[Difference]) -> list[str]:
     p7     n_1h     3.0      2.0
     """
     rows = [COLUMNS]
-    for each in found:
+    for each in differences:
         values = (_value(each.decided), _value(each.replayed))
         rows.append((printable(each.event_id), each.feature, *values, each.why))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -35,43 +35,57 @@ def _value(value: Any) -> str:
     return printable(value if isinstance(value, str) else repr(value)) if value is not None else "-"
 
 
-def told(summary: Summary) -> list[str]:
+def lines(summary: Summary) -> list[str]:
     """Say what was compared, and what was not."""
-    lines = []
-    if summary.shown:
-        lines += table(summary.shown)
-        more = summary.differences - len(summary.shown)
-        lines += [f"and {more:,} more", ""] if more else [""]
-    for name, counts in summary.features.items():
-        if counts.get(DIFFERS) and name != LETTER:
-            of = counts[DIFFERS] + counts.get(SAME, 0)
-            lines.append(f"  {name}: {counts[DIFFERS]:,} of {of:,} differ")
-    lines.append(
+    compared = (
         f"{summary.compared:,} decisions compared with their replay, {summary.differing:,} differ"
     )
-    lines += _apart(summary)
-    for count, what in (
-        (
-            summary.without_event,
-            "decisions without their event: retention, or a file that is missing",
-        ),
-        (summary.lost, "events that the replay decides and nobody did: lost, or retention"),
-        (
-            summary.without_decision - summary.lost,
-            "events without decision: dead letters, or too near the decisions' ends",
-        ),
-        (summary.before_decisions, "events before the decisions begin"),
-        (summary.undecided, "events behind the last decided one: not decided yet"),
-        (summary.repeats, "decisions that came again: the first one counts"),
-        (summary.other_pipeline, "decisions of another pipeline"),
-        (summary.forced, "waits for an event that never came"),
-    ):
-        if count:
-            lines.append(f"  {count:>8,} {what}")
-    return lines
+    return [
+        *_shown(summary),
+        *_differing(summary),
+        compared,
+        *_values_apart(summary),
+        *_records_apart(summary),
+    ]
 
 
-def _apart(summary: Summary) -> list[str]:
+def _shown(summary: Summary) -> list[str]:
+    """Show the first differences."""
+    if not summary.shown:
+        return []
+    more = summary.differences - len(summary.shown)
+    return [*table(summary.shown), *([f"and {more:,} more"] if more else []), ""]
+
+
+def _differing(summary: Summary) -> list[str]:
+    """Say of each feature how many values differ."""
+    return [
+        f"  {name}: {counts[DIFFERS]:,} of {counts[DIFFERS] + counts.get(SAME, 0):,} differ"
+        for name, counts in summary.features.items()
+        if counts.get(DIFFERS) and name != LETTER
+    ]
+
+
+def _records_apart(summary: Summary) -> list[str]:
+    """Say which decisions and events were not compared, and why."""
+    counts = {
+        "decisions without their event: retention, or a file that is missing": (
+            summary.without_event
+        ),
+        "events that the replay decides and nobody did: lost, or retention": summary.lost,
+        "events without decision: dead letters, or too near the decisions' ends": (
+            summary.without_decision - summary.lost
+        ),
+        "events before the decisions begin": summary.before_decisions,
+        "events behind the last decided one: not decided yet": summary.undecided,
+        "decisions that came again: the first one counts": summary.repeats,
+        "decisions of another pipeline": summary.other_pipeline,
+        "waits for an event that never came": summary.forced,
+    }
+    return [f"  {count:>8,} {what}" for what, count in counts.items() if count]
+
+
+def _values_apart(summary: Summary) -> list[str]:
     """Say which values were not compared, and why."""
     lines = []
     for reason, words in REASONS.items():

@@ -29,8 +29,13 @@ def check_field(
 
 
 def meant(name: str, known: Iterable[str]) -> str:
-    known = list(known)
+    """Say which of the known names was meant, or what they are, to put behind an error's message.
+
+    >>> meant("amuont", ["amount", "km"]), meant("x", ["amount", "km"]), meant("x", [])
+    (" Did you mean 'amount'?", ' There are: amount, km.', ' There are none.')
+    """
+    known = list(dict.fromkeys(known))
     close = difflib.get_close_matches(name, known, n=1)
     if close:
         return f" Did you mean '{close[0]}'?"
-    return f" There are: {', '.join(known)}." if known else ""
+    return f" There are: {', '.join(known)}." if known else " There are none."

@@ -36,6 +36,13 @@ def load(path: Path) -> Pipeline:
     ------
     SpecError
         One line a fault: file, line, what is wrong, what to write instead.
+
+    Examples
+    --------
+    >>> from verdict.pipelines.paths import resource
+    >>> pipeline = load(resource("init/pipeline.yaml"))
+    >>> list(pipeline.spec.features)
+    ['amount', 'card_count_1h']
     """
     source = yaml_file.read(path)
     spec = yaml_file.parse(source, Spec)
@@ -80,6 +87,13 @@ def over(
     ------
     SpecError
         A file's name does not end as its format wants.
+
+    Examples
+    --------
+    >>> from verdict.pipelines.paths import resource
+    >>> pipeline = load(resource("init/pipeline.yaml"))
+    >>> over(pipeline, [Path("yesterday.jsonl")]).spec.events.files[0].name
+    'yesterday.jsonl'
     """
     format_ = pipeline.spec.events.format
     for file in files:

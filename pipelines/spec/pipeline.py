@@ -48,6 +48,14 @@ class Pipeline:
         Lookup -> schema of its rows, where it has one.
     label_schema
         Of the label records, where there are any.
+
+    Examples
+    --------
+    >>> from verdict import load
+    >>> from verdict.pipelines.paths import resource
+    >>> pipeline = load(resource("init/pipeline.yaml"))
+    >>> pipeline.entities, pipeline.topics["decisions"]
+    (['card'], 'decisions')
     """
 
     path: Path

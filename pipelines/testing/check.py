@@ -1,16 +1,16 @@
 """A file of tests, held against its pipeline."""
 
-import difflib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.spec import yaml_file
+from verdict.pipelines.spec.checks import meant
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.spec.yaml_file import Fault, Place, Source
-from verdict.pipelines.testing.events import EventEncoder, JsonLoader, merged, plain
+from verdict.pipelines.testing.events import EventEncoder, JsonLoader, merged
 from verdict.pipelines.testing.file import Expectation, PipelineTests, ToldLabel
 
 
@@ -143,7 +143,7 @@ class _Checking:
         if not self._has_labels:
             self.faults.append((line, "the pipeline has no labels: add a 'labels' section to it"))
         elif label.event not in ids:
-            hint = _meant(label.event, [event_id for event_id in ids if event_id is not None])
+            hint = meant(label.event, [event_id for event_id in ids if event_id is not None])
             self.faults.append((line, f"no event of the test is '{label.event}'.{hint}"))
 
     def _id(self, event: Any) -> str | None:
@@ -174,22 +174,22 @@ class _Checking:
                 )
             else:
                 known = [event_id for event_id in ids if event_id is not None]
-                hint = _meant(expectation.event, known)
+                hint = meant(expectation.event, known)
                 self.faults.append((line, f"no event of the test is '{expectation.event}'.{hint}"))
         return found
 
     def _unknown(self, expectation: Expectation) -> Iterator[tuple[Place, str]]:
         for name in expectation.features:
             if name not in self._features:
-                hint = _meant(name, self._features)
+                hint = meant(name, self._features)
                 yield ("features", name), f"the pipeline has no feature '{name}'.{hint}"
         for rule in expectation.rules or []:
             if rule not in self._rules:
-                hint = _meant(rule, self._rules)
+                hint = meant(rule, self._rules)
                 yield ("rules",), f"the pipeline has no rule '{rule}'.{hint}"
         action = expectation.action
         if action is not None and action not in self._actions:
-            hint = _meant(action, self._actions)
+            hint = meant(action, self._actions)
             yield ("action",), f"nothing in the pipeline leads to the action '{action}'.{hint}"
 
     def _field_line(self, index: int, number: int, place: Place) -> int:
@@ -199,11 +199,3 @@ class _Checking:
             if place and (*holder, *place) in self._source.lines:
                 return self._source.lines[*holder, *place]
         return self._source.line((*event, *place))
-
-
-def _meant(name: str, known: Iterable[str]) -> str:
-    known = list(dict.fromkeys(known))
-    close = difflib.get_close_matches(name, known, n=1)
-    if close:
-        return f" Did you mean '{close[0]}'?"
-    return f" There are: {', '.join(map(plain, known))}." if known else " There are none."

@@ -7,7 +7,7 @@ from pathlib import Path
 from rocksdict import Options, Rdict, WriteBatch
 
 from verdict.state.errors import StateError
-from verdict.state.store.cache import PAGES, HeadCache
+from verdict.state.store.cached import Cached, chunk_place
 
 HEAD, CHUNK, META = b"h", b"c", b"m"
 """First byte of every stored key."""
@@ -119,57 +119,29 @@ class RocksStore:
             self._db.close()
 
 
-class RocksState:
+class RocksState(Cached):
     """The state of one key of a hop: a `KeyedState` over a `RocksStore`."""
 
+    __slots__ = ("_chunk", "_head", "_store", "_swept")
+
     def __init__(self, store: RocksStore, hop: str, key: bytes) -> None:
+        super().__init__(key)
         self._store = store
         self._head = HEAD + hop.encode() + b"\0"
         self._chunk = CHUNK + hop.encode() + b"\0"
-        self._cache = HeadCache()
-        self._chunks = HeadCache(PAGES)
         self._swept = b""
-        self.key = key
 
-    @property
-    def cache(self) -> HeadCache:
-        """The heads in memory."""
-        return self._cache
+    def _read(self) -> bytes | None:
+        return self._store.get(self._head + self.key)
 
-    def get(self) -> bytes | None:
-        head = self._cache.get(self.key)
-        if head is None:
-            head = self._store.get(self._head + self.key)
-            if head is not None:
-                self._cache.put(self.key, head)
-        return head
-
-    def put(self, head: bytes) -> None:
-        self._cache.put(self.key, head)
+    def _write(self, head: bytes | None) -> None:
         self._store.put(self._head + self.key, head)
 
-    def drop(self) -> None:
-        self._cache.drop(self.key)
-        self._store.put(self._head + self.key, None)
+    def _read_chunk(self, number: int) -> bytes | None:
+        return self._store.get(self._chunk + chunk_place(self.key, number))
 
-    def chunk(self, number: int) -> bytes | None:
-        stored = self._chunk_key(number)
-        data = self._chunks.get(stored)
-        if data is None:
-            data = self._store.get(stored)
-            if data is not None:
-                self._chunks.put(stored, data)
-        return data
-
-    def put_chunk(self, number: int, data: bytes) -> None:
-        stored = self._chunk_key(number)
-        self._chunks.put(stored, data)
-        self._store.put(stored, data)
-
-    def drop_chunk(self, number: int) -> None:
-        stored = self._chunk_key(number)
-        self._chunks.drop(stored)
-        self._store.put(stored, None)
+    def _write_chunk(self, number: int, data: bytes | None) -> None:
+        self._store.put(self._chunk + chunk_place(self.key, number), data)
 
     def sweep(self, forgotten: Callable[[bytes], bool], most: int) -> int:
         """Delete the keys whose heads are forgotten, at the next commit.
@@ -213,7 +185,7 @@ class RocksState:
             if forgotten(head):
                 deleted += 1
                 key = stored[len(self._head) :]
-                self._cache.drop(key)
+                self.cache.drop(key)
                 self._store.put(stored, None)
                 self._drop_chunks(key)
         else:
@@ -227,9 +199,5 @@ class RocksState:
             if not stored.startswith(start):
                 break
             if len(stored) == len(start) + 8:  # else of a longer key
-                self._chunks.drop(stored)
+                self._chunks.drop(stored[len(self._chunk) :])
                 self._store.put(stored, None)
-
-    def _chunk_key(self, number: int) -> bytes:
-        # The number has a fixed length, so no key's chunk can be mistaken for another key's.
-        return self._chunk + self.key + number.to_bytes(8, "big")

@@ -23,6 +23,8 @@ class Aggregates:
     retention
         Milliseconds for which an event is kept behind its entity's newest: the longest window with
         its delay, and the allowed lateness.
+    name
+        Of the kind of entity, for tracebacks.
 
     Examples
     --------
@@ -37,8 +39,10 @@ class Aggregates:
     Found(values=[2.0, 1.0], seq=2, late=False, cold=())
     """
 
-    def __init__(self, asked: Sequence[Asked], columns: Sequence[Column], retention: int) -> None:
-        self._windows = Windows(Plan(asked, columns, retention))
+    def __init__(
+        self, asked: Sequence[Asked], columns: Sequence[Column], retention: int, name: str = ""
+    ) -> None:
+        self._windows = Windows(Plan(asked, columns, retention), name)
         self._quick: Update = quick(self._windows)
 
     def update(self, state: KeyedState, at: int, values: Sequence[Number]) -> Found:

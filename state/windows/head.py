@@ -5,8 +5,7 @@ plan can be taken apart, and made anew from its rows.
 """
 
 import struct
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 from zlib import crc32
 
 from verdict.state.exact import pack_integer, unpack_integer
@@ -14,7 +13,6 @@ from verdict.state.store.keyed import KeyedState
 from verdict.state.windows.layout import (
     CANDIDATES,
     COLD,
-    COLUMN,
     CURSOR,
     DECAY,
     EXTREMES,
@@ -38,19 +36,15 @@ from verdict.state.windows.layout import (
     WIDE,
     Since,
     integer_bytes,
-    seen_number,
     since_of,
 )
 from verdict.state.windows.plan import FADED, Plan, row_layout
 from verdict.state.windows.rows import (
     END,
-    KIND_BITS,
-    LINKS,
     SPACING,
     Row,
     Rows,
     pack_rows,
-    read_page,
 )
 from verdict.state.windows.values import NEVER, Number
 
@@ -274,7 +268,7 @@ class Packing:
         lasts = [(next(taken), next(taken) if with_value else 0) for with_value in self.with_value]
         end = start + count * self.row.size
         open_ = list(self.row.iter_unpack(packed[start:end]))
-        decays, end = _decays(packed, end, len(plan.decays))
+        decays, end = unpack_decays(packed, end, len(plan.decays))
         tallies = []
         for wide in self.wide:
             if flags & WIDE or wide:
@@ -284,7 +278,7 @@ class Packing:
             tallies.append(total)
         extremes = []
         for i, (layout, windows) in enumerate(zip(self.candidates, plan.windows, strict=True)):
-            pages, places, rows, end = _candidates(packed, end, flags, len(windows), layout)
+            pages, places, rows, end = unpack_candidates(packed, end, flags, len(windows), layout)
             if not flags & PAGED:
                 places = [
                     [END, sum(row[0] <= newest - window for row in rows)] for window in windows
@@ -301,61 +295,9 @@ class Packing:
         head.lasts, head.decays = lasts, decays
         head.since = since_of(packed, flags)
         if flags & LABELLED:
-            pages, places, labels = _waiting(packed, end)
+            pages, places, labels = unpack_labels(packed, end)
             head.labels = Rows(LABEL, LABELS, state, *pages, labels, places)
         return head
-
-    def taken_apart(self, state: KeyedState, packed: bytes) -> "Taken":
-        """Take apart a head of this layout by what it says of itself."""
-        _, flags, _, start, count, first, last, _, seq, newest, _ = HEAD.unpack_from(packed)
-        (length,) = struct.unpack_from("<H", packed, start - 2)
-        end = start - 2 - length
-        retention, columns, decays, tallies, wide, extremes = SAID.unpack_from(packed, end)
-        end += SAID.size
-        marks = list(MARK.iter_unpack(packed[end : end + columns * MARK.size]))
-        end += columns * MARK.size
-        fades = struct.unpack_from(f"<{decays}I", packed, end)
-        windows = packed[end + 4 * decays : start - 2]
-        codes = [code.decode() for code, _ in marks]
-        layout = struct.Struct("<q" + "".join(codes).lower())
-        end = start + count * layout.size
-        rows = list(layout.iter_unpack(packed[start:end]))
-        chunks: dict[int, bytes | None] = {}
-        paged = list(_paged(state, 0, first, last, layout))
-        for number, page in paged:
-            chunks[number] = None
-            for i, code in enumerate(codes):
-                if code == "Q":
-                    chunks |= {seen_number(i, row[i + 1]): None for row in page}
-        totals, end = _decays(packed, end, decays)
-        for _ in range(tallies if flags & WIDE else wide):
-            _, end = unpack_integer(packed, end)
-        candidate = struct.Struct("<qq")
-        for i in range(extremes):
-            (first, last, _), _, _, end = _candidates(packed, end, flags, windows[i], candidate)
-            chunks |= {
-                number: None for number, _ in _paged(state, EXTREMES + i, first, last, candidate)
-            }
-        labels: list[Row] = []
-        if flags & LABELLED:
-            (first, last, _), _, labels = _waiting(packed, end)
-            paged_labels = list(_paged(state, LABELS, first, last, LABEL))
-            chunks |= dict.fromkeys(number for number, _ in paged_labels)
-            labels = [row for _, page in paged_labels for row in page] + labels
-        return Taken(
-            seq,
-            newest,
-            [row for _, page in paged for row in page] + rows,
-            chunks,
-            retention,
-            [(mark, i) for i, (_, mark) in enumerate(marks)],
-            [(mark, *total) for mark, total in zip(fades, totals, strict=True)],
-            [
-                (what, marks[i][1] if what == COLUMN else fades[i] if what == DECAY else 0, time)
-                for what, i, time in since_of(packed, flags)
-            ],
-            labels,
-        )
 
     def matters(self, since: Since, newest: int) -> bool:
         """Whether anything still reaches back behind it."""
@@ -364,26 +306,8 @@ class Packing:
         return newest - self.plan.retention < since.time
 
 
-class Taken(NamedTuple):
-    """A head that was written for another plan."""
-
-    seq: int
-    newest: int
-    rows: list[Row]
-    chunks: Mapping[int, bytes | None]
-    """What it leaves behind."""
-    retention: int
-    columns: list[tuple[int, int]]
-    """Mark and index."""
-    decays: list[tuple[int, int, int]]
-    """Mark, landmark and total."""
-    since: list[tuple[int, int, int]]
-    """What, its mark, since when."""
-    labels: Sequence[Row] = ()
-    """Those that wait."""
-
-
-def _decays(packed: bytes, at: int, count: int) -> tuple[list[tuple[int, int]], int]:
+def unpack_decays(packed: bytes, at: int, count: int) -> tuple[list[tuple[int, int]], int]:
+    """Return what fades, as landmark and total, and what lies behind."""
     found = []
     for _ in range(count):
         landmark, length = FADE.unpack_from(packed, at)
@@ -393,7 +317,7 @@ def _decays(packed: bytes, at: int, count: int) -> tuple[list[tuple[int, int]], 
     return found, at
 
 
-def _candidates(
+def unpack_candidates(
     packed: bytes, at: int, flags: int, windows: int, layout: struct.Struct
 ) -> tuple[tuple[int, int, int], list[list[int]], list[Row], int]:
     """Return the pages of an extreme's candidates, its cursors, the open rows, what lies behind."""
@@ -411,7 +335,9 @@ def _candidates(
     return pages, places, list(layout.iter_unpack(packed[at:end])), end
 
 
-def _waiting(packed: bytes, at: int) -> tuple[tuple[int, int, int], list[list[int]], list[Row]]:
+def unpack_labels(
+    packed: bytes, at: int
+) -> tuple[tuple[int, int, int], list[list[int]], list[Row]]:
     """Return the pages of the labels that wait, their cursors, and those in the head."""
     length, delays, *pages = WAITING.unpack_from(packed, at)
     at += WAITING.size
@@ -419,14 +345,3 @@ def _waiting(packed: bytes, at: int) -> tuple[tuple[int, int, int], list[list[in
     places = [list(place) for place in PLACE.iter_unpack(packed[at:end])]
     rows = list(LABEL.iter_unpack(packed[end : end + length * LABEL.size]))
     return (pages[0], pages[1], pages[2]), places, rows
-
-
-def _paged(
-    state: KeyedState, kind: int, first: int, last: int, layout: struct.Struct
-) -> Iterator[tuple[int, list[Row]]]:
-    """Yield every page of a key's rows, with its chunk's number."""
-    while first:
-        number = kind << KIND_BITS | first
-        data = read_page(state, number)
-        yield number, list(layout.iter_unpack(data[LINKS.size :]))
-        first = 0 if first == last else LINKS.unpack_from(data)[1]

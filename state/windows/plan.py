@@ -33,7 +33,7 @@ DECAYED = ("count", "sum", "mean")
 """With a half-life."""
 DELAYED = ("count", "sum", "mean", "std", "rate")
 """With a delay."""
-SILENCE = 2 * 86_400_000
+LEAST_HORIZON = 2 * 86_400_000
 """Milliseconds: no key is forgotten sooner, whatever is asked of it."""
 FADED = 10
 """Half-lives after which what is missing of a decayed aggregate weighs less than 0.1 %."""
@@ -169,10 +169,11 @@ class Plan:
     Attributes
     ----------
     formulas
-        Python for each aggregate. It names, by their index: ``n`` the rows behind a cursor, ``s``
-        a tally, ``u`` a count of distinct values, ``f`` the row of a first value or None, ``lt``
-        and ``lv`` time and value of the last, ``x0_60`` an extreme over 60 ms, ``z`` what fades as
-        it stands at ``now``, the time of the key's newest event; ``at`` is the event's own.
+        Python for each aggregate. It names, by their index: ``rows_0`` the number of rows behind a
+        cursor, ``tally_0``, ``distinct_0`` a count of distinct values, ``first_0`` the row of a
+        first value or None, ``last_time_0`` and ``last_value_0``, ``extreme_0_60`` an extreme over
+        60 ms, ``decay_0`` what fades as it stands at ``now``, the time of the key's newest event;
+        ``at`` is the event's own.
     before
         Indices of the aggregates that do not see the event itself.
     """
@@ -212,17 +213,17 @@ class Plan:
             i for i, each in enumerate(asked) if not each.current or each.op == "time_since_last"
         ]
         self.horizon = max(
-            [SILENCE, retention, *(FADED_AWAY * each.half_life for each in self.decays)]
+            [LEAST_HORIZON, retention, *(FADED_AWAY * each.half_life for each in self.decays)]
         )
         """Milliseconds of silence after which nothing of a key is left, not even its seq."""
         self.slots = [
-            *(f"n{i}" for i in range(len(self.cursors))),
-            *(f"s{i}" for i in range(len(self.tallies))),
-            *(f"u{i}" for i in range(len(self.distincts))),
-            *(f"f{i}" for i in range(len(self.firsts))),
-            *(f"{t}{i}" for i in range(len(self.lasts)) for t in ("lt", "lv")),
-            *(f"x{i}_{w}" for i, windows in enumerate(self.windows) for w in windows),
-            *(f"z{i}" for i in range(len(self.decays))),
+            *(f"rows_{i}" for i in range(len(self.cursors))),
+            *(f"tally_{i}" for i in range(len(self.tallies))),
+            *(f"distinct_{i}" for i in range(len(self.distincts))),
+            *(f"first_{i}" for i in range(len(self.firsts))),
+            *(f"last_{what}_{i}" for i in range(len(self.lasts)) for what in ("time", "value")),
+            *(f"extreme_{i}_{w}" for i, windows in enumerate(self.windows) for w in windows),
+            *(f"decay_{i}" for i in range(len(self.decays))),
         ]
         """What the formulas name, in the order in which the general way gives it."""
         self.asks = crc32(
@@ -254,6 +255,14 @@ class Plan:
         code = self.columns[column].code
         return {"q": f"{value} == {NULL}", "d": f"{value} != {value}", "?": f"not {value}"}[code]
 
+    def said(self, asked: Asked) -> str:
+        """Say what an aggregate is, for whoever reads the code."""
+        of = "" if asked.column is None else f" of {self.columns[asked.column].meaning!r}"
+        span = "half-life" if asked.decayed else "over"
+        delay = f", delay {asked.delay} ms" if asked.delay else ""
+        without = "" if asked.current else ", without the event"
+        return f"{asked.op}{of}, {span} {asked.over} ms{delay}{without}"
+
     def _unit(self, column: int) -> int:
         return int(10 ** self.columns[column].scale)
 
@@ -270,9 +279,9 @@ class Plan:
     def _tallied(self, each: Asked, power: int) -> str:
         column = each.column
         if column is None:
-            return self._behind(each, lambda cursor: f"n{cursor}")
+            return self._behind(each, lambda cursor: f"rows_{cursor}")
         return self._behind(
-            each, lambda cursor: f"s{_place(self.tallies, Tally(cursor, column, power))}"
+            each, lambda cursor: f"tally_{_place(self.tallies, Tally(cursor, column, power))}"
         )
 
     def _formula(self, each: Asked) -> str:
@@ -287,7 +296,7 @@ class Plan:
             return f"float({self._tallied(each, 0)})"
         if op == "time_since_last":
             i = _place(self.lasts, column)
-            return f"(at - lt{i}) / 1000 if lt{i} > at - {over} else None"
+            return f"(at - last_time_{i}) / 1000 if last_time_{i} > at - {over} else None"
         if column is None:
             raise ValueError(f"{op} is of a column")
         unit, floats = self._unit(column), self.columns[column].code == "d"
@@ -305,21 +314,21 @@ class Plan:
                 return f"deviation({parts}, {'units' if floats else unit})"
             case "distinct":
                 i = _place(self.distincts, (self._cursor(over), column))
-                return f"float(u{i})"
+                return f"float(distinct_{i})"
             case "first":
                 i = _place(self.firsts, self._cursor(over, column))
-                value = f"f{i}[{column + 1}] / {unit}" if not floats else f"f{i}[{column + 1}]"
-                return f"None if f{i} is None else {value} + 0.0"
+                value = f"first_{i}[{column + 1}]" + ("" if floats else f" / {unit}")
+                return f"None if first_{i} is None else {value} + 0.0"
             case "last":
                 i = _place(self.lasts, column)
-                return f"lv{i} / {unit} + 0.0 if lt{i} > at - {over} else None"
+                return f"last_value_{i} / {unit} + 0.0 if last_time_{i} > at - {over} else None"
             case _:
                 i = _place(self.extremes, Extreme(column, op == "max"))
                 if i == len(self.windows):
                     self.windows.append([])
                 if over not in self.windows[i]:
                     self.windows[i].append(over)
-                return f"None if x{i}_{over} is None else x{i}_{over} / {unit} + 0.0"
+                return f"None if extreme_{i}_{over} is None else extreme_{i}_{over} / {unit} + 0.0"
 
     def _over_labels(self, each: Asked, label: Settled | None) -> str:
         assert label is not None
@@ -341,14 +350,14 @@ class Plan:
         def faded(power: int) -> str:
             i = _place(self.decays, Decay(column, power, half_life))
             unit = self.fade_unit(self.decays[i])
-            return f"faded(z{i}, now, {half_life}, {unit})"
+            return f"faded(decay_{i}, now, {half_life}, {unit})"
 
         if op == "count" or column is None:
             return faded(0)
         if op == "sum":
             return faded(1)
         i, j = (_place(self.decays, Decay(column, power, half_life)) for power in (1, 0))
-        return f"quotient(z{i}, {self.fade_unit(self.decays[i])}, z{j})"
+        return f"quotient(decay_{i}, {self.fade_unit(self.decays[i])}, decay_{j})"
 
     def fade_unit(self, decay: Decay) -> int:
         """How many units of a decay's total make one."""

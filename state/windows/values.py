@@ -12,6 +12,12 @@ NULL = -(1 << 63)
 """What stands for a missing value in an integer column; a double column has NaN, a flag False."""
 NEVER = NULL
 """The time of what has not been yet."""
+IS_MISSING: dict[Code, Callable[[Any], bool]] = {
+    "q": lambda value, null=NULL: value == null,  # type: ignore[misc]
+    "d": lambda value: value != value,
+    "?": lambda value: not value,
+}
+"""Whether a value is missing, by its column's code."""
 
 
 def nearest(total: int) -> float | None:

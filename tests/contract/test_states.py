@@ -70,7 +70,7 @@ class Rocks:
     def _open(self) -> None:
         self._store = RocksStore(self._folder)
         self._state = self._store.keyed("hop")
-        self._state._cache, self._state._chunks = HeadCache(SMALL), HeadCache(SMALL)
+        self._state.cache, self._state._chunks = HeadCache(SMALL), HeadCache(SMALL)
 
     def of(self, key: bytes) -> KeyedState:
         self._state.key = key
@@ -98,7 +98,7 @@ class Flink:
 
     def reopen(self) -> None:
         self._state = FlinkState(ValueState(self._backend), MapState(self._backend))
-        self._state._cache, self._state._pages = HeadCache(SMALL), HeadCache(SMALL)
+        self._state.cache, self._state._chunks = HeadCache(SMALL), HeadCache(SMALL)
 
     def close(self) -> None:
         pass

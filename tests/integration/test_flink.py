@@ -22,9 +22,10 @@ from verdict.pipelines.engines.flink.cluster import FlinkCluster
 from verdict.pipelines.engines.flink.java import environment, java
 from verdict.pipelines.engines.flink.jvm import Jvm
 from verdict.pipelines.engines.flink.prepare import is_prepared, prepare
+from verdict.pipelines.engines.flink.rest import ENDED, Rest
 from verdict.pipelines.engines.flink.run import run
 from verdict.pipelines.engines.flink.settings import FlinkSettings, latest_checkpoint
-from verdict.pipelines.engines.flink.submit import SHORT_LIVED_JAVA, submit, wait
+from verdict.pipelines.engines.flink.submit import SHORT_LIVED_JAVA, submitting
 from verdict.pipelines.engines.flink.uids import stateful
 from verdict.pipelines.errors import FlinkError
 from verdict.pipelines.local.broker import LocalKafka
@@ -125,13 +126,12 @@ def test_standalone_cluster_makes_the_same_bytes(
     with FlinkCluster(
         tmp_path / "cluster", settings.jars, len(three.job.hops), python_path=(ROOT,)
     ) as cluster:
-        job_id = submit(
-            three.job,
-            cluster.address,
-            {**three.names, **outputs},
-            replace(settings, slot_groups=True),
-        )
-        wait(cluster.address, job_id)
+        with submitting(cluster.address, settings) as client:
+            names = {**three.names, **outputs}
+            job_id = client.prepare(three.job, names, replace(settings, slot_groups=True))()
+        rest = Rest(cluster.address)
+        until(lambda: rest.state(job_id) in ENDED)
+        assert rest.state(job_id) == "FINISHED", rest.failure(job_id)
         pids = cluster.pids.values()
         assert len(pids) == 4
 
@@ -219,10 +219,12 @@ def test_uids_come_from_the_job_and_stay_when_it_grows(settings: FlinkSettings) 
 
 
 def test_cluster_that_is_not_there_is_told_at_once(settings: FlinkSettings) -> None:
-    job = flink_jobs.counting()
     nowhere = f"127.0.0.1:{free_port()}"
-    with pytest.raises(FlinkError, match=f"^{nowhere}: no Flink cluster answers"):
-        submit(job, nowhere, dict.fromkeys((*job.inputs, *job.outputs), "t"), settings)
+    with (
+        pytest.raises(FlinkError, match=f"^{nowhere}: no Flink cluster answers"),
+        submitting(nowhere, settings),
+    ):
+        pass
 
 
 def test_program_that_flink_starts_itself(

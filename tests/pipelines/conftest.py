@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.pipelines.races import SPEC, write
 from verdict.pipelines.cli import app
 from verdict.pipelines.formats.avro_file import AvroFile
 from verdict.pipelines.kafka.admin import create_topics
@@ -60,6 +61,12 @@ def verdict(
 def tiny(tmp_path: Path) -> Path:
     """The folder of what `verdict init` makes."""
     return Path(shutil.copytree(resource("init"), tmp_path / "tiny"))
+
+
+@pytest.fixture(scope="session")
+def race(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+    """Two keyed hops over a topic."""
+    return write(tmp_path_factory.mktemp("race"), SPEC)
 
 
 @dataclass(frozen=True)

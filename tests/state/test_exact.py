@@ -8,10 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from verdict.state.exact import SCALE_BITS, exact, exact_sum, pack_integer, rounded, unpack_integer
+from verdict.state.exact import SCALE_BITS, exact, pack_integer, rounded, unpack_integer
 
 SMALLEST, LARGEST = math.ulp(0.0), sys.float_info.max
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
+
+
+def exact_sum(values: list[float]) -> int:
+    return sum(map(exact, values))
 
 
 @pytest.mark.parametrize(

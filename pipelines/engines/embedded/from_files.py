@@ -75,6 +75,20 @@ def run_files(
     -------
     int
         Events read, those of runs before included.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from verdict import jobs, load, read_records
+    >>> from verdict.pipelines.paths import resource
+    >>> pipeline = load(resource("init/pipeline.yaml"))
+    >>> with TemporaryDirectory() as folder:
+    ...     state, out = Path(folder, "state"), Path(folder, "out")
+    ...     files = [resource("init/events.jsonl")]
+    ...     run_files(jobs(pipeline), files, pipeline.schema, pipeline.topics, state, out)
+    ...     next(read_records(out / "decisions.avro"))["action"]
+    10
+    'approve'
     """
     store = RocksStore(state)
     runners: list[Runner] = []
@@ -160,7 +174,12 @@ def _chain(
 
 
 def paced(rate: float, after: int = 0) -> Callable[[int], int]:
-    """Make a pace for `run_files`: ``rate`` events a second, after the first ``after``."""
+    """Make a pace for `run_files`: ``rate`` events a second, after the first ``after``.
+
+    >>> take = paced(1000, after=20)
+    >>> take(0), take(5)
+    (20, 15)
+    """
     started: list[float] = []
 
     def take(done: int) -> int:

@@ -64,7 +64,8 @@ class FlinkCluster:
     Examples
     --------
     >>> with FlinkCluster(Path("/tmp/f"), flink_jars(), 2) as cluster:  # doctest: +SKIP
-    ...     submit(job, cluster.address, topics, settings)
+    ...     with submitting(cluster.address, settings) as client:
+    ...         client.prepare(job, topics, settings)()
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class FlinkCluster:
 
     @property
     def address(self) -> str:
-        """``host:port`` of its REST API, for `pipelines.engines.flink.submit.submit`."""
+        """``host:port`` of its REST API, for `pipelines.engines.flink.submit.submitting`."""
         return f"127.0.0.1:{self._rest_port}"
 
     @property

@@ -1,49 +1,20 @@
 """A job handed to a cluster."""
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from verdict.pipelines.engines.flink.jvm import Jvm
-from verdict.pipelines.engines.flink.rest import ENDED, Rest, cause_of
-from verdict.pipelines.engines.flink.run import LOOK_S
+from verdict.pipelines.engines.flink.rest import Rest
 from verdict.pipelines.engines.flink.session import build, explained, session_jvm
 from verdict.pipelines.engines.flink.settings import FlinkSettings, title
 from verdict.pipelines.engines.flink.silent import Silent, hush
-from verdict.pipelines.errors import FlinkError
-from verdict.pipelines.topology import Job, Stop
+from verdict.pipelines.topology import Job
 
 SHORT_LIVED_JAVA = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 """For a JVM of seconds: neither the second compiler nor a parallel collector earns its keep."""
-
-
-def submit(job: Job, cluster: str, topics: Mapping[str, str], settings: FlinkSettings) -> str:
-    """Submit a job to a running cluster, and return its id; `wait` follows it.
-
-    The script ``flink run`` would do the same, with `pipelines.deployment.main`, but not under Java
-    25: there it fails without Hadoop's classes, and says nothing.
-
-    Parameters
-    ----------
-    job
-        The job; its modules must be found by the TaskManagers' Python.
-    cluster
-        ``host:port`` of the JobManager's REST API.
-    topics
-        Stream -> topic.
-    settings
-        How it runs.
-
-    Raises
-    ------
-    FlinkError
-        The cluster does not answer, or refuses the job.
-    """
-    with submitting(cluster, settings) as client:
-        return client.prepare(job, topics, settings)()
 
 
 class Submitter:
@@ -87,6 +58,9 @@ class Submitter:
 def submitting(cluster: str, settings: FlinkSettings) -> Iterator[Submitter]:
     """Have a JVM that can hand jobs to a cluster, as long as the context lasts.
 
+    The script ``flink run`` would do the same, with `pipelines.deployment.main`, but not under Java
+    25: there it fails without Hadoop's classes, and says nothing.
+
     Raises
     ------
     FlinkError
@@ -108,22 +82,3 @@ def _restore_from(env: Any, folder: Path, allow_non_restored: bool) -> None:
         "execution.state-recovery.ignore-unclaimed-state", str(allow_non_restored).lower()
     )
     env.configure(found)
-
-
-def wait(cluster: str, job_id: str, *, stop: Stop | None = None) -> None:
-    """Wait for the end of a job on a cluster; cancel it when told to stop.
-
-    Raises
-    ------
-    FlinkError
-        The job failed, or the cluster does not answer.
-    """
-    rest = Rest(cluster)
-    while (state := rest.state(job_id)) not in ENDED:
-        if stop is not None and stop.is_set():
-            rest.cancel(job_id)
-            stop = None
-        time.sleep(LOOK_S)
-    if state == "FAILED":
-        text = rest.failure(job_id)
-        raise FlinkError(f"job {job_id} on {cluster}: {cause_of(text)}", text)

@@ -3,7 +3,7 @@
     pip install onnx && python make_model.py
 
 Put a model of your own in its place: anything that ONNX Runtime loads, written by
-`pipelines.models.write.write`, which adds the hash, the test vectors and the drift baselines.
+`verdict.write_bundle`, which adds the hash, the test vectors and the drift baselines.
 """
 
 from pathlib import Path
@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 from onnx import TensorProto, helper
 
-from verdict.operators.models.card import Output
-from verdict.pipelines.models import write
+from verdict import Output, write_bundle
 
 FEATURES = ["amount", "card_count_1h"]
 WEIGHTS, BIAS = [0.01, 1.0], -4.0
@@ -34,7 +33,7 @@ graph = helper.make_graph(
 model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
 random = np.random.default_rng(1)
 rows = np.column_stack([random.uniform(5, 300, 200), random.integers(1, 5, 200)]).round(2)
-write.write(
+write_bundle(
     Path(__file__).parent / "model",
     model.SerializeToString(),
     name="tiny",

@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from verdict.pipelines.formats.avro_file import read_records
+from verdict import read_records
 
 HERE = Path(__file__).parent
 

@@ -61,7 +61,7 @@ def test_decimals_and_integers_are_logged_exactly_and_expressions_as_doubles() -
             feature("sum", "channel == 'online'"),
         ],
         SCHEMA,
-        lateness=0,
+        allowed_lateness=0,
     )
     state = MemoryState()
     for index in range(9):
@@ -82,7 +82,7 @@ def test_a_null_counts_as_an_event_and_not_as_a_value() -> None:
             feature("mean", "distance", default=-1.0),
         ],
         SCHEMA,
-        lateness=0,
+        allowed_lateness=0,
     )
     state = MemoryState()
     assert features(event(0), state)[0] == [1.0, 0.0, 0.0, -1.0]
@@ -105,7 +105,7 @@ def test_what_json_leaves_out_is_missing_though_the_schema_does_not_let_it_be_nu
 
 
 def test_a_mean_of_nothing_without_a_default_has_no_value() -> None:
-    features = EntityFeatures([feature("mean", "distance")], SCHEMA, lateness=0)
+    features = EntityFeatures([feature("mean", "distance")], SCHEMA, allowed_lateness=0)
     assert features(event(0), MemoryState())[0] == [None]
 
 
@@ -113,18 +113,18 @@ def test_what_overflows_is_missing() -> None:
     features = EntityFeatures(
         [feature("sum", "distance", default=-1.0), feature("sum", "distance * 10", default=-2.0)],
         SCHEMA,
-        lateness=0,
+        allowed_lateness=0,
     )
     state = MemoryState()
     assert features(event(0, distance=1e308), state)[0] == [1e308, 0.0]  # 1e309 is no value
     assert features(event(1, distance=1e308), state)[0] == [-1.0, 0.0]
     product = " * ".join(["items"] * 20)
-    features = EntityFeatures([feature("sum", product)], SCHEMA, lateness=0)
+    features = EntityFeatures([feature("sum", product)], SCHEMA, allowed_lateness=0)
     assert features(event(0, items=2**62), MemoryState())[0] == [0.0]
 
 
 def test_late_events_are_flagged_and_counted_in_their_place() -> None:
-    features = EntityFeatures([feature("sum", "items")], SCHEMA, lateness=10)
+    features = EntityFeatures([feature("sum", "items")], SCHEMA, allowed_lateness=10)
     state = MemoryState()
     features(event(100_000, items=1), state)
     assert features(event(99_990, items=10), state) == ([10.0], 2, True, ())
@@ -132,7 +132,7 @@ def test_late_events_are_flagged_and_counted_in_their_place() -> None:
 
 
 def test_a_late_event_within_the_lateness_sees_its_whole_window() -> None:
-    features = EntityFeatures([feature("sum", "items")], SCHEMA, lateness=10)
+    features = EntityFeatures([feature("sum", "items")], SCHEMA, allowed_lateness=10)
     state = MemoryState()
     for time, items in ((39_990, 1), (39_991, 10), (100_000, 100)):
         features(event(time, items=items), state)
@@ -140,7 +140,7 @@ def test_a_late_event_within_the_lateness_sees_its_whole_window() -> None:
 
 
 def test_an_entity_without_aggregates_counts_its_sequence() -> None:
-    features, state = EntityFeatures([], SCHEMA, lateness=0), MemoryState()
+    features, state = EntityFeatures([], SCHEMA, allowed_lateness=0), MemoryState()
     assert [features(event(time), state) for time in (5, 9, 7)] == [
         ([], 1, False, ()),
         ([], 2, False, ()),
@@ -157,7 +157,9 @@ def test_an_event_without_the_entity_takes_the_defaults() -> None:
 
 def test_a_look_sees_what_the_event_saw_and_logs_nothing() -> None:
     features = EntityFeatures(
-        [feature("sum", "items"), feature("mean", "distance", default=7.5)], SCHEMA, lateness=0
+        [feature("sum", "items"), feature("mean", "distance", default=7.5)],
+        SCHEMA,
+        allowed_lateness=0,
     )
     state = MemoryState()
     assert features.look(event(100, items=3), state) == ([0.0, 7.5], 0, False, ())
@@ -178,7 +180,7 @@ def test_a_look_sees_what_the_event_saw_and_logs_nothing() -> None:
 )
 def test_windows_are_what_a_recomputation_gives(steps: list[tuple[int, int | None]]) -> None:
     asked = [feature(op, "items", default=-1.0) for op in ("count", "sum", "mean", "min", "max")]
-    features, state = EntityFeatures(asked, SCHEMA, lateness=0), MemoryState()
+    features, state = EntityFeatures(asked, SCHEMA, allowed_lateness=0), MemoryState()
     seen: list[tuple[int, int | None]] = []
     time = 0
     for gap, items in steps:
@@ -211,7 +213,7 @@ def test_only_events_on_which_the_condition_holds_count() -> None:
                 asked("time_since_last", None, online),
             ],
             SCHEMA,
-            lateness=0,
+            allowed_lateness=0,
         ),
         MemoryState(),
     )

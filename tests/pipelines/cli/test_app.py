@@ -47,6 +47,34 @@ def test_help_lists_every_command_and_says_how_to_begin(verdict: Verdict) -> Non
     assert "A first pipeline: verdict init my-pipeline, then verdict check" in squeezed(ran.out)
 
 
+SHOW_IMPORTS = """
+import sys
+from verdict.pipelines.cli.app import app
+try:
+    app(sys.argv[1:], prog_name="verdict")
+finally:
+    print("imported", *sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+LAZY = {"confluent_kafka", "jgo", "onnxruntime", "pyarrow", "pyflink", "river", "rocksdict"}
+
+
+@pytest.mark.parametrize(
+    ("command", "needed"),
+    [(["--help"], set()), (["test", "--help"], set()), (["check", "."], {"onnxruntime"})],
+    ids=" ".join,
+)
+def test_a_command_imports_what_it_needs(tiny: Path, command: list[str], needed: set[str]) -> None:
+    """A start without what it does not need takes half the time. Of topics: no broker is named."""
+    given = tiny / "pipeline.yaml"
+    given.write_text(given.read_text().replace("files: [events.jsonl]", "topic: payments"))
+    environment = {k: v for k, v in os.environ.items() if k != "VERDICT_BOOTSTRAP"}
+    done = subprocess.run(
+        [sys.executable, "-c", SHOW_IMPORTS, *command],
+        cwd=tiny, env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert set(done.stdout.splitlines()[-1].split()) & LAZY == needed
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_help_of_every_command_says_what_to_do_next(verdict: Verdict, command: str) -> None:
     ran = verdict(*command.split(), "--help")

@@ -24,6 +24,7 @@ from verdict.pipelines.jobs import score
 from verdict.pipelines.jobs.label_feed import LabelFeed, LabelSummary
 from verdict.pipelines.parity import check, compare
 from verdict.pipelines.paths import resource
+from verdict.pipelines.replay.sources import Recorded, Sources
 from verdict.pipelines.spec.load import load, over
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.state.store.keyed import MemoryState
@@ -554,17 +555,11 @@ def test_parity_takes_no_label_that_is_a_dead_letter_live(
                         letters.append(emit)
                     else:
                         source = f"payments/0/{message.offset}".encode()
-                        decisions.append((source, emit.value, message.offset))
+                        decisions.append(Recorded(source, emit.value, message.offset))
             ready = following
     assert (len(decisions), len(letters)) == (12, key != b"c")
-    found = check.compare(
-        pipeline,
-        iter(decisions),
-        lambda: iter(events),
-        lambda: iter([label]),
-        by_id=False,
-        stop=threading.Event(),
-    )
+    sources = Sources(lambda: iter(decisions), lambda: iter(events), lambda: iter([label]))
+    found = check.compare(pipeline, sources, stop=threading.Event())
     assert (found.shown, found.equal) == ([], 12)
 
 

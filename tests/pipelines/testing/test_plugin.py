@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from verdict.pipelines.testing import plugin
+from verdict.pipelines.testing.plugin import is_ours
+
 ROOT = Path(__file__).parents[3]
 pytest_plugins = ["pytester"]
 NAMES = [
@@ -136,6 +139,111 @@ def test_a_project_without_such_a_file_pays_nothing(installed: pytest.Pytester) 
     off = installed.runpytest_subprocess("-s", "-p", "no:verdict")
     off.assert_outcomes(passed=1)
     assert not [text for text in off.outlines if text.startswith("imported ")]
+
+
+STRANGERS = {
+    "of another tool": b"unit_tests:\n  - name: a\n    input_batch: []\n",
+    "with tests": b"pipeline: ci.yaml  # x\ntests:\n  - name: a\n    steps: [{run: make}]\n",
+    "not YAML": b"tests: [\n\tevents: }",
+    "binary": bytes(range(256)) * 8,
+    "names a folder": b"pipeline: .\n",
+    "a name that none can have": b"pipeline: a\0b\n",
+    "empty": b"",
+}
+
+
+THEIR_PIPELINES = {
+    "of a build": b"trigger: [main]\npool: {vmImage: x}\nsteps: []\n",
+    "a bit like ours": b"pipeline: ci\nmodel: x\nfeatures: [y]\nstages:\n  events: []\n",
+    "binary": b"\xff\0",
+}
+MISTAKES = [
+    ("tests:", "test:", "*there is no setting 'test'. Did you mean 'tests'*"),
+    ("    expect:", "    expcet:", "*'tests.0.expcet'. Did you mean 'expect'*"),
+    ("    events:", "    evnets:", "*'tests.0.evnets'. Did you mean 'events'*"),
+    ("tests:", "pipeline: pipline.yaml\ntests:", "*pipline.yaml: cannot be read*"),
+    ("tests:", "tests: [", "*: not YAML*"),
+    ("tests:", "\0tests:", "*: not YAML*"),
+]
+
+
+def test_files_of_strangers_are_left_alone(installed: pytest.Pytester) -> None:
+    installed.makepyfile(test_own="def test_own(): pass")
+    for name, content in STRANGERS.items():
+        file = installed.path / name / "pipeline_test.yaml"
+        file.parent.mkdir()
+        file.write_bytes(content)
+        file.with_name("etl_pipeline_test.yaml").write_bytes(content)
+    installed.runpytest_subprocess("--strict-markers").assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("beside", THEIR_PIPELINES.values(), ids=THEIR_PIPELINES)
+@pytest.mark.parametrize("content", STRANGERS.values(), ids=STRANGERS)
+def test_a_pipeline_of_strangers_makes_no_file_ours(
+    tmp_path: Path, content: bytes, beside: bytes
+) -> None:
+    (tmp_path / "pipeline_test.yaml").write_bytes(content)
+    (tmp_path / "pipeline.yaml").write_bytes(beside)
+    assert not is_ours(tmp_path / "pipeline_test.yaml")
+
+
+def test_mistakes_in_ours_are_said(here: pytest.Pytester) -> None:
+    files = ("pipeline.yaml", "pipeline_test.yaml", "event.avsc")
+    for number, (old, new, _) in enumerate(MISTAKES):
+        folder = here.mkdir(f"mistake-{number}")
+        for name in files:
+            (folder / name).write_bytes((here.path / name).read_bytes())
+        break_it(here, f"mistake-{number}/pipeline_test.yaml", old, new)
+    # Not even the pipeline file is right.
+    break_it(here, "mistake-0/pipeline.yaml", "entities:", "entites:")
+    break_it(here, "mistake-0/pipeline.yaml", "decide:", "dceide:")
+    ran = here.runpytest_subprocess(*(f"mistake-{number}" for number in range(len(MISTAKES))))
+    ran.assert_outcomes(errors=len(MISTAKES))
+    ran.stdout.fnmatch_lines([says for _, _, says in MISTAKES])
+    ran.stdout.no_fnmatch_line("*Traceback*")
+
+
+CLASHES = """
+import pytest
+
+def pytest_addoption(parser):
+    parser.addoption("--verdict")
+    parser.addoption("--pipeline")
+    parser.addini("verdict", "theirs")
+
+def pytest_collect_file(file_path, parent):
+    if file_path.name == "theirs_pipeline_test.yaml":
+        return Theirs.from_parent(parent, path=file_path)
+
+class Theirs(pytest.File):
+    def collect(self):
+        yield Passes.from_parent(self, name="theirs")
+
+class Passes(pytest.Item):
+    def runtest(self):
+        pass
+
+@pytest.fixture
+def verdict(): return 1
+
+@pytest.fixture
+def pipeline(): return 2
+"""
+
+
+def test_a_plugin_of_theirs_may_have_any_names(installed: pytest.Pytester) -> None:
+    installed.makeconftest(CLASHES)
+    installed.makepyfile(test_own="def test_own(verdict, pipeline): assert verdict < pipeline")
+    (installed.path / "theirs_pipeline_test.yaml").write_text("theirs: true")
+    ran = installed.runpytest_subprocess("--verdict=a", "--pipeline=b", "-o", "verdict=c")
+    ran.assert_outcomes(passed=2)
+    assert [name for name in dir(plugin) if name.startswith("pytest_")] == ["pytest_collect_file"]
+
+
+def test_a_plugin_that_is_off_collects_nothing(here: pytest.Pytester) -> None:
+    ran = here.runpytest_subprocess("-p", "no:verdict")
+    ran.assert_outcomes()
+    assert ran.ret == pytest.ExitCode.NO_TESTS_COLLECTED
 
 
 def test_flink_is_not_imported(here: pytest.Pytester) -> None:

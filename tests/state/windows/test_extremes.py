@@ -1,0 +1,48 @@
+"""Candidates against the rows: none is there that can be no extreme, and none is missing."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from verdict.state.store.keyed import MemoryState
+from verdict.state.windows.extremes import Candidates
+from verdict.state.windows.head import Packing
+from verdict.state.windows.plan import Asked, Column, Plan
+from verdict.state.windows.tallies import Tallies
+
+LONG, SHORT = 100, 20
+PLAN = Plan(
+    [Asked(op, over, 0) for op in ("min", "max") for over in (SHORT, LONG)],
+    [Column("q", nullable=False)],
+    retention=LONG,
+)
+
+
+@given(st.lists(st.tuples(st.integers(-30, 15), st.integers(-9, 9)), min_size=1, max_size=50))
+def test_candidates_are_the_rows_that_no_later_one_surpasses(events: list[tuple[int, int]]) -> None:
+    packing = Packing(PLAN)
+    candidates = Candidates(PLAN, Tallies(PLAN, packing))
+    head = packing.empty(MemoryState())
+    head.newest = 0
+    known: list[tuple[int, int]] = []
+    for gap, value in events:
+        row = head.newest + gap, value
+        if gap < 0:
+            candidates.insert(head, row)
+        else:
+            head.newest = row[0]
+            candidates.advance(head)
+            candidates.add(head, row)
+        known.append(row)
+        known.sort(key=lambda each: each[0])  # of one time, in the order in which they came
+        inside = [each for each in known if each[0] > head.newest - LONG]
+        for rows, sign in zip(head.extremes, (-1, 1), strict=True):
+            best = [
+                each
+                for i, each in enumerate(inside)
+                if all(sign * later[1] < sign * each[1] for later in inside[i + 1 :])
+            ]
+            assert [each for _, each in rows.back(rows.end)][::-1] == best
+        found = candidates.values(head)
+        for over, (low, high) in ((LONG, found[::2]), (SHORT, found[1::2])):
+            values = [number for time, number in inside if time > head.newest - over]
+            assert (low, high) == (min(values, default=None), max(values, default=None))
