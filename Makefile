@@ -41,6 +41,8 @@ lint: $(VENV)/dev.stamp  ## ruff, mypy, import-linter
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@MYPYPATH=load-tests:load-tests/bench:load-tests/chaos $(BIN)/mypy load-tests
+	@MYPYPATH=examples/card-fraud $(BIN)/mypy examples
 	@$(BIN)/lint-imports
 
 docs: $(VENV)/dev.stamp  ## make docs/spec.md and docs/modules.md anew from the docstrings

@@ -133,7 +133,7 @@ def main() -> None:
     first = int(asked.rounds * WARM_UP)
     was, now = times[0][first:], times[1][first:]
     ratios = [b / a for a, b in zip(was, now, strict=True)]
-    found = {
+    result = {
         "commit": asked.commit,
         "pipeline": asked.pipeline,
         "before_us": round(statistics.median(was), 1),
@@ -141,11 +141,11 @@ def main() -> None:
         "ratio": round(statistics.median(ratios), 3),
     }
     if asked.json:
-        print(json.dumps(found))
+        print(json.dumps(result))
     else:
         print(
             "{pipeline}: {before_us} us of CPU an event before, {after_us} now: {ratio}".format(
-                **found
+                **result
             )
         )
 

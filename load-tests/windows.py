@@ -36,7 +36,7 @@ from throughput import measure
 from topics import Topics
 
 from verdict.pipelines.local.broker import LocalKafka
-from verdict.state.store.keyed import KeyedState
+from verdict.state.store.keyed import MemoryState
 from verdict.state.store.rocks import RocksStore
 from verdict.state.windows.aggregates import Aggregates
 from verdict.state.windows.plan import Asked, Column
@@ -233,7 +233,7 @@ def drift(quick: bool) -> dict[str, Any]:
     updates = 1_000_000 if quick else 10_000_000
     columns = [Column("d", meaning="km"), Column("q", 2, False, "amount")]
     asked = [Asked(op, 1_000, column) for column in (0, 1) for op in ("sum", "mean", "std")]
-    aggregates, state = Aggregates(asked, columns, 1_000), _Kept()
+    aggregates, state = Aggregates(asked, columns, 1_000), MemoryState()
     source = random.Random(7)
     last: list[tuple[float, int]] = []
     for at in track(range(updates), f"{updates:,} updates", updates, console=err):
@@ -242,7 +242,7 @@ def drift(quick: bool) -> dict[str, Any]:
         found = aggregates.update(state, at, row).values
         if len(last) > 2_000:
             del last[:1_000]
-    fresh, again = Aggregates(asked, columns, 1_000), _Kept()
+    fresh, again = Aggregates(asked, columns, 1_000), MemoryState()
     for at, row in enumerate(last[-1_000:], updates - 1_000):
         wanted = fresh.update(again, at, row).values
     assert wanted[0] == math.fsum(row[0] for row in last[-1_000:])
@@ -252,24 +252,6 @@ def drift(quick: bool) -> dict[str, Any]:
     }
 
 
-class _Kept:
-    """A key's state in memory."""
-
-    def __init__(self) -> None:
-        self.head: bytes | None = None
-        self.chunks: dict[int, bytes] = {}
-        self.get: Callable[[], bytes | None] = lambda: self.head
-        self.chunk, self.drop_chunk = self.chunks.get, self.chunks.pop
-        self.put_chunk = self.chunks.__setitem__
-
-    def put(self, head: bytes) -> None:
-        self.head = head
-
-    def drop(self) -> None:
-        self.head = None
-
-
-_typed: type[KeyedState] = _Kept
 WHAT: dict[str, Callable[[bool], dict[str, Any]]] = {
     "window": window,
     "engines": engines,

@@ -74,7 +74,7 @@ class Operator(Protocol):
     and in ``tables`` (those that it looks things up in).
     """
 
-    def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]: ...
+    def __call__(self, message: Message, state: KeyedState, /) -> Iterable[Emit]: ...
 
 
 class Deferred(NamedTuple):

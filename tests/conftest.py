@@ -26,7 +26,7 @@ DEAREST = (
     "tests/test_docs.py",
     "integration/test_flink_upgrade.py",
     "integration/test_kill_flink.py",
-    "integration/test_engines.py",
+    "contract/test_jobs.py",
     "integration/test_flink.py",
     "windows/test_general.py",
     "integration/test_demo.py",

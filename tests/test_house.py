@@ -5,7 +5,8 @@ import re
 from pathlib import Path
 
 import pytest
-from house import LAYERS, ROOT, House, circles, figures, floors, modules_page, way
+
+from tests.house import LAYERS, ROOT, House, circles, figures, floors, modules_page, way
 
 HOUSE = House()
 TRADE = re.compile(r"`([A-Z]\w+)`")

@@ -82,7 +82,7 @@ def test_a_public_name_has_an_example(name: str) -> None:
 
 def test_a_name_that_is_not_there_is_an_error() -> None:
     with pytest.raises(AttributeError, match="module 'verdict' has no attribute 'laod'"):
-        verdict.laod  # noqa: B018
+        verdict.laod  # type: ignore[attr-defined]  # noqa: B018
     with pytest.raises(ImportError):
         importlib.import_module("verdict.laod")
 

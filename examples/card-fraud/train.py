@@ -117,7 +117,9 @@ def train(out: Path) -> None:
     """Train both models and write their bundles."""
     whole = data()
     past, test = whole.between(WARM_UP, TRAIN_UNTIL), whole.between(TEST_FROM, DAYS)
-    origin = {"code": "examples/card-fraud/train.py", "rows": len(past.fraud), "seeds": str(SEEDS)}
+    origin: dict[str, str | int] = {
+        "code": "examples/card-fraud/train.py", "rows": len(past.fraud), "seeds": str(SEEDS),
+    }  # fmt: skip
     watched = {name: past.columns([name])[:, 0].tolist() for name in past.names}
 
     names = past.names

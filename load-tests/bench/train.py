@@ -49,7 +49,8 @@ def train(name: str) -> None:
         )[WARM_UP:]
 
     def column(name: str) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
-        return rows[:, names.index(name)]
+        found: np.ndarray[tuple[int], np.dtype[np.float64]] = rows[:, names.index(name)]
+        return found
 
     risk = (
         -4.5

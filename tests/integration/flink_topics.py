@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
@@ -43,7 +43,7 @@ class Topics:
     def __init__(self, kafka: LocalKafka, prefix: str, job: Job, partitions: int = 1) -> None:
         self.job = job
         self.names = {stream: f"{prefix}-{stream}" for stream in (*job.inputs, *job.outputs)}
-        self.config = {"bootstrap.servers": kafka.bootstrap, "log_level": 0}
+        self.config: dict[str, Any] = {"bootstrap.servers": kafka.bootstrap, "log_level": 0}
         made = clients(Settings(kafka={"bootstrap.servers": kafka.bootstrap}))
         create_topics(made, list(self.names.values()), partitions)
         self._readers: dict[tuple[str, str], Reader] = {}

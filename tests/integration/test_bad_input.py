@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -278,7 +278,7 @@ class Stage:
     cases: list[Case] = field(default_factory=list)
 
     @property
-    def topics(self) -> dict[str, str]:
+    def topics(self) -> Mapping[str, str]:
         return self.pipeline.topics
 
     def to(self, engine: str) -> dict[str, str]:
@@ -302,7 +302,7 @@ def stage_of(folder: Path, name: str, kafka: LocalKafka, events: Any, settings: 
     (folder / "pipeline.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
     pipeline = load(folder / "pipeline.yaml")
     # A topic's end is told by an answer without records, with which a broker takes its time.
-    config = {"bootstrap.servers": kafka.bootstrap, "fetch.wait.max.ms": 50}
+    config: dict[str, Any] = {"bootstrap.servers": kafka.bootstrap, "fetch.wait.max.ms": 50}
     made = clients(Settings(kafka=config))
     create_topics(made, [f"{name}-events"], config={"max.message.bytes": str(LARGE)})
     return Stage(pipeline, made, name, folder)

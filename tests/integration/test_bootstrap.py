@@ -1,14 +1,13 @@
 """A feature that looks back 30 days is added to a running pipeline, and is right at once."""
 
 import json
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from confluent_kafka import Producer
 
+from tests.integration.flink_topics import Reader
 from verdict.operators.message import Message
 from verdict.operators.names import EVENTS
 from verdict.pipelines.engines.embedded.broker import KafkaBroker
@@ -26,9 +25,6 @@ from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.topology import topics_of
 from verdict.state.errors import StateError
 from verdict.state.store.rocks import RocksStore
-
-sys.path.insert(0, str(Path(__file__).parent))
-from flink_topics import Reader
 
 INIT = Path(__file__).parents[2] / "pipelines" / "resources" / "init"
 DAY_MS = 86_400_000
@@ -79,7 +75,7 @@ class Cards:
         producer = Producer({"bootstrap.servers": self.kafka.bootstrap})
         for _ in range(count):
             number = self.sent
-            event = {
+            event: dict[str, Any] = {
                 "id": f"e{number}",
                 "time": START + number * DAY_MS // 10,
                 "card_id": f"c{number % 5}",
@@ -136,7 +132,7 @@ class Cards:
 @pytest.fixture
 def cards(
     kafka: LocalKafka, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: Any
-) -> Iterator[Cards]:
+) -> Cards:
     monkeypatch.setenv("VERDICT_BOOTSTRAP", kafka.bootstrap)
     return Cards(kafka, tmp_path, request.node.name.replace("_", "-")[:60])
 

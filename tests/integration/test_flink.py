@@ -10,35 +10,31 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
+from tests.contract.promises import promising
+from tests.integration import flink_jobs
+from tests.integration.flink_topics import DEADLINE_S, Out, Topics, lives, until
 from verdict.operators.message import NEXT, Message
 from verdict.pipelines.deployment import main
 from verdict.pipelines.engines.flink.cluster import FlinkCluster
-from verdict.pipelines.engines.flink.hop import PlainHop
 from verdict.pipelines.engines.flink.java import environment, java
 from verdict.pipelines.engines.flink.jvm import Jvm
 from verdict.pipelines.engines.flink.prepare import is_prepared, prepare
 from verdict.pipelines.engines.flink.rest import ENDED, Rest
 from verdict.pipelines.engines.flink.run import run
 from verdict.pipelines.engines.flink.settings import FlinkSettings, latest_checkpoint
-from verdict.pipelines.engines.flink.state import NoState
 from verdict.pipelines.engines.flink.submit import SHORT_LIVED_JAVA, submitting
-from verdict.pipelines.engines.flink.uids import name_all, stateful
+from verdict.pipelines.engines.flink.uids import stateful
 from verdict.pipelines.errors import FlinkError
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.local.java import flink_jars
 from verdict.pipelines.local.ports import free_port
 from verdict.pipelines.topology import Job
-from verdict.state.errors import StateError
 from verdict.state.store.keyed import MemoryState
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
-import flink_jobs  # noqa: E402
-from flink_topics import DEADLINE_S, Out, Topics, lives, until  # noqa: E402
+ROOT = Path(__file__).parents[2]
 
 # PyFlink's own, while it is imported.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -89,7 +85,7 @@ def settings(kafka: LocalKafka, jars: list[Path], tmp_path: Path) -> FlinkSettin
         tmp_path / "checkpoints",
         jars,
         bounded=True,
-        python_path=(HERE,),
+        python_path=(ROOT,),
         java_options=SHORT_LIVED_JAVA,
     )
 
@@ -128,7 +124,7 @@ def test_standalone_cluster_makes_the_same_bytes(
     again = Topics(kafka, "standalone", Job("three", "tests", (), (), ("seen", "dead")))
     # A slot a hop and none to spare: the job runs only if every operator has its hop's group.
     with FlinkCluster(
-        tmp_path / "cluster", settings.jars, len(three.job.hops), python_path=(HERE,)
+        tmp_path / "cluster", settings.jars, len(three.job.hops), python_path=(ROOT,)
     ) as cluster:
         with submitting(cluster.address, settings) as client:
             names = {**three.names, **outputs}
@@ -222,25 +218,6 @@ def test_uids_come_from_the_job_and_stay_when_it_grows(settings: FlinkSettings) 
     assert set(stateful(job)) < few
 
 
-def test_what_is_planned_otherwise_than_known_is_refused() -> None:
-    class Node:
-        def __init__(self, number: int, name: str, *inputs: "Node") -> None:
-            self.getId, self.getName, self.getInputs = lambda: number, lambda: name, lambda: inputs
-
-        def setUid(self, _uid: str) -> None: ...
-
-        setName = setUid
-
-    hop = Node(1, "hop")
-    sink = Node(4, "hop_0_output_1[3]", Node(3, "Calc[3]", Node(2, "Calc[2]", hop)))
-    with pytest.raises(FlinkError, match=r"sink/seen/select would be the uid of both 'Calc\[3\]'"):
-        name_all(
-            flink_jobs.counting(),
-            SimpleNamespace(getTransformations=lambda: [hop, sink]),
-            {1: "count"},
-        )
-
-
 def test_cluster_that_is_not_there_is_told_at_once(settings: FlinkSettings) -> None:
     nowhere = f"127.0.0.1:{free_port()}"
     with (
@@ -253,13 +230,14 @@ def test_cluster_that_is_not_there_is_told_at_once(settings: FlinkSettings) -> N
 def test_program_that_flink_starts_itself(
     kafka: LocalKafka, settings: FlinkSettings, tmp_path: Path
 ) -> None:
-    topics = Topics(kafka, "driven", flink_jobs.counting())
-    topics.send("events", [(b"k", b"0"), (b"k", b"1")])
+    """Its job holds Flink's own state to what every store promises: see `tests/contract/`."""
+    topics = Topics(kafka, "driven", promising())
+    topics.send("events", [(b"%d" % (number % 3), b"") for number in range(9)])
     (tmp_path / "settings.json").write_text(settings.as_json())
     (tmp_path / "config.yaml").write_text("{}")
 
     # As `flink run` and application mode do, though with a mini cluster.
-    program = [str(Path(main.__file__)), "flink_jobs:counting"]
+    program = [str(Path(main.__file__)), "tests.contract.promises:promising"]
     program += ["--settings", str(tmp_path / "settings.json"), "--topics", json.dumps(topics.names)]
     driver = java(
         "org.apache.flink.client.python.PythonDriver",
@@ -270,7 +248,7 @@ def test_program_that_flink_starts_itself(
     )
     done = subprocess.run(
         [*driver, "-pyclientexec", sys.executable, "-py", *program],
-        env={**environment(tmp_path, [HERE]), "_python_worker_execution_mode": "process"},
+        env={**environment(tmp_path, [ROOT]), "_python_worker_execution_mode": "process"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -279,27 +257,7 @@ def test_program_that_flink_starts_itself(
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert [(out.value or b"")[:2] for out in topics.outputs()] == [b"#1", b"#2"]
-
-
-def test_hop_refuses_an_output_that_the_job_does_not_have() -> None:
-    hop = PlainHop(flink_jobs.stray(), 0, ("t",))
-    hop.start(NoState("stray"))
-    with pytest.raises(FlinkError, match=r"tests/stray/stray failed on t/2/3: .* are 'seen'\n"):
-        hop.process_element((0, b"k", b"v", 2, 3, 4, None), None)
-
-
-def test_hop_without_a_key_has_no_state() -> None:
-    state = NoState("decode")
-    for use in (
-        state.get,
-        lambda: state.put(b""),
-        lambda: state.chunk(1),
-        lambda: state.put_chunk(1, b""),
-        lambda: state.drop_chunk(1),
-    ):
-        with pytest.raises(StateError, match="hop 'decode' has no key"):
-            use()
+    assert [out.value for out in topics.outputs()] == 9 * [b"last [1048576, -1, 3]"]
 
 
 RUN = """
@@ -313,7 +271,7 @@ run(job_of(sys.argv[1]), json.loads(sys.argv[2]), FlinkSettings.from_json(sys.ar
 
 def _start(topics: Topics, settings: FlinkSettings, printed: Path) -> subprocess.Popen[bytes]:
     """Run a job as a process of its own, with all that it prints in a file."""
-    job_ref = f"flink_jobs:{topics.job.name}"
+    job_ref = f"tests.integration.flink_jobs:{topics.job.name}"
     with printed.open("wb") as out:
         return subprocess.Popen(
             [sys.executable, "-c", RUN, job_ref, json.dumps(topics.names), settings.as_json()],

@@ -9,12 +9,15 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from confluent_kafka import Producer
 
+from tests.integration import flink_jobs
+from tests.integration.flink_topics import COMMITTED, DEADLINE_S, UNCOMMITTED, Reader, Topics, until
 from verdict.pipelines.deployment import exchange as exchanging
 from verdict.pipelines.deployment import submit
 from verdict.pipelines.deployment.exchange import STOP_S, come_up, exchange
@@ -38,10 +41,7 @@ from verdict.pipelines.paths import resource
 from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.pipeline import Pipeline
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
-import flink_jobs  # noqa: E402
-from flink_topics import COMMITTED, DEADLINE_S, UNCOMMITTED, Reader, Topics, until  # noqa: E402
+ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -57,7 +57,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlinkCluster]:
         folder,
         jars,
         2,
-        python_path=(HERE,),
+        python_path=(ROOT,),
         variables=variables,
         java_options=SHORT_LIVED_JAVA,
     ) as running:
@@ -73,7 +73,7 @@ def settings(kafka: LocalKafka, tmp_path: Path) -> FlinkSettings:
         flink_jars(),
         checkpoint_interval_ms=3_600_000,  # none but those that a test asks for
         slot_groups=True,
-        python_path=(HERE,),
+        python_path=(ROOT,),
     )
 
 
@@ -91,7 +91,7 @@ def slots_are_given_back(cluster: FlinkCluster) -> Iterator[None]:
     for job in rest.get("/jobs/overview")["jobs"]:
         if job["state"] not in ENDED and job["name"] != "cards/score":
             rest.cancel(job["jid"])
-            until(lambda job=job: rest.state(job["jid"]) in ENDED)
+            until(partial(lambda job_id: rest.state(job_id) in ENDED, job["jid"]))
 
 
 def counts(topics: Topics, isolation: str = COMMITTED) -> list[tuple[bytes, int, bytes]]:
@@ -155,7 +155,7 @@ def test_what_is_not_written_any_more_is_collected(
     until(lambda: time.monotonic() > written + ttl_ms / 1000)
     for number in range(2, 10):  # each checkpoint makes a file, and four of them a compaction
         topics.send("events", [(b"busy", b"%d" % number)])
-        until(lambda number=number: len(counts(topics, UNCOMMITTED)) == number + 1)
+        until(partial(lambda wanted: len(counts(topics, UNCOMMITTED)) == wanted, number + 1))
         rest.checkpoint(job_id)
     # From a savepoint, for the process that counted has the heads in memory.
     job_id = exchange(client, rest, job_id, program, program).job_id

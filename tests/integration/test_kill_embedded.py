@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 from confluent_kafka import Producer
 
+from tests.integration.flink_topics import Reader
 from verdict.operators.names import DEAD_LETTERS, DECISIONS, EVENTS
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import clients
@@ -19,8 +20,6 @@ from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.spec.settings import Settings
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
-from flink_topics import Reader  # noqa: E402
 
 EXAMPLE = HERE.parents[1] / "examples" / "card-fraud" / "pipeline.yaml"
 EVENT_COUNT = 15_000
@@ -39,7 +38,8 @@ def start(
     events: Events, name: str, state: Path, **options: Any
 ) -> tuple[subprocess.CompletedProcess[str], dict[str, str]]:
     """Run the job, killed as often as asked, to topics of its own."""
-    topics = {EVENTS: events.topic, **{s: f"{name}-{s}" for s in (DECISIONS, DEAD_LETTERS)}}
+    topics: dict[str, str] = {EVENTS: events.topic}
+    topics |= {stream: f"{name}-{stream}" for stream in (DECISIONS, DEAD_LETTERS)}
     made = clients(Settings(kafka={"bootstrap.servers": events.bootstrap}))
     create_topics(made, list(topics.values()))
     asked = {
@@ -75,7 +75,7 @@ def made(events: Events, topics: dict[str, str]) -> dict[bytes, list[bytes]]:
 def events(
     kafka: LocalKafka, generator: ModuleType, tmp_path_factory: pytest.TempPathFactory
 ) -> Events:
-    config = {"bootstrap.servers": kafka.bootstrap}
+    config: dict[str, Any] = {"bootstrap.servers": kafka.bootstrap}
     create_topics(clients(Settings(kafka=config)), ["kill-events"])
     producer = Producer(config)
     world = generator.World(days=None, seed=5, broken=0.01)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from fractions import Fraction
+from functools import partial
 from math import fsum
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ import pytest
 import yaml
 from confluent_kafka import Producer
 
+from tests.integration.flink_topics import COMMITTED, UNCOMMITTED, Reader, until
 from verdict.operators.events.schema import without_logical_types
 from verdict.operators.records.streams import decoder, encoder
 from verdict.pipelines.deployment.submit import submit
@@ -37,10 +39,6 @@ from verdict.pipelines.parity.check import check
 from verdict.pipelines.paths import resource
 from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.pipeline import Pipeline
-
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
-from flink_topics import COMMITTED, UNCOMMITTED, Reader, until  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -280,7 +278,7 @@ def test_both_hops_and_the_broker_killed_in_the_midst(
     with stage.followed() as seen:
         stage.submit()
         for part, hop in ((1 / 3, "card"), (2 / 3, "terminal")):
-            until(lambda part=part: seen.decisions >= part * EVENT_COUNT)
+            until(partial(lambda wanted: seen.decisions >= wanted, part * EVENT_COUNT))
             killed.append(stage.worker(hop))
             cluster.kill(killed[-1])
             if hop == "terminal":  # and at once, for an outage the less, what it writes to

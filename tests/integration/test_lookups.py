@@ -14,6 +14,8 @@ import pytest
 import yaml
 from confluent_kafka import Producer
 
+from tests.integration.flink_topics import Reader, until
+from tests.integration.test_metrics import sums
 from verdict.operators.names import DEAD_LETTERS, DECISIONS, EVENTS
 from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.kafka.admin import create_topics
@@ -23,10 +25,7 @@ from verdict.pipelines.local.ports import free_port
 from verdict.pipelines.paths import resource
 from verdict.pipelines.spec.load import load
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
-from flink_topics import Reader, until  # noqa: E402
-from test_metrics import sums  # noqa: E402
+ROOT = Path(__file__).parents[2]
 
 ROUNDS, BEFORE = 5, 2_000
 STEP_S = 0.02
@@ -85,7 +84,7 @@ class Running:
                 ],
                 stdout=subprocess.DEVNULL,
                 stderr=err,
-                env={**os.environ, "PYTHONPATH": str(HERE.parents[1])},
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
             )
 
     def block(self, card: str, row: bytes | None = b"{}") -> None:

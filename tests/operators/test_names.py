@@ -47,5 +47,5 @@ def test_a_name_is_its_text(name: str) -> None:
 
 
 def test_names_are_keys_as_their_texts_are() -> None:
-    counts = {(DEAD_LETTERS, Stage.DECODE): 1}
+    counts: dict[tuple[str, str], int] = {(DEAD_LETTERS, Stage.DECODE): 1}
     assert counts["dead-letters", "decode"] == 1

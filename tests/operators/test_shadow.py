@@ -72,7 +72,10 @@ def run(
     decode: Callable[[str], Decode],
 ) -> Run:
     """Puts one decision, with changes, through the shadow job and reads what comes out."""
-    readers = {SHADOW_SCORES: decode("shadow-score"), DEAD_LETTERS: decode("dead-letter")}
+    readers: dict[str, Decode] = {
+        SHADOW_SCORES: decode("shadow-score"),
+        DEAD_LETTERS: decode("dead-letter"),
+    }
 
     def run(
         *models: str, policy: Policy = POLICY, **changes: Any

@@ -2,7 +2,6 @@
 
 import shutil
 import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.pipelines.races import SPEC, write
 from verdict.pipelines.cli import app
 from verdict.pipelines.formats.avro_file import AvroFile
 from verdict.pipelines.kafka.admin import create_topics
@@ -20,9 +20,6 @@ from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.paths import resource
 from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.pipeline import Pipeline
-
-sys.path.insert(0, str(Path(__file__).parent))
-from races import SPEC, write
 
 CARD_FRAUD = Path(__file__).parents[2] / "examples" / "card-fraud"
 UNREADABLE = ("truncated", "garbage")

@@ -185,7 +185,7 @@ def test_what_has_bytes_may_be_repeated() -> None:
     parse(twice)
 
 
-JSON = st.recursive(
+JSON: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 50) | st.sampled_from(["int", "record", "f", ""]),
     lambda inner: (
         st.lists(inner, max_size=3)

@@ -52,7 +52,7 @@ def test_values(value: Any) -> None:
     assert avro.value(value) == encode(value)
 
 
-HOPS = st.lists(
+HOPS: st.SearchStrategy[list[tuple[Any, ...]]] = st.lists(
     st.tuples(TEXTS, TEXTS, st.integers(1, 2**62), st.booleans(), st.lists(TEXTS, max_size=2))
     | st.tuples(TEXTS, st.none(), st.none(), st.just(False), st.just([])),
     max_size=3,

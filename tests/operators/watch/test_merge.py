@@ -5,9 +5,11 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.operators.fixtures import make_heads_layout_1 as released
 from verdict.operators.message import Emit, Message
 from verdict.operators.watch.merge import Merge, whole
 from verdict.operators.watch.split import BUCKETS
@@ -142,3 +144,25 @@ def test_whole_leaves_what_waits() -> None:
     assert whole({"60": [{"bucket": b} for b in range(BUCKETS)]}, 0) == [
         (60, [{"bucket": b} for b in range(BUCKETS)])
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [
+        ("drift", released.SUMMED, [released.summed(400, 3)]),
+        ("compare", released.TALLIED, [released.tallied(400, 3)]),
+    ],
+)
+def test_layout_1_goes_on(name: str, before: list[Message], after: list[Message]) -> None:
+    """What a released job keeps of a window: its parts, and what its watcher remembers."""
+    head = json.loads((released.HERE / "watch_merge_layout_1.json").read_text())[name]
+    state, never_left = MemoryState(), MemoryState()
+    state.put(bytes.fromhex(head))
+    released.run(released.merge(), never_left, before)
+    assert state.head == never_left.head
+    out = released.run(released.merge(), state, after)
+    assert len(out) == 1
+    assert out == released.run(released.merge(), never_left, after)
+    found = json.loads(out[0].value)
+    # The windows 100 and 200 were handed on before; what came late of 200 counts in that of 300.
+    assert (found["window_start"], found["count"]) == (300, 28 if name == "drift" else 14)

@@ -258,17 +258,6 @@ def test_an_older_shadow_score_counts_in_the_open_window(
     }
 
 
-def test_other_baselines_begin_anew() -> None:
-    state = MemoryState()
-    value = struct.pack("<q4d", 0, 1.0, 1.0, 1.0, 1.0)
-    Bucket(WATCHED, WINDOW)(message(DECISIONS, value, b"drift/00"), state)
-    fewer = WATCHED[:1]
-    other = Bucket(fewer, WINDOW)
-    assert list(other(message(DECISIONS, struct.pack("<qd", 0, 1.0), b"drift/00"), state)) == []
-    out = other(message(DECISIONS, struct.pack("<qd", 500, 1.0), b"drift/00"), state)
-    assert [json.loads(emit.value)["counts"] for emit in out] == [[1, 0, 0, 0]]
-
-
 # The whole job
 
 Feed = list[Message]

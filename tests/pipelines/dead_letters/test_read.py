@@ -11,23 +11,21 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from verdict.operators.errors import BadRecord
 from verdict.operators.message import Message
 from verdict.operators.names import DEAD_LETTERS, EVENTS, BadKind
-from verdict.operators.records.dead_letter import MAX_RAW, dead_letter
-from verdict.pipelines.dead_letters.letter import Asked, Found, Letter, compared
+from verdict.operators.records.dead_letter import dead_letter
+from verdict.pipelines.dead_letters.letter import Asked, Letter
 from verdict.pipelines.dead_letters.read import letters, newest, summary
 from verdict.pipelines.dead_letters.replay import WINDOW, Replay
-from verdict.pipelines.dead_letters.text import body, table
+from verdict.pipelines.dead_letters.text import table
 from verdict.pipelines.errors import FileError, KafkaError
 from verdict.pipelines.formats.streams import stream_encoder
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import Clients, clients
 from verdict.pipelines.kafka.coordinates import Coordinates, coordinates
-from verdict.pipelines.kafka.fetch import Original, Originals
+from verdict.pipelines.kafka.fetch import Originals
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.pipeline import Pipeline
@@ -141,7 +139,8 @@ class Record:
 def read(clients: Clients, topic: str) -> list[Record]:
     """Read a topic's two partitions whole."""
     consumer = Consumer({**clients.consumer, "group.id": "test"})
-    found, assigned = [], []
+    found: list[Record] = []
+    assigned = []
     left = 0
     for partition in (TopicPartition(topic, 0, 0), TopicPartition(topic, 1, 0)):
         low, high = consumer.get_watermark_offsets(partition, timeout=10)
@@ -177,42 +176,6 @@ def test_what_is_no_place(text: str) -> None:
         coordinates(text)
 
 
-@pytest.mark.parametrize(
-    ("data", "shown"),
-    [
-        (None, ["(none)"]),
-        (b"", ["(empty)"]),
-        (b"a\nb\tc", ["a", "b\\tc"]),
-        ("é\u202e\x85".encode(), ["é\\u202e", ""][:1]),
-        (b"\x1b[2J", ["00000000  1b 5b 32 4a                                      |.[2J|"]),
-        (b"\xff" * 600, None),
-        (b"x" * 5_000, None),
-    ],
-)
-def test_bytes_are_shown_as_text_or_in_hex_and_cut(
-    data: bytes | None, shown: list[str] | None
-) -> None:
-    found = body(data)
-    if shown is not None:
-        assert found == shown
-    assert sum(map(len, found)) < 6_000
-    if data is not None and len(data) > 512:
-        assert found[-1] in ("… 88 bytes more", "… 904 characters more")
-
-
-def test_text_that_was_cut_within_a_character_is_still_text() -> None:
-    for cut in range(MAX_RAW - 4, MAX_RAW + 1):
-        whole = "x" * cut + "€" * 4
-        data = whole.encode()[:MAX_RAW]
-        assert body(data)[0].startswith("xxx")
-
-
-@settings(max_examples=200)
-@given(st.binary(max_size=700) | st.text(max_size=300).map(lambda text: text.encode()))
-def test_whatever_the_bytes_no_terminal_obeys_them(data: bytes) -> None:
-    assert all(row.isprintable() for row in body(data))
-
-
 def letter(at: int = 5, **changes: Any) -> Letter:
     place = Coordinates("t", 0, at)
     made = Letter(at, "p", "score", "decode", "not-json", "bad", place, 7, b"k", b"v", 1, None)
@@ -235,20 +198,6 @@ def test_a_summary_counts_by_stage_kind_and_job() -> None:
     ]
     assert table(tallies)[-1].endswith("score   -                         -")
     assert tallies[-1].as_json()["first"] is None
-
-
-@pytest.mark.parametrize(
-    ("changes", "whole"),
-    [
-        ({}, True),
-        ({"value": None, "value_size": -1}, True),
-        ({"value_size": 2}, False),
-        ({"key": b"k" * MAX_RAW}, False),  # perhaps cut
-        ({"key": None}, True),
-    ],
-)
-def test_a_letter_may_hold_the_whole_record(changes: dict[str, Any], whole: bool) -> None:
-    assert letter(**changes).complete is whole
 
 
 # Listed and shown
@@ -546,21 +495,6 @@ def test_many_letters_are_replayed_in_the_order_of_their_events(shop: Any) -> No
     for partition in (0, 1):
         order = [record.value for record in again if record.place.partition == partition]
         assert order == values[partition::2]
-
-
-def test_states_of_an_original() -> None:
-    value = b"v"
-    made = letter(value=value, value_size=1, value_sha256=hashlib.sha256(value).hexdigest())
-    tombstone = letter(value=None, value_size=-1, value_sha256=None)
-
-    def compare(one: Letter, found: bytes | None) -> Found:
-        return compared(one, Original(b"k", found, 1, []))
-
-    assert compared(made, None) is Found.GONE
-    assert compare(made, value) is Found.THERE
-    assert [compare(made, other) for other in (b"w", b"vv", None, b"")] == [Found.CHANGED] * 4
-    assert compare(tombstone, None) is Found.THERE
-    assert compare(tombstone, b"") is Found.CHANGED
 
 
 def test_a_folder_without_letters_is_said(tiny: Path, tmp_path: Path) -> None:

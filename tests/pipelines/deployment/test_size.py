@@ -1,12 +1,9 @@
 """The plan, beside what the operators really write."""
 
-import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from verdict.pipelines.cli.app import app
 from verdict.pipelines.deployment.size import (
     SLOT_EVENTS_S,
     decision_bytes,
@@ -14,7 +11,6 @@ from verdict.pipelines.deployment.size import (
     plan,
     state_bytes,
 )
-from verdict.pipelines.errors import SpecError
 from verdict.pipelines.spec.load import load
 
 ROOT = Path(__file__).parents[3]
@@ -50,26 +46,3 @@ def test_more_events_want_more_slots_and_more_state() -> None:
     assert small.checkpoint_mb <= small.state_mb
     parts = small.task_heap_mb + small.task_off_heap_mb + small.managed_mb + small.network_mb
     assert small.process_mb > parts
-
-
-def test_command_prints_it() -> None:
-    asked = ["plan", str(CARD_FRAUD), "--rate", "500", "--entities", "50000"]
-    shown = CliRunner().invoke(app, [*asked, "--entities", "terminal=10000"])
-    assert shown.exit_code == 0, shown.output
-    assert "slots                 2: a TaskManager each" in shown.output
-    found = json.loads(CliRunner().invoke(app, [*asked, "--json"]).stdout)
-    assert found["entities"]["terminal"]["keys"] == 50_000
-
-
-@pytest.mark.parametrize("given", ["many", "0", "shop=3", "=5x"])
-def test_entities_are_numbers(given: str) -> None:
-    asked = ["plan", str(CARD_FRAUD), "--rate", "5", "--entities", given]
-    result = CliRunner().invoke(app, asked)
-    assert isinstance(result.exception, SpecError)
-    assert f"--entities {given}: write N, or customer=N, terminal=N" in str(result.exception)
-
-
-def test_each_entity_has_a_number() -> None:
-    asked = ["plan", str(CARD_FRAUD), "--rate", "5", "--entities", "customer=5"]
-    result = CliRunner().invoke(app, asked)
-    assert "does not say how many keys 'terminal' has" in str(result.exception)

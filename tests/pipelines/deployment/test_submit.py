@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from verdict.pipelines.deployment.exchange import RolledBack, Standing, noted, start_or_go_back
+from verdict.pipelines.deployment.exchange import RolledBack, noted
 from verdict.pipelines.deployment.program import Program, submitted
 from verdict.pipelines.deployment.record import (
     PACKAGES,
@@ -15,7 +15,6 @@ from verdict.pipelines.deployment.record import (
     write_decided,
 )
 from verdict.pipelines.deployment.submit import conflicts
-from verdict.pipelines.engines.flink.rest import Rest
 from verdict.pipelines.engines.flink.settings import FlinkSettings
 from verdict.pipelines.errors import FlinkError, SpecError
 from verdict.pipelines.history.bootstrap_flink import _room, beside
@@ -89,35 +88,6 @@ def test_record_is_kept_with_its_package(
     (tmp_path / PACKAGES / f"{after.package}.package").write_bytes(b"half")
     with pytest.raises(SpecError, match="is damaged"):
         Submitted.read(tmp_path)
-
-
-def test_old_job_is_started_again_whatever_the_new_one_dies_of() -> None:
-    """And where that fails too, the text says why, and what to go on from."""
-    gone_back: list[Path] = []
-
-    def start() -> str:
-        raise OSError(28, "No space left on device")
-
-    def start_old(savepoint: Path) -> str:
-        gone_back.append(savepoint)
-        raise RuntimeError("no gateway")
-
-    with pytest.raises(Standing) as error:
-        start_or_go_back(
-            Rest("127.0.0.1:9"),
-            "p/score",
-            Path("/s"),
-            start,
-            start_old,
-            seconds=1,
-            say=lambda _: None,
-            file="the old file",
-        )
-    assert gone_back == [Path("/s")]
-    said = str(error.value)
-    for part in ("No space left on device", "no gateway", "with the old file: it goes on from /s"):
-        assert part in said
-    assert "in start_old" in error.value.details
 
 
 def test_room_stays_as_long_as_a_job_may_start_from_it(former: Pipeline, tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_told_to_stop_it_waits_no_more() -> None:
 
 def test_it_ends_and_begins_anew_with_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    monkeypatch.setattr("verdict.pipelines.formats.patience.time.monotonic", lambda: now)
     monkeypatch.setattr(module, "AGAIN_S", 0.0)
     patience = Patience(LOGGER, most=60)
 

@@ -178,7 +178,7 @@ def test_what_is_no_record_of_the_stream_is_said(value: bytes) -> None:
 def test_every_stream_has_its_topic() -> None:
     topics = Topics.model_validate({"dead-letters": "dlq", "state-commands": "asked"})
     assert output_topics(topics) == {
-        **{stream: stream for stream in Stream if stream != "entity-labels"},
+        **{str(stream): str(stream) for stream in Stream if stream != "entity-labels"},
         "dead-letters": "dlq",
     }
     assert "state-answers" not in output_topics(Topics())

@@ -5,7 +5,6 @@ import ipaddress
 import re
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,9 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import NameOID
 from py4j.java_gateway import GatewayParameters, JavaGateway
 
+from tests.pipelines.kafka.kafka_samples import PASSWORD
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.local.java import flink_jars, java_home
-
-sys.path.insert(0, str(Path(__file__).parent))
-from kafka_samples import PASSWORD
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,5 @@
 """Brokers and their topics: looked up, made, and what is said where that fails."""
 
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -8,13 +7,11 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, Producer
 
+from tests.pipelines.kafka.kafka_samples import CERTIFICATE, SASL, make, name
 from verdict.pipelines.errors import KafkaError
 from verdict.pipelines.kafka import admin
 from verdict.pipelines.kafka.admin import connect, create_topics, require
 from verdict.pipelines.local.broker import LocalKafka
-
-sys.path.insert(0, str(Path(__file__).parent))
-from kafka_samples import CERTIFICATE, SASL, make, name
 
 
 def test_a_broker_that_is_not_there(

@@ -2,7 +2,6 @@
 
 import pickle
 import re
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,20 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from tests.pipelines.kafka.kafka_samples import (
+    CERTIFICATE,
+    PASSWORD,
+    SASL,
+    SSL,
+    make,
+    name,
+    refusal,
+)
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import LOCAL_BROKER, clients
 from verdict.pipelines.kafka.secret import Secret
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.spec.settings import Settings
-
-sys.path.insert(0, str(Path(__file__).parent))
-from kafka_samples import CERTIFICATE, PASSWORD, SASL, SSL, make, name, refusal
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,14 @@
 """Records fetched again by their coordinates, from a real broker."""
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
 
+from tests.pipelines.kafka.kafka_topic import NOW, Topic
 from verdict.pipelines.kafka.coordinates import Coordinates
 from verdict.pipelines.kafka.fetch import NEAR, Original, Originals
 from verdict.pipelines.local.broker import LocalKafka
-
-sys.path.insert(0, str(Path(__file__).parent))
-from kafka_topic import NOW, Topic
 
 
 @pytest.fixture

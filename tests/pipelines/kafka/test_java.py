@@ -1,6 +1,5 @@
 """Client settings translated for Flink's Java client, which takes them, and means the same."""
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,13 +7,11 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from tests.pipelines.kafka.kafka_samples import CERTIFICATE, SAMPLES, SASL, STORE, make, name
 from verdict.pipelines.kafka.admin import create_topics, require
 from verdict.pipelines.kafka.java import LOGIN_MODULES
 from verdict.pipelines.kafka.settings import JAVA, SETTINGS
 from verdict.pipelines.local.broker import LocalKafka
-
-sys.path.insert(0, str(Path(__file__).parent))
-from kafka_samples import CERTIFICATE, SAMPLES, SASL, STORE, make, name
 
 NOT_IN_BROKERS_CLIENT = {"client.id.prefix"}
 """Names of the Kafka connector's own."""

@@ -2,23 +2,19 @@
 
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from itertools import chain
-from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from tests.pipelines.kafka.kafka_topic import DEADLINE_S, NOW, Topic
 from verdict.pipelines.errors import KafkaError
 from verdict.pipelines.kafka import read as module
 from verdict.pipelines.kafka.read import COMMITTED, UNCOMMITTED, Reader, Span, watermarks
 from verdict.pipelines.local.broker import LocalKafka
-
-sys.path.insert(0, str(Path(__file__).parent))
-from kafka_topic import DEADLINE_S, NOW, Topic
 
 FORWARD_MS = 3_600_000
 

@@ -1,17 +1,14 @@
 """The settings that a pipeline may have: each one that is listed, librdkafka takes."""
 
 import logging
-import sys
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, Producer
 
+from tests.pipelines.kafka.kafka_samples import SAMPLES, make
 from verdict.pipelines.kafka import clients as module
 from verdict.pipelines.kafka.settings import ALIASES, OURS, SETTINGS, reference
-
-sys.path.insert(0, str(Path(__file__).parent))
-from kafka_samples import SAMPLES, make
 
 
 def test_the_table_is_whole() -> None:

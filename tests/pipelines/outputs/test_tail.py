@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -97,6 +97,7 @@ def test_the_last_records_of_each_partition_and_those_that_follow(
     producer.produce("tail-dead-letters", letter(10), partition=0)
     assert producer.flush(20) == 0
     assert next(following)["offset"] == 10
+    assert isinstance(following, Generator)
     following.close()
 
     producer.produce("tail-dead-letters", b"garbage", partition=0)

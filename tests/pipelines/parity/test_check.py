@@ -11,7 +11,8 @@ import pytest
 from confluent_kafka import Consumer, Producer
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from races import (
+
+from tests.pipelines.races import (
     BEGIN,
     DAY_MS,
     SPEC,
@@ -23,7 +24,6 @@ from races import (
     one_by_one,
     write,
 )
-
 from verdict.operators.names import DEAD_LETTERS, DECISIONS, EVENTS
 from verdict.pipelines.engines.embedded.broker import KafkaBroker
 from verdict.pipelines.engines.embedded.from_files import run_files

@@ -2,8 +2,7 @@
 
 import random
 
-from races import altered, compared, in_order, live, one_by_one
-
+from tests.pipelines.races import altered, compared, in_order, live, one_by_one
 from verdict.operators.names import DECISIONS
 from verdict.pipelines.formats.streams import stream_decoder, stream_encoder
 from verdict.pipelines.replay.sources import Recorded

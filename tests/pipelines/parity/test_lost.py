@@ -7,8 +7,8 @@ from typing import Any
 
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from races import compared, drawn, in_order, interleaved, live, one_by_one
 
+from tests.pipelines.races import compared, drawn, in_order, interleaved, live, one_by_one
 from verdict.operators.names import DEAD_LETTERS, DECISIONS
 from verdict.pipelines.formats.avro_file import AvroFile
 from verdict.pipelines.formats.streams import definition, stream_decoder, stream_encoder

@@ -6,8 +6,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from races import SPEC, altered, in_order, live, one_by_one, write
 
+from tests.pipelines.races import SPEC, altered, in_order, live, one_by_one, write
 from verdict.operators.events.event import Event
 from verdict.operators.names import DECISIONS
 from verdict.pipelines.errors import FileError

@@ -4,8 +4,8 @@ import random
 import threading
 
 import pytest
-from races import in_order, live, one_by_one, sources_of
 
+from tests.pipelines.races import in_order, live, one_by_one, sources_of
 from verdict.operators.message import Message
 from verdict.pipelines.errors import Interrupted
 from verdict.pipelines.replay.past import ReplayCounts, open_past

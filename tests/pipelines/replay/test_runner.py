@@ -9,8 +9,17 @@ from typing import Any
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from races import SPEC, drawn, in_order, interleaved, live, one_by_one, sources_of, write
 
+from tests.pipelines.races import (
+    SPEC,
+    drawn,
+    in_order,
+    interleaved,
+    live,
+    one_by_one,
+    sources_of,
+    write,
+)
 from verdict.operators.message import Message
 from verdict.operators.names import DECISIONS
 from verdict.pipelines.errors import OperatorError

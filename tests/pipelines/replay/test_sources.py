@@ -8,8 +8,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from races import in_order, live, one_by_one
 
+from tests.pipelines.races import in_order, live, one_by_one
 from verdict.operators.names import DECISIONS
 from verdict.pipelines.formats.avro_file import AvroFile
 from verdict.pipelines.formats.streams import definition

@@ -1,11 +1,9 @@
 """Metrics: a page says what was counted, one server does for a process, and nobody waits for it."""
 
-import logging
-import socket
 import threading
 import time
 import urllib.request
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,19 +12,18 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from verdict.operators.message import NEXT, Emit, Message
-from verdict.operators.meter import BOUNDS_NS, Meter
+from verdict.operators.meter import Meter
 from verdict.pipelines.engines.embedded.from_kafka import run_kafka
 from verdict.pipelines.engines.embedded.runner import Output
 from verdict.pipelines.errors import OperatorError
 from verdict.pipelines.telemetry import server
 from verdict.pipelines.telemetry.meters import HopMeter, RunMeter, hop_labels
-from verdict.pipelines.telemetry.page import AGE_BOUNDS_MS, COUNTERS, GAUGES, HISTOGRAMS, Page
+from verdict.pipelines.telemetry.page import Page
 from verdict.pipelines.telemetry.server import Endpoint, serve
 from verdict.pipelines.topology import Hop, Job
 from verdict.state.store.cache import HeadCache
 from verdict.state.store.keyed import KeyedState
 
-DOCS = Path(__file__).parents[3] / "docs" / "operations.md"
 ANY = Endpoint("127.0.0.1", 0, 0)
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -199,58 +196,6 @@ def meter(hop: str = "last", subtask: int = 0) -> HopMeter:
     return HopMeter(hop_labels(JOB, hop, subtask), hop == "last", Half(), HeadCache())
 
 
-def test_hops_of_a_process_share_a_server_that_ends_with_the_last_of_them() -> None:
-    one, two = serve(ANY, meter("first")), serve(ANY, meter("last"))
-    assert one.port == two.port
-    assert sum(name == "verdict_events_total" for name, _ in scrape(one.port)) == 2
-    one.close()
-    one.close()
-    assert sum(name == "verdict_events_total" for name, _ in scrape(two.port)) == 1
-    two.close()
-    with pytest.raises(OSError):
-        scrape(two.port)
-    again = serve(ANY, meter())
-    assert scrape(again.port)
-    again.close()
-
-
-def test_a_hop_that_comes_again_takes_the_place_of_one_that_was_never_closed() -> None:
-    lost, found = meter(), meter()
-    lost.took(5)
-    old, new = serve(ANY, lost), serve(ANY, found)
-    assert value(scrape(new.port), "verdict_events_total") == 0
-    old.close()
-    assert value(scrape(new.port), "verdict_events_total") == 0
-    new.close()
-
-
-@pytest.fixture
-def taken() -> Iterator[int]:
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        yield other.getsockname()[1]
-
-
-def test_the_first_free_port_of_the_range_is_taken(taken: int) -> None:
-    served = serve(Endpoint("127.0.0.1", taken, min(taken + 20, 65_535)), meter())
-    assert served.port is not None and served.port > taken
-    assert scrape(served.port)
-    served.close()
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "203.0.113.1", "no.such.host.invalid"])
-def test_where_no_port_is_to_be_had_it_goes_on_and_says_so(
-    host: str, taken: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    with caplog.at_level(logging.WARNING):
-        served = serve(Endpoint(host, taken, taken), meter())
-    assert served.port is None
-    (record,) = caplog.records
-    assert record.getMessage().startswith(f"no metrics are served at {host}:{taken}-{taken}: ")
-    served.close()
-
-
 def test_the_oldest_undecided_record(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1_000.0
     monkeypatch.setattr("verdict.pipelines.telemetry.meters.time.time", lambda: now)
@@ -311,30 +256,3 @@ def test_labels_are_shown_by_outcome_and_the_late_ones_by_themselves() -> None:
     served.close()
     assert value(page, "verdict_labels_total", entity="shop", outcome="late") == 2
     assert value(page, "verdict_labels_late_total", entity="shop") == 2
-
-
-def test_units_are_seconds() -> None:
-    found = meter()
-    found.took(2_500_000)
-    found.aged(15)
-    served = serve(ANY, found)
-    page = scrape(served.port)
-    served.close()
-    assert value(page, "verdict_hop_seconds_sum") == 0.0025
-    assert value(page, "verdict_hop_seconds_bucket", le="0.0025") == 1
-    assert value(page, "verdict_hop_seconds_bucket", le="0.001") == 0
-    assert value(page, "verdict_end_to_end_seconds_bucket", le="0.015") == 1
-    assert value(page, "verdict_end_to_end_seconds_bucket", le="0.01") == 0
-    assert (BOUNDS_NS[0], AGE_BOUNDS_MS[-1]) == (1_000, 3_600_000)
-
-
-def test_every_metric_is_documented_with_its_labels() -> None:
-    text = DOCS.read_text("utf-8")
-    for name in COUNTERS:
-        assert f"`verdict_{name}_total`" in text
-    for name in (*GAUGES, *HISTOGRAMS):
-        assert f"`verdict_{name}`" in text
-    everything = {**COUNTERS, **GAUGES, **HISTOGRAMS}
-    labels = {label for _, labels in everything.values() for label in labels}
-    assert not labels & {"key", "id", "event", "customer"}
-    assert labels >= {"action", "stage", "kind"}

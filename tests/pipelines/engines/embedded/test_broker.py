@@ -51,7 +51,7 @@ def read(clients: Clients, topic: str) -> list[Record]:
     consumer = Consumer({**clients.consumer, "group.id": "test"})
     end = high(consumer, topic)
     consumer.assign([TopicPartition(topic, 0, 0)])
-    found = []
+    found: list[Any] = []
     while len(found) < end:
         record = consumer.poll(20)
         assert record is not None, f"{topic} ended after {len(found)} of {end}"
@@ -249,7 +249,7 @@ def test_several_partitions_are_read_each_in_its_order(
 
 
 def test_offsets_that_a_topic_does_not_have_are_refused(paid: Paid) -> None:
-    topics = {EVENTS: "paid-events"}
+    topics: dict[str, str] = {EVENTS: "paid-events"}
     with pytest.raises(
         KafkaError,
         match=r"'paid-events' ends at offset \d+, the state has read it up to 999999: the topic",
@@ -388,7 +388,7 @@ def test_labels_come_before_the_events_that_were_there_with_them(
 ) -> None:
     """Of labels in several partitions, one of them empty and one that ends with a marker."""
     stage = on_kafka(tmp_path, "ordered")
-    topics = {EVENTS: stage.pipeline.topics[EVENTS], LABELS: "ordered-labels"}
+    topics: dict[str, str] = {EVENTS: stage.pipeline.topics[EVENTS], LABELS: "ordered-labels"}
     create_topics(stage.clients, [topics[LABELS]], partitions=3)
     produce(stage.clients, topics[EVENTS], [(b"c", b"%d" % n) for n in range(30)])
     producer = Producer({**stage.clients.producer, "transactional.id": "ordered"})
@@ -411,7 +411,7 @@ def test_labels_come_before_the_events_that_were_there_with_them(
     assert {message.stream for message in drained(broker, 32)} == {EVENTS, LABELS}
     broker.close()
     # A job that wants none first takes them as they come.
-    decisions = {DECISIONS: topics[EVENTS], LABELS: topics[LABELS]}
+    decisions: dict[str, str] = {DECISIONS: topics[EVENTS], LABELS: topics[LABELS]}
     broker = KafkaBroker(stage.clients, decisions, {}, {})
     assert len(drained(broker, 52)) == 52
     broker.close()

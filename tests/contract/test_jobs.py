@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
+from tests.integration.flink_topics import until
 from verdict.operators.names import (
     DEAD_LETTERS,
     DECISIONS,
@@ -28,8 +29,9 @@ from verdict.pipelines.engines.embedded.broker import KafkaBroker
 from verdict.pipelines.engines.embedded.from_kafka import run_kafka
 from verdict.pipelines.engines.flink.cluster import FlinkCluster
 from verdict.pipelines.engines.flink.prepare import prepare
+from verdict.pipelines.engines.flink.rest import ENDED, Rest
 from verdict.pipelines.engines.flink.settings import FlinkSettings
-from verdict.pipelines.engines.flink.submit import SHORT_LIVED_JAVA, Submitter, submitting, wait
+from verdict.pipelines.engines.flink.submit import SHORT_LIVED_JAVA, Submitter, submitting
 from verdict.pipelines.formats.avro_file import AvroFile
 from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.history import backfill
@@ -154,7 +156,7 @@ def read(stage: Stage, topic: str) -> list[tuple[str, bytes | None, bytes | None
     ours = {"group.id": "read", "enable.partition.eof": True}
     consumer = Consumer({**stage.clients.consumer, **ours})
     consumer.assign([TopicPartition(topic, 0, 0)])
-    records = []
+    records: list[tuple[str, bytes | None, bytes | None, Headers]] = []
     while True:
         record = consumer.poll(10)
         assert record is not None, f"{topic} has no end after {len(records)} records"
@@ -195,7 +197,7 @@ def stage(
     (folder / "pipeline.yaml").write_text(text)
     pipeline = load(folder / "pipeline.yaml")
     # A topic's end is told by an answer without records, with which a broker takes its time.
-    config = {"bootstrap.servers": kafka.bootstrap, "fetch.wait.max.ms": 50}
+    config: dict[str, Any] = {"bootstrap.servers": kafka.bootstrap, "fetch.wait.max.ms": 50}
     made = clients(Settings(kafka=config))
     topics = {stream: f"{request.param}-{stream}" for stream in pipeline.topics}
     create_topics(made, list(topics.values()))
@@ -268,7 +270,10 @@ def run_on_flink(stage: Stage, name: str, flink: Flink) -> dict[str, str]:
     written = {stream: f"{stage.written(name, stream)}-flink" for stream in job.outputs}
     create_topics(stage.clients, list(written.values()))
     topics = {**stage.topics, **written}
-    wait(flink.address, flink.client.prepare(job, topics, flink.settings)())
+    job_id = flink.client.prepare(job, topics, flink.settings)()
+    rest = Rest(flink.address)
+    until(lambda: rest.state(job_id) in ENDED)
+    assert rest.state(job_id) == "FINISHED", rest.failure(job_id)
     return written
 
 

@@ -1,0 +1,77 @@
+"""A job as a Flink program, as far as it is made without a JVM: options, headers, refusals."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from verdict.pipelines.engines.flink.graph import Graph, _options, _packed, _unpacked
+from verdict.pipelines.engines.flink.settings import FlinkSettings
+from verdict.pipelines.errors import FlinkError
+from verdict.pipelines.topology import MAX_CARRIED, Hop, Job
+
+# PyFlink's own, while it is imported.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+HOP = Hop("card", True, lambda: None)  # type: ignore[arg-type, return-value]
+JOB = Job("score", "p", ("events",), (HOP,), ("decisions", "dead-letters"))
+TOPICS = {"events": "payments", "decisions": "decided", "dead-letters": "dead"}
+SETTINGS = FlinkSettings("127.0.0.1:9092", Path("/f"), Path("/c"))
+
+
+def sink(topic: str = "decided", **changes: object) -> dict[str, str]:
+    """Return how a graph's sink delivers; no environment is made for it."""
+    graph = Graph.__new__(Graph)
+    graph.job, graph.topics = JOB, TOPICS
+    graph.settings = replace(SETTINGS, **changes)  # type: ignore[arg-type]
+    return graph._delivery(HOP, topic)
+
+
+def test_an_output_without_a_topic_is_refused() -> None:
+    topics = {name: topic for name, topic in TOPICS.items() if name != "dead-letters"}
+    with pytest.raises(FlinkError, match="p/score: no topic is named for 'dead-letters'"):
+        Graph(JOB, topics, SETTINGS, None)
+
+
+def test_transactions_without_checkpoints_are_refused() -> None:
+    settings = replace(SETTINGS, checkpoint_interval_ms=0)
+    with pytest.raises(FlinkError, match="a checkpoint commits the outputs, and checkpoint_inter"):
+        Graph(JOB, TOPICS, settings, None)
+
+
+def test_each_sink_has_a_transactional_id_of_its_own() -> None:
+    """By job, hop and topic: what starts under one aborts what is open under it."""
+    prefix = "sink.transactional-id-prefix"
+    assert sink()[prefix] == "p/score/card/decided"
+    assert sink("dead")[prefix] == "p/score/card/dead"
+    assert sink(silent=True)[prefix] == "silent/p/score/card/decided"
+    # Silent up to some offsets, it is the one that decides.
+    assert sink(silent={"payments/0": 7})[prefix] == "p/score/card/decided"
+    assert sink(transaction_timeout_ms=5)["properties.transaction.timeout.ms"] == "5"
+    assert sink(delivery="at-least-once") == {"sink.delivery-guarantee": "at-least-once"}
+
+
+def test_settings_of_kafka_stand_above_ours_but_for_the_brokers() -> None:
+    graph = Graph.__new__(Graph)
+    client = {"acks": "1", "bootstrap.servers": "elsewhere", "linger.ms": "7"}
+    graph.settings = replace(SETTINGS, client=client)
+    found = graph._client()
+    assert found["properties.acks"] == "1"
+    assert found["properties.linger.ms"] == "7"
+    assert found["properties.bootstrap.servers"] == "127.0.0.1:9092"
+
+
+def test_what_is_quoted_ends_no_literal() -> None:
+    assert _options({"topic": "it's", "group": "a'; DROP"}) == (
+        "'topic' = 'it''s', 'group' = 'a''; DROP'"
+    )
+
+
+def test_headers_are_carried_as_one_text_and_taken_apart_by_number() -> None:
+    assert _packed(()) == "CAST(NULL AS STRING)"
+    packed = _packed(("traceparent", "it's"))
+    assert packed.count("`headers`['traceparent']") == packed.count("`headers`['it''s']") == 2
+    assert f"> {MAX_CARRIED} THEN" in packed
+    assert packed.endswith(", '-,-') END")
+    assert re.search(r"SPLIT_INDEX\(`hdr`, ',', 1\)", _unpacked(1))
