@@ -16,7 +16,9 @@ HORIZON = 10
 )
 def test_silences_tell_sequences_apart(spans: list[list[int]], choose: object) -> None:
     """In order, none late: each silence begins with the number 1."""
-    places, expected, time = [], [], 0
+    places: list[Place] = []
+    expected: list[list[Place]] = []
+    time = 0
     for span in spans:
         numbers = []
         for seq, step in enumerate(span, 1):
