@@ -17,7 +17,7 @@ HORIZON = 10
 def test_silences_tell_sequences_apart(spans: list[list[int]], choose: object) -> None:
     """In order, none late: each silence begins with the number 1."""
     places: list[Place] = []
-    expected: list[list[Place]] = []
+    expected: list[list[int]] = []
     time = 0
     for span in spans:
         numbers = []
