@@ -45,7 +45,7 @@ from verdict.operators.events.schema import without_logical_types
 from verdict.operators.message import Message
 from verdict.operators.names import DEAD_LETTERS, DECISIONS, EVENTS
 from verdict.operators.records.dead_letter import MAX_LETTER, MAX_RAW
-from verdict.pipelines.engines.embedded.runner import Output, Runner
+from verdict.pipelines.engines.embedded.runner import OutputRecord, Runner
 from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.jobs import score
 from verdict.pipelines.spec.load import load
@@ -370,7 +370,7 @@ class Check:
         self._decision = stream_decoder(DECISIONS, Settings())
         self._letter = stream_decoder(DEAD_LETTERS, Settings())
 
-    def __call__(self, messages: Sequence[Message], outputs: Sequence[Output]) -> None:
+    def __call__(self, messages: Sequence[Message], outputs: Sequence[OutputRecord]) -> None:
         """Raise `AssertionError` unless each event has become one decision or one dead letter."""
         found = Counter(output.cause.offset for output in outputs)
         for message in messages:
@@ -383,7 +383,7 @@ class Check:
                 raise AssertionError(f"fuzz/0/{message.offset}: {error}") from error
         self._report.events += len(messages)
 
-    def _one(self, message: Message, output: Output) -> None:
+    def _one(self, message: Message, output: OutputRecord) -> None:
         assert output.cause.offset == message.offset, "it has another's output"
         size = len(output.value) + len(output.key)
         largest = self._report.largest

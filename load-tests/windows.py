@@ -39,7 +39,7 @@ from verdict.pipelines.local.broker import LocalKafka
 from verdict.state.store.keyed import MemoryState
 from verdict.state.store.rocks import RocksStore
 from verdict.state.windows.aggregates import Aggregates
-from verdict.state.windows.plan import Asked, Column
+from verdict.state.windows.plan import Aggregate, Column
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
 DAY_MS = 86_400_000
@@ -52,13 +52,13 @@ RAW = 24
 """Bytes of an event's time, amount and shop."""
 
 COLUMNS = [Column("q", 2, False, "amount"), Column("q", 0, True, "distinct shop")]
-PLAIN = [Asked(op, days * DAY_MS, 0) for days in (1, 7, 30) for op in ("count", "sum", "mean")]
+PLAIN = [Aggregate(op, days * DAY_MS, 0) for days in (1, 7, 30) for op in ("count", "sum", "mean")]
 RICH = [
     *PLAIN,
-    *(Asked(op, LONGEST, 0) for op in ("std", "min", "max", "first", "last")),
-    Asked("distinct", LONGEST, 1),
-    Asked("time_since_last", LONGEST),
-    Asked("mean", 7 * DAY_MS, 0, decayed=True),
+    *(Aggregate(op, LONGEST, 0) for op in ("std", "min", "max", "first", "last")),
+    Aggregate("distinct", LONGEST, 1),
+    Aggregate("time_since_last", LONGEST),
+    Aggregate("mean", 7 * DAY_MS, 0, decayed=True),
 ]
 KINDS = {"count, sum and mean over 1, 7 and 30 d": PLAIN, "and all other aggregates": RICH}
 
@@ -83,7 +83,9 @@ def window(quick: bool) -> dict[str, Any]:
 class Player:
     """Plays events of some keys into their windows, over RocksDB as the embedded engine does."""
 
-    def __init__(self, asked: list[Asked], columns: list[Column], folder: Path, gap: float) -> None:
+    def __init__(
+        self, asked: list[Aggregate], columns: list[Column], folder: Path, gap: float
+    ) -> None:
         self.aggregates = Aggregates(asked, columns, LONGEST + LATENESS)
         self.store = RocksStore(folder)
         self.state = self.store.keyed("key")
@@ -113,7 +115,7 @@ class Player:
         return sum(len(key) + len(value) for key, value in self.store.items(b""))
 
 
-def _of_population(asked: list[Asked], population: int, keys: int, say: str) -> dict[str, Any]:
+def _of_population(asked: list[Aggregate], population: int, keys: int, say: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         player = Player(asked, COLUMNS, Path(folder), LONGEST / population / keys)
         count = population * keys * 5 // 4
@@ -232,7 +234,7 @@ def drift(quick: bool) -> dict[str, Any]:
     """After millions of updates of one key, what is carried along is what adding up gives."""
     updates = 1_000_000 if quick else 10_000_000
     columns = [Column("d", meaning="km"), Column("q", 2, False, "amount")]
-    asked = [Asked(op, 1_000, column) for column in (0, 1) for op in ("sum", "mean", "std")]
+    asked = [Aggregate(op, 1_000, column) for column in (0, 1) for op in ("sum", "mean", "std")]
     aggregates, state = Aggregates(asked, columns, 1_000), MemoryState()
     source = random.Random(7)
     last: list[tuple[float, int]] = []

@@ -17,8 +17,8 @@ FOR_EVER = (1 << 63) - 1
 """Until when a row counts that says nothing of it."""
 
 
-class Table(Protocol):
-    """A table as an operator sees it: rows that `Rows` packed, by key.
+class LookupTable(Protocol):
+    """A table as an operator sees it: rows that `RowReader` packed, by key.
 
     ``lag`` is how many records of its topic are not in it yet, None where that is not known;
     ``bad`` how many were refused.
@@ -40,7 +40,7 @@ class Table(Protocol):
     def close(self) -> None: ...
 
 
-class Rows:
+class RowReader:
     """What is kept of a table's rows: the numbers that features ask for, and until when it counts.
 
     Parameters
@@ -61,7 +61,7 @@ class Rows:
     >>> schema = parse({"type": "record", "name": "Merchant", "fields": [
     ...     {"name": "id", "type": "string"}, {"name": "risk", "type": ["null", "double"]},
     ...     {"name": "until", "type": {"type": "long", "logicalType": "timestamp-millis"}}]})
-    >>> rows = Rows(["risk"], "until", schema, json_decoder(), ["id"])
+    >>> rows = RowReader(["risk"], "until", schema, json_decoder(), ["id"])
     >>> rows.unpack(rows.pack(b'{"id": "m1", "risk": 0.5, "until": 1000}'))
     (1000, 0.5)
     >>> rows.keyed(b'{"id": "m1", "until": 1000}')[0]
@@ -125,10 +125,11 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Asked:
+class LookedUp:
     """A feature of a table: a number of the row, or whether there is one.
 
-    ``column`` is the number's place among the fields of `Rows`; None asks whether there is a row.
+    ``column`` is the number's place among the fields of `RowReader`; None asks whether there is a
+    row.
     """
 
     name: str
@@ -136,7 +137,7 @@ class Asked:
     default: float | None
 
 
-class Lookup:
+class LookupReader:
     """The features of one table.
 
     Parameters
@@ -156,20 +157,20 @@ class Lookup:
     --------
     >>> class Blocked(dict):
     ...     name, rows, lag, bad = "blocked", 1, 0, 0
-    >>> rows = Rows([])
-    >>> lookup = Lookup(Blocked({b"c1": rows.pack(b"")}), rows, ["card"], False,
-    ...                 [Asked("blocked", None, None)])
+    >>> rows = RowReader([])
+    >>> lookup = LookupReader(Blocked({b"c1": rows.pack(b"")}), rows, ["card"], False,
+    ...                 [LookedUp("blocked", None, None)])
     >>> [lookup(Event("e", 0, (card,), {"card": card}, {})) for card in ("c1", "c2", None)]
     [[1.0], [0.0], [0.0]]
     """
 
     def __init__(
         self,
-        table: Table,
-        rows: Rows,
+        table: LookupTable,
+        rows: RowReader,
         key: Sequence[str],
         expires: bool,
-        asked: Sequence[Asked],
+        asked: Sequence[LookedUp],
     ) -> None:
         self.table = table
         self._unpack = rows.unpack
@@ -210,12 +211,12 @@ class Lookup:
 class Lookups:
     """The features of all tables, one table after the other."""
 
-    def __init__(self, lookups: Sequence[Lookup]) -> None:
+    def __init__(self, lookups: Sequence[LookupReader]) -> None:
         self._lookups = list(lookups)
         self.names = [name for lookup in self._lookups for name in lookup.names]
 
     @property
-    def tables(self) -> list[Table]:
+    def tables(self) -> list[LookupTable]:
         """The tables."""
         return [lookup.table for lookup in self._lookups]
 

@@ -10,8 +10,8 @@ from verdict.operators.labels.label import Label
 from verdict.state.store.dedupe import ids_of
 from verdict.state.store.keyed import KeyedState
 from verdict.state.windows.aggregates import Aggregates
-from verdict.state.windows.plan import Asked
-from verdict.state.windows.result import Found
+from verdict.state.windows.plan import Aggregate
+from verdict.state.windows.result import WindowResult
 from verdict.state.windows.values import NEVER
 
 
@@ -40,11 +40,11 @@ class EntityFeatures:
     >>> spent = WindowedFeature("spent_1m", "sum", "amount", 60_000, None)
     >>> features, state = EntityFeatures([spent], schema, 0), MemoryState()
     >>> features(Event("a", 0, ("c",), {"amount": 1.5}, {}), state)
-    Found(values=[1.5], seq=1, late=False, cold=())
+    WindowResult(values=[1.5], seq=1, late=False, cold=())
     >>> features(Event("b", 59_999, ("c",), {"amount": 2.0}, {}), state)
-    Found(values=[3.5], seq=2, late=False, cold=())
+    WindowResult(values=[3.5], seq=2, late=False, cold=())
     >>> features.look(Event("b", 59_999, ("c",), {"amount": 2.0}, {}), state)
-    Found(values=[3.5], seq=2, late=False, cold=())
+    WindowResult(values=[3.5], seq=2, late=False, cold=())
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class EntityFeatures:
         self.defaults = [feature.default for feature in features]
         kept = FeatureColumns(schema, typed, entity)
         asked = [
-            Asked(
+            Aggregate(
                 feature.op,
                 feature.over,
                 kept.column(feature),
@@ -76,7 +76,7 @@ class EntityFeatures:
         self._values = kept.taker()
         self._aggregates = Aggregates(asked, kept.columns, retention, entity)
 
-    def __call__(self, event: Event, state: KeyedState) -> Found:
+    def __call__(self, event: Event, state: KeyedState) -> WindowResult:
         """Log the event; return its features and what else it sees.
 
         A feature without value takes its default, or is None where none is stated.
@@ -136,11 +136,11 @@ class EntityFeatures:
         """Milliseconds of silence after which nothing of an entity is left."""
         return self._aggregates.horizon
 
-    def look(self, event: Event, state: KeyedState) -> Found:
+    def look(self, event: Event, state: KeyedState) -> WindowResult:
         """Return the same without logging the event: for one that has been logged before."""
         return self._filled(self._aggregates.look(state, event.time))
 
-    def _filled(self, found: Found) -> Found:
+    def _filled(self, found: WindowResult) -> WindowResult:
         pairs = zip(found.values, self.defaults, strict=True)
         return found._replace(
             values=[default if value is None else value for value, default in pairs]

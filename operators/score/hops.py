@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from verdict.operators.errors import BadRecord
-from verdict.operators.features.lookups import Table
+from verdict.operators.features.lookups import LookupTable
 from verdict.operators.features.windowed import EntityFeatures
 from verdict.operators.message import (
     NEXT,
@@ -124,7 +124,7 @@ class EntityHop:
         """Whether decisions are better left to `settle`, which takes many at once."""
 
     @property
-    def tables(self) -> list[Table]:
+    def tables(self) -> list[LookupTable]:
         """The tables that it asks."""
         lookups = self._finish.lookups if self._finish is not None else None
         return [] if lookups is None else lookups.tables

@@ -35,11 +35,11 @@ LettersFrom = Annotated[
 
 
 def _asked(stage: Stage | None, kind: str | None, since: str | None, places: list[str]) -> Any:
-    from verdict.pipelines.dead_letters.letter import Asked
+    from verdict.pipelines.dead_letters.letter import LetterFilter
     from verdict.pipelines.kafka.coordinates import coordinates
 
     originals = frozenset(map(coordinates, places)) if places else None
-    return Asked(stage, kind, after(since), originals)
+    return LetterFilter(stage, kind, after(since), originals)
 
 
 def _strange(where: str) -> None:
@@ -150,7 +150,7 @@ def replay_letters(
     that came since, with `--since`.
     """
     from verdict.pipelines.dead_letters import read
-    from verdict.pipelines.dead_letters.replay import Replay, told
+    from verdict.pipelines.dead_letters.replay import LetterReplay, told
 
     loaded = load(file_of(pipeline))
     asked = _asked(stage, kind, since, places or [])
@@ -159,7 +159,7 @@ def replay_letters(
         if not as_json and (dry_run or not done):
             (out if dry_run else err).print(what, markup=False, highlight=False, soft_wrap=True)
 
-    with Replay(loaded, dry=dry_run, say=say) as replay:
+    with LetterReplay(loaded, dry=dry_run, say=say) as replay:
         try:
             with bar("letters", is_quiet(as_json), counts=True) as show:
                 found = read.letters(loaded, asked, None, _strange, show)

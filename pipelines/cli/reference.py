@@ -170,7 +170,8 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
 
 
 def _title(model: type[BaseModel]) -> str:
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", model.__name__).capitalize()
+    name = model.__name__.removesuffix("Spec") or model.__name__  # AmountSpec is of `amount`
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).capitalize()
 
 
 def _text(docstring: str) -> str:

@@ -114,7 +114,7 @@ def _run_files(
     stop: threading.Event,
 ) -> None:
     from verdict.pipelines.engines.embedded.from_files import paced, run_files
-    from verdict.pipelines.engines.embedded.runner import Output
+    from verdict.pipelines.engines.embedded.runner import OutputRecord
     from verdict.pipelines.jobs.label_feed import LabelFeed
 
     label_files = loaded.label_files()
@@ -124,7 +124,7 @@ def _run_files(
     with spinner("starting", is_quiet(as_json)) as show:
 
         def watch(outputs: Any) -> None:
-            typed: list[Output] = outputs
+            typed: list[OutputRecord] = outputs
             for output in typed:
                 counts[output.stream] = counts.get(output.stream, 0) + 1
             shown = ", ".join(f"{count:,} {stream}" for stream, count in counts.items())

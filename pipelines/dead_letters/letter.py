@@ -75,7 +75,7 @@ class Letter:
 
 
 @dataclass(frozen=True)
-class Asked:
+class LetterFilter:
     """Which letters: each part that is not None must fit.
 
     Attributes
@@ -103,7 +103,7 @@ class Asked:
         )
 
 
-class Found(StrEnum):
+class OriginalState(StrEnum):
     """What became of an original."""
 
     THERE = "there"
@@ -111,23 +111,23 @@ class Found(StrEnum):
     CHANGED = "changed"
 
 
-def compared(letter: Letter, original: Original | None) -> Found:
+def compared(letter: Letter, original: Original | None) -> OriginalState:
     """Say whether an original is still there, and the same by size and sha256."""
     if original is None:
-        return Found.GONE
+        return OriginalState.GONE
     value = original.value
     if value is None or letter.value_sha256 is None:
         same = value is None and letter.value_sha256 is None
     else:
         same = len(value) == letter.value_size and _sha256(value) == letter.value_sha256
-    return Found.THERE if same else Found.CHANGED
+    return OriginalState.THERE if same else OriginalState.CHANGED
 
 
 def _sha256(value: bytes) -> str:
     return hashlib.sha256(value).hexdigest()
 
 
-def look(pipeline: Pipeline, letter: Letter) -> Found:
+def look(pipeline: Pipeline, letter: Letter) -> OriginalState:
     """Fetch a letter's original and say what became of it."""
     with Originals(clients(pipeline.spec.settings, pipeline.path.parent)) as originals:
         return compared(letter, originals.fetch(letter.original))

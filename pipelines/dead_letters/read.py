@@ -11,7 +11,7 @@ from typing import Any
 from verdict.operators.errors import BadRecord
 from verdict.operators.message import NO_TIMESTAMP
 from verdict.operators.names import DEAD_LETTERS
-from verdict.pipelines.dead_letters.letter import Asked, Letter
+from verdict.pipelines.dead_letters.letter import Letter, LetterFilter
 from verdict.pipelines.errors import FileError
 from verdict.pipelines.formats.avro_file import read_records
 from verdict.pipelines.formats.streams import stream_decoder
@@ -24,7 +24,7 @@ from verdict.pipelines.text import moment
 
 def letters(
     pipeline: Pipeline,
-    asked: Asked,
+    asked: LetterFilter,
     folder: Path | None = None,
     strange: Callable[[str], None] = lambda _where: None,
     progress: Callable[[int, int], None] = lambda _done, _of: None,
@@ -121,7 +121,7 @@ def _letter(record: Mapping[str, Any], at: int) -> Letter:
 
 
 @dataclass
-class Tally:
+class LetterCount:
     """How many letters of one stage, kind and job there are, and from when to when."""
 
     stage: str
@@ -136,12 +136,12 @@ class Tally:
         return asdict(self) | {"first": moment(self.first), "last": moment(self.last)}
 
 
-def summary(found: Iterable[Letter]) -> list[Tally]:
+def summary(found: Iterable[Letter]) -> list[LetterCount]:
     """Count letters by stage, kind and job, the most first."""
-    tallies: dict[tuple[str, str, str], Tally] = {}
+    tallies: dict[tuple[str, str, str], LetterCount] = {}
     for letter in found:
         key = (letter.stage, letter.kind, letter.job)
-        tally = tallies.setdefault(key, Tally(*key))
+        tally = tallies.setdefault(key, LetterCount(*key))
         tally.count += 1
         tally.first = letter.at if tally.first < 0 else min(tally.first, letter.at)
         tally.last = max(tally.last, letter.at)

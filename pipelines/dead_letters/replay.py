@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError as Code
 from confluent_kafka import KafkaException, Producer
 
 from verdict.operators.names import ENTITY_LABELS, EVENTS, LABELS, SCORE_JOB, STATE_COMMANDS
-from verdict.pipelines.dead_letters.letter import Found, Letter, compared
+from verdict.pipelines.dead_letters.letter import Letter, OriginalState, compared
 from verdict.pipelines.dead_letters.replay_once import (
     REPLAYED_HEADER,
     SECOND_TIME,
@@ -38,7 +38,6 @@ BESIDE = (STATE_COMMANDS, LABELS, ENTITY_LABELS)
 """What else the job ``score`` reads."""
 AFTER_STATE = ("features", "score")
 """Stages in which the windows have counted the event already."""
-
 Say = Callable[[str, bool], None]
 """Told of each letter what becomes of it, and whether the sum in the end says it well enough."""
 
@@ -97,7 +96,7 @@ def told(did: Replayed, dry: bool) -> list[str]:
     return lines
 
 
-class Replay:
+class LetterReplay:
     """Sends the originals of dead letters to the events topic again.
 
     Key, value, Kafka timestamp and headers are the original's; the header ``replayed-from`` says
@@ -148,7 +147,7 @@ class Replay:
         self._originals.close()
 
     def run(self, found: Iterable[Letter], wanted: Iterable[Coordinates] = ()) -> Replayed:
-        """Replay letters; what was sent is acknowledged when it returns, or raises.
+        """LetterReplay letters; what was sent is acknowledged when it returns, or raises.
 
         Parameters
         ----------
@@ -214,7 +213,7 @@ class Replay:
             return
         original = self._originals.fetch(letter.original)
         state = compared(letter, original)
-        if state == Found.CHANGED:
+        if state == OriginalState.CHANGED:
             self.did.changed += 1
             self._say(f"{letter.original}: another record lies there now; not replayed", False)
             return

@@ -3,23 +3,23 @@
 from collections.abc import Sequence
 
 from verdict.operators.records.dead_letter import MAX_RAW
-from verdict.pipelines.dead_letters.letter import Found, Letter
-from verdict.pipelines.dead_letters.read import Tally
+from verdict.pipelines.dead_letters.letter import Letter, OriginalState
+from verdict.pipelines.dead_letters.read import LetterCount
 from verdict.pipelines.text import moment, printable
 
 SHOWN_BYTES, SHOWN_CHARACTERS = 512, 4_096
 """What `body` shows of a value at most, in hex and as text."""
 STATES = {
-    Found.THERE: "still there, the same",
-    Found.GONE: "gone from its topic",
-    Found.CHANGED: "another record lies there now",
+    OriginalState.THERE: "still there, the same",
+    OriginalState.GONE: "gone from its topic",
+    OriginalState.CHANGED: "another record lies there now",
 }
 
 
-def table(tallies: Sequence[Tally]) -> list[str]:
+def table(tallies: Sequence[LetterCount]) -> list[str]:
     """Lay a summary out in columns.
 
-    >>> print(*table([Tally("decode", "not-avro", "score", 12, 0, 60_000)]), sep="\\n")
+    >>> print(*table([LetterCount("decode", "not-avro", "score", 12, 0, 60_000)]), sep="\\n")
        count  stage     kind             job     first                     last
           12  decode    not-avro         score   1970-01-01T00:00:00.000Z  1970-01-01T00:01:00.000Z
     """
@@ -82,7 +82,7 @@ def _torn(data: bytes) -> int:
     return 0
 
 
-def described(letter: Letter, state: Found | None) -> list[str]:
+def described(letter: Letter, state: OriginalState | None) -> list[str]:
     """Say all of a letter.
 
     Parameters

@@ -23,7 +23,6 @@ from verdict.state.store.cache import CAPACITY, PAGES
 
 MB = 2**20
 HOUR_MS = 3_600_000
-
 SLOT_EVENTS_S = 5_000
 """Events a second for one slot: half of what `load-tests/bench.py` measures, 10,000 to 11,000 with
 the broker on the same two cores, so that a job catches up after a stop."""
@@ -58,7 +57,7 @@ TEXT = 12
 
 
 @dataclass(frozen=True)
-class Plan:
+class ClusterSize:
     """What a job needs; bytes and megabytes (2^20), before Kafka's replication.
 
     Attributes
@@ -130,7 +129,7 @@ def plan(
     rate: float,
     entities: Mapping[str, int],
     events_per_entity: float | None = None,
-) -> Plan:
+) -> ClusterSize:
     """Size a pipeline's ``score`` job.
 
     Parameters
@@ -170,7 +169,7 @@ def plan(
     model = (pipeline.models[0] / "model.onnx").stat().st_size / MB
     off_heap = math.ceil(PYTHON_MB + CACHE_MB + MODEL_FACTOR * model)
     parts = HEAP_MB + off_heap + managed + NETWORK_MB + FRAMEWORK_MB + METASPACE_MB + OVERHEAD_MB
-    return Plan(
+    return ClusterSize(
         parallelism=parallelism,
         slots=slots,
         task_managers=slots,

@@ -14,12 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from verdict.operators.names import DEAD_LETTERS, EVENTS, ROWS
-from verdict.pipelines.engines.embedded.runner import Output
+from verdict.pipelines.engines.embedded.runner import OutputRecord
 from verdict.pipelines.engines.garbage import spared
 from verdict.pipelines.errors import FileError, Interrupted
 from verdict.pipelines.formats.avro_file import AvroFile
 from verdict.pipelines.formats.streams import definition
-from verdict.pipelines.history.columns import Columns, Says, Summary, no_label
+from verdict.pipelines.history.columns import BackfillSummary, Columns, Says, no_label
 from verdict.pipelines.history.hops import Hops, More, Parts
 from verdict.pipelines.history.prefetch import Ahead, halves
 from verdict.pipelines.jobs import score
@@ -40,8 +40,8 @@ def batches(
     *,
     features_only: bool,
     labels: Sequence[Path] | None = None,
-    summary: Summary | None = None,
-    dead: Callable[[Sequence[Output]], None] | None = None,
+    summary: BackfillSummary | None = None,
+    dead: Callable[[Sequence[OutputRecord]], None] | None = None,
     progress: Callable[[int], None] | None = None,
     stop: Stop | None = None,
 ) -> Iterator[pa.RecordBatch]:
@@ -89,7 +89,7 @@ def batches(
     moved = over(pipeline, files, labels)
     label_files = moved.label_files()
     columns = Columns(moved, features_only, _labels_of(moved, label_files))
-    counts = summary or Summary()
+    counts = summary or BackfillSummary()
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="verdict-backfill-")))
         stack.enter_context(spared())
@@ -100,7 +100,7 @@ def batches(
         if cut is not None:
             ahead = Ahead(parts.first)
             stack.callback(ahead.close)
-            found: Iterator[tuple[list[Any], list[Output], More]] = iter(ahead)
+            found: Iterator[tuple[list[Any], list[OutputRecord], More]] = iter(ahead)
             second = stack.enter_context(contextlib.closing(Hops(cut[1], folder / "second")))
         else:
             found = stack.enter_context(contextlib.closing(parts.all()))
@@ -139,7 +139,7 @@ def _labels_of(pipeline: Pipeline, files: Sequence[Path]) -> Says | None:
     return LabelFeed(pipeline, files).value if files else None
 
 
-def _in_order(outputs: list[Output]) -> list[Output]:
+def _in_order(outputs: list[OutputRecord]) -> list[OutputRecord]:
     """Put what two halves put out in the order of the events."""
     return sorted(outputs, key=lambda output: (output.cause.partition, output.cause.offset))
 
@@ -154,7 +154,7 @@ def write(
     labels: Sequence[Path] | None = None,
     progress: Callable[[int], None] | None = None,
     stop: Stop | None = None,
-) -> Summary:
+) -> BackfillSummary:
     """Write the rows of `batches` to a Parquet file, and the dead letters beside it.
 
     Both have a temporary name until they are whole. Where there is no dead letter, there is no file
@@ -178,13 +178,13 @@ def write(
     ...     write(pipeline, files, out, dead_letters, features_only=False).rows
     10
     """
-    summary = Summary()
+    summary = BackfillSummary()
     moved = over(pipeline, files, labels)
     columns = Columns(moved, features_only, no_label if moved.label_files() else None)
     parts = [path.with_name(f".{path.name}.part") for path in (out, dead_letters)]
     letters: AvroFile | None = None
 
-    def dead(outputs: Sequence[Output]) -> None:
+    def dead(outputs: Sequence[OutputRecord]) -> None:
         nonlocal letters
         if letters is None:
             letters = AvroFile(parts[1], definition(DEAD_LETTERS), 0)

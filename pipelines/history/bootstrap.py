@@ -16,7 +16,7 @@ from verdict.operators.message import Message
 from verdict.operators.names import EVENTS, SCORE_JOB
 from verdict.pipelines.engines.embedded.broker import KafkaBroker
 from verdict.pipelines.engines.embedded.from_kafka import run_kafka
-from verdict.pipelines.engines.embedded.runner import Output
+from verdict.pipelines.engines.embedded.runner import OutputRecord
 from verdict.pipelines.errors import KafkaError
 from verdict.pipelines.history.bootstrap_files import (
     Skipped,
@@ -80,7 +80,7 @@ class Silent:
         self._past.add(partition)
         return False
 
-    def send(self, output: Output) -> None:
+    def send(self, output: OutputRecord) -> None:
         """Decide nothing: another job does."""
 
     def flush(self) -> None:

@@ -19,7 +19,7 @@ TIME = pa.timestamp("ms", "UTC")
 
 
 @dataclass
-class Summary:
+class BackfillSummary:
     """What became of the events.
 
     ``events`` = ``rows`` + ``dead_letters`` + ``repeated``; the last are those that the producer

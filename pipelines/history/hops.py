@@ -8,7 +8,7 @@ from pathlib import Path
 
 from verdict.operators.message import NEXT, Message
 from verdict.operators.names import EVENTS
-from verdict.pipelines.engines.embedded.runner import Output, Runner
+from verdict.pipelines.engines.embedded.runner import OutputRecord, Runner
 from verdict.pipelines.formats.events import read_events
 from verdict.pipelines.history.prefetch import Part, halves
 from verdict.pipelines.jobs import score
@@ -47,7 +47,7 @@ class Hops:
             self._store.close()
             raise
 
-    def __call__(self, messages: Sequence[Message]) -> list[Output]:
+    def __call__(self, messages: Sequence[Message]) -> list[OutputRecord]:
         outputs = self._runner.many(messages)
         self._number += 1
         if self._number % LOOK == 0 and self._store.held >= HELD:
@@ -123,7 +123,7 @@ class Parts:
                 yield *rest, More(0, read, told)
 
 
-def _sent_on(outputs: Sequence[Output]) -> tuple[list[Output], list[Output]]:
+def _sent_on(outputs: Sequence[OutputRecord]) -> tuple[list[OutputRecord], list[OutputRecord]]:
     """Tell what goes on to the next hop from what comes out."""
     following = [output for output in outputs if output.stream == NEXT]
     if len(following) == len(outputs):

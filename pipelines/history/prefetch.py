@@ -22,7 +22,7 @@ from verdict.operators.events.event import Event
 from verdict.operators.labels.label import Label
 from verdict.operators.message import Message, new
 from verdict.operators.score.carry import Carry
-from verdict.pipelines.engines.embedded.runner import Output
+from verdict.pipelines.engines.embedded.runner import OutputRecord
 from verdict.pipelines.engines.garbage import spared
 from verdict.pipelines.errors import FileError, OperatorError, RegistryError
 from verdict.pipelines.topology import Job
@@ -43,7 +43,7 @@ PART, END, FAILED = b"p", b"e", b"f"
 SAID = {error.__name__: error for error in (FileError, RegistryError)}
 """Errors that are raised here as they were there; any other is an `OperatorError`."""
 
-Part = tuple[list[Output], list[Output], Any]
+Part = tuple[list[OutputRecord], list[OutputRecord], Any]
 """What goes on to the hops to come, what the first ones put out, what else there is to say."""
 
 
@@ -114,7 +114,7 @@ class Ahead:
             if self._closed:
                 return
 
-    def __iter__(self) -> Iterator[tuple[list[Message], list[Output], Any]]:
+    def __iter__(self) -> Iterator[tuple[list[Message], list[OutputRecord], Any]]:
         while True:
             kind, data = self._parts.get()
             if kind == PART:
@@ -177,7 +177,7 @@ def _columns(rows: Sequence[Any], count: int) -> list[Sequence[Any]]:
     return list(zip(*rows, strict=True)) if rows else [()] * count
 
 
-def _unpacked(data: bytes) -> tuple[list[Message], list[Output], Any]:
+def _unpacked(data: bytes) -> tuple[list[Message], list[OutputRecord], Any]:
     (keys, streams, coordinates, labels, events, others), pickled = marshal.loads(data)
     made = map(new, repeat(Event), zip(*events, strict=True))
     values: list[Any] = list(map(new, repeat(Carry), zip(made, *others, strict=True)))

@@ -50,7 +50,7 @@ from verdict.pipelines.topology import Hop, Job
 from verdict.state.store.dedupe import SeenState
 
 if TYPE_CHECKING:
-    from verdict.pipelines.tables.place import Place
+    from verdict.pipelines.tables.place import TablePlace
 
 
 def score(pipeline: Pipeline) -> Job:
@@ -113,13 +113,13 @@ def _decode_hop(pipeline: Pipeline) -> Operator:
     return hop
 
 
-def _place(pipeline: Pipeline) -> "Place | None":
+def _place(pipeline: Pipeline) -> "TablePlace | None":
     from verdict.pipelines.tables.place import place
 
     return place(pipeline)
 
 
-def _opened(pipeline: Pipeline, tables: "Place | Lookups | None") -> Lookups | None:
+def _opened(pipeline: Pipeline, tables: "TablePlace | Lookups | None") -> Lookups | None:
     """Open the tables and fill them: the last that is done before the first event."""
     if tables is None or isinstance(tables, Lookups):
         return tables
@@ -132,7 +132,7 @@ def _entity_hop(
     pipeline: Pipeline,
     *,
     index: int,
-    tables: "Place | Lookups | None",
+    tables: "TablePlace | Lookups | None",
     output: str = DECISIONS,
     scored: bool = True,
     intake: bool = True,
@@ -212,7 +212,7 @@ def input_label_reader(pipeline: Pipeline, stream: str) -> ReadsLabel:
     return label_reader(pipeline)
 
 
-def _finish(pipeline: Pipeline, output: str, tables: "Place | Lookups | None") -> Finish:
+def _finish(pipeline: Pipeline, output: str, tables: "TablePlace | Lookups | None") -> Finish:
     spec, schema = pipeline.spec, pipeline.schema
     money = None
     if spec.events.amount is not None:

@@ -8,7 +8,7 @@ from verdict.operators.message import Message
 from verdict.operators.names import DEAD_LETTERS
 from verdict.pipelines.parity.compare import Compare, Difference
 from verdict.pipelines.parity.lost import Letters, read_letters
-from verdict.pipelines.parity.summary import Summary
+from verdict.pipelines.parity.summary import ParitySummary
 from verdict.pipelines.replay.decisions import COMMIT, Decisions
 from verdict.pipelines.replay.extent import WholeSpan, whole_span
 from verdict.pipelines.replay.past import look_whether_to_stop, open_past
@@ -48,7 +48,7 @@ class Parity:
     def __init__(
         self, pipeline: Pipeline, decisions: Decisions, letters: Letters | None, shown: int
     ) -> None:
-        self.summary = Summary()
+        self.summary = ParitySummary()
         self._compare = Compare(pipeline)
         self._decisions, self._letters, self._shown = decisions, letters, shown
 
@@ -81,7 +81,7 @@ class Parity:
             decision = self._decisions.decode(decided)
             self._differs([self._compare.died(decision, source_of(message), reason)])
 
-    def finish(self) -> Summary:
+    def finish(self) -> ParitySummary:
         """Return what was found, with what became of each feature."""
         self.summary.features = self._compare.counts()
         return self.summary
@@ -105,7 +105,7 @@ def check(
     stop: Stop,
     shown: int = SHOWN,
     progress: Progress | None = None,
-) -> Summary:
+) -> ParitySummary:
     """Compare a pipeline's decisions with a replay of their events.
 
     Parameters
@@ -152,7 +152,7 @@ def compare(
     whole: WholeSpan | None = None,
     stop: Stop,
     shown: int = SHOWN,
-) -> Summary:
+) -> ParitySummary:
     """Compare decisions with a replay of events, wherever the two come from.
 
     Parameters

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from verdict.operators.names import DEAD_LETTERS, SCORE_JOB
-from verdict.pipelines.dead_letters.letter import Asked
+from verdict.pipelines.dead_letters.letter import LetterFilter
 from verdict.pipelines.dead_letters.read import letters
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.topology import Stop
@@ -59,7 +59,7 @@ def read_letters(pipeline: Pipeline, decisions: Sequence[Path] | None, stop: Sto
         beside = dict.fromkeys(file.parent for file in decisions)
         folders = [folder for folder in beside if (folder / name).exists()]
     for folder in folders:
-        for letter in letters(pipeline, Asked(), folder):
+        for letter in letters(pipeline, LetterFilter(), folder):
             if stop.is_set():
                 return
             if (letter.pipeline, letter.job) == (pipeline.spec.pipeline, SCORE_JOB):

@@ -9,7 +9,7 @@ from verdict.pipelines.replay.past import ReplayCounts
 
 
 @dataclass
-class Summary:
+class ParitySummary:
     """What was compared.
 
     Attributes

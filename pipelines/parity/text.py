@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from verdict.pipelines.parity.compare import DIFFERS, LETTER, REASONS, SAME, Difference
-from verdict.pipelines.parity.summary import Summary
+from verdict.pipelines.parity.summary import ParitySummary
 from verdict.pipelines.text import printable
 
 COLUMNS = ("event", "feature", "decided", "replayed", "why it may be")
@@ -35,7 +35,7 @@ def _value(value: Any) -> str:
     return printable(value if isinstance(value, str) else repr(value)) if value is not None else "-"
 
 
-def lines(summary: Summary) -> list[str]:
+def lines(summary: ParitySummary) -> list[str]:
     """Say what was compared, and what was not."""
     compared = (
         f"{summary.compared:,} decisions compared with their replay, {summary.differing:,} differ"
@@ -49,7 +49,7 @@ def lines(summary: Summary) -> list[str]:
     ]
 
 
-def _shown(summary: Summary) -> list[str]:
+def _shown(summary: ParitySummary) -> list[str]:
     """Show the first differences."""
     if not summary.shown:
         return []
@@ -57,7 +57,7 @@ def _shown(summary: Summary) -> list[str]:
     return [*table(summary.shown), *([f"and {more:,} more"] if more else []), ""]
 
 
-def _differing(summary: Summary) -> list[str]:
+def _differing(summary: ParitySummary) -> list[str]:
     """Say of each feature how many values differ."""
     return [
         f"  {name}: {counts[DIFFERS]:,} of {counts[DIFFERS] + counts.get(SAME, 0):,} differ"
@@ -66,7 +66,7 @@ def _differing(summary: Summary) -> list[str]:
     ]
 
 
-def _records_apart(summary: Summary) -> list[str]:
+def _records_apart(summary: ParitySummary) -> list[str]:
     """Say which decisions and events were not compared, and why."""
     counts = {
         "decisions without their event: retention, or a file that is missing": (
@@ -85,7 +85,7 @@ def _records_apart(summary: Summary) -> list[str]:
     return [f"  {count:>8,} {what}" for what, count in counts.items() if count]
 
 
-def _values_apart(summary: Summary) -> list[str]:
+def _values_apart(summary: ParitySummary) -> list[str]:
     """Say which values were not compared, and why."""
     lines = []
     for reason, words in REASONS.items():

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from verdict.pipelines.replay.sequences import Place, begins_anew, sequences
+from verdict.pipelines.replay.sequences import HopPlace, begins_anew, sequences
 
 NONE, PASS = -1, -2
 """In the place of a decision: there is none. In the place of a ``hop_seq``: there is no key.
@@ -48,10 +48,12 @@ class Places:
         self.late.append(late)
         self.repeated.append(repeated)
 
-    def place(self, number: int) -> Place:
+    def place(self, number: int) -> HopPlace:
         """Return what was said of one event."""
         late, repeated = bool(self.late[number]), bool(self.repeated[number])
-        return Place(self.seqs[number], self.times[number], late, repeated, self.at[number], number)
+        return HopPlace(
+            self.seqs[number], self.times[number], late, repeated, self.at[number], number
+        )
 
 
 Ready = tuple[Any, int]
@@ -152,7 +154,7 @@ def order(places: Places, there: bytearray, horizon: int) -> Order:
 
 
 def _link(
-    line: Order, key: int, apart: Sequence[Sequence[Place]], there: bytearray, horizon: int
+    line: Order, key: int, apart: Sequence[Sequence[HopPlace]], there: bytearray, horizon: int
 ) -> None:
     """Note who comes before whom in a key's sequences, and what is missing between them."""
     last = NONE

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 
-class Place(NamedTuple):
+class HopPlace(NamedTuple):
     """What one hop says of one event.
 
     ``repeated`` says that the event is a producer's retry: ``seq`` is that of the key's newest one
@@ -25,7 +25,7 @@ class Place(NamedTuple):
     number: int
 
 
-def begins_anew(one: Place, following: Place, horizon: int) -> bool:
+def begins_anew(one: HopPlace, following: HopPlace, horizon: int) -> bool:
     """Whether two places, of numbers in their order, tell of more than one sequence.
 
     Twice the same number; or the next one, though after such a silence, or late for no reason.
@@ -38,7 +38,7 @@ def begins_anew(one: Place, following: Place, horizon: int) -> bool:
     )
 
 
-def sequences(places: Sequence[Place], horizon: int) -> list[list[Place]]:
+def sequences(places: Sequence[HopPlace], horizon: int) -> list[list[HopPlace]]:
     """Take apart the sequences of one key that was silent for so long that it began anew.
 
     An event that is not late is no older than all before it: by their times these are in order, and
@@ -56,7 +56,7 @@ def sequences(places: Sequence[Place], horizon: int) -> list[list[Place]]:
     Examples
     --------
     >>> def place(seq, time, number, late=False):
-    ...     return Place(seq, time, late, False, number, number)
+    ...     return HopPlace(seq, time, late, False, number, number)
     >>> apart = sequences(
     ...     [place(1, 0, 0), place(2, 9, 1), place(1, 90, 2), place(2, 80, 3, True)], 50
     ... )
@@ -67,7 +67,7 @@ def sequences(places: Sequence[Place], horizon: int) -> list[list[Place]]:
     for line, following in pairwise(apart):
         line.following = following.firm[0]
     begun = len(apart)
-    late: dict[int, list[Place]] = {}
+    late: dict[int, list[HopPlace]] = {}
     for place in places:
         if place.late and not place.repeated:
             late.setdefault(place.seq, []).append(place)
@@ -98,10 +98,10 @@ def sequences(places: Sequence[Place], horizon: int) -> list[list[Place]]:
     return made if len(made) <= begun else sorted(made, key=lambda sequence: sequence[0].at)
 
 
-def _firm(places: Sequence[Place], horizon: int) -> list[list[Place]]:
+def _firm(places: Sequence[HopPlace], horizon: int) -> list[list[HopPlace]]:
     """Take apart what is in the order of its times: neither late nor a retry."""
-    apart: list[list[Place]] = []
-    last: Place | None = None
+    apart: list[list[HopPlace]] = []
+    last: HopPlace | None = None
     for place in sorted(
         (place for place in places if not place.late and not place.repeated),
         key=lambda place: (place.time, place.seq, place.number),
@@ -134,18 +134,18 @@ class _Line:
         Their numbers.
     """
 
-    def __init__(self, firm: list[Place]) -> None:
+    def __init__(self, firm: list[HopPlace]) -> None:
         self.firm = firm
-        self.following: Place | None = None
+        self.following: HopPlace | None = None
         self.places = list(firm)
         self.taken = {place.seq for place in firm}
 
-    def add(self, place: Place) -> None:
+    def add(self, place: HopPlace) -> None:
         """Take a late one."""
         self.places.append(place)
         self.taken.add(place.seq)
 
-    def fits_late(self, place: Place) -> tuple[bool, int, int, int] | None:
+    def fits_late(self, place: HopPlace) -> tuple[bool, int, int, int] | None:
         """Say how badly a late event fits in, the better the less; None if it cannot be."""
         before, astray = self._beside(place, place.seq)
         if place.seq in self.taken or before is None:
@@ -156,7 +156,7 @@ class _Line:
         wanted = 0 if place.seq < self.firm[-1].seq else 1 if follows else 2
         return behind <= 0, astray, wanted, behind
 
-    def fits_retry(self, place: Place) -> tuple[bool, int, int] | None:
+    def fits_retry(self, place: HopPlace) -> tuple[bool, int, int] | None:
         """Say how badly a retry fits in."""
         before, astray = self._beside(place, place.seq + 1)
         if before is None:
@@ -164,7 +164,7 @@ class _Line:
         behind = before.time - place.time
         return behind < 0, astray, behind
 
-    def _beside(self, place: Place, seq: int) -> tuple[Place | None, int]:
+    def _beside(self, place: HopPlace, seq: int) -> tuple[HopPlace | None, int]:
         """Return the newest sure event before a number, and how far from its neighbours it was.
 
         That is, when a place was decided before the one, or after the other.

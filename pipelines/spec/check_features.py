@@ -16,13 +16,13 @@ from verdict.pipelines.spec.features import (
     PythonFeature,
 )
 from verdict.pipelines.spec.pipeline import Pipeline
-from verdict.pipelines.spec.yaml_file import Source
+from verdict.pipelines.spec.yaml_file import SourceFile
 from verdict.state.windows.plan import LABELLED
 
 LONGEST_WINDOW = 365 * 86_400_000
 
 
-def _looked_up(pipeline: Pipeline, source: Source, name: str, feature: LookupFeature) -> Faults:
+def _looked_up(pipeline: Pipeline, source: SourceFile, name: str, feature: LookupFeature) -> Faults:
     place = ("features", name)
     if feature.table not in pipeline.spec.lookups:
         hint = meant(feature.table, pipeline.spec.lookups)
@@ -47,7 +47,7 @@ def _looked_up(pipeline: Pipeline, source: Source, name: str, feature: LookupFea
         )
 
 
-def check_features(pipeline: Pipeline, source: Source) -> Faults:
+def check_features(pipeline: Pipeline, source: SourceFile) -> Faults:
     names = kinds(pipeline.schema)
     for name, feature in pipeline.spec.features.items():
         place = ("features", name)
@@ -81,7 +81,9 @@ def check_features(pipeline: Pipeline, source: Source) -> Faults:
                     yield source.error((*place, "python"), f"feature '{name}': {error}")
 
 
-def _aggregate(pipeline: Pipeline, source: Source, name: str, feature: AggregateFeature) -> Faults:
+def _aggregate(
+    pipeline: Pipeline, source: SourceFile, name: str, feature: AggregateFeature
+) -> Faults:
     place = ("features", name)
     entities, names = list(pipeline.spec.entities), kinds(pipeline.schema)
     if feature.by not in entities:
@@ -134,7 +136,7 @@ def _aggregate(pipeline: Pipeline, source: Source, name: str, feature: Aggregate
             )
 
 
-def check_circles(pipeline: Pipeline, source: Source) -> Faults:
+def check_circles(pipeline: Pipeline, source: SourceFile) -> Faults:
     try:
         _ = pipeline.formulas
     except ExpressionError:
@@ -147,7 +149,7 @@ def check_circles(pipeline: Pipeline, source: Source) -> Faults:
 
 
 def _expression(
-    source: Source,
+    source: SourceFile,
     place: Sequence[str | int],
     name: str,
     text: str,
@@ -164,7 +166,7 @@ def _expression(
         yield source.error(place, f"feature '{name}': '{text}' is a {expression.kind}, no number")
 
 
-def check_decide(pipeline: Pipeline, source: Source) -> Faults:
+def check_decide(pipeline: Pipeline, source: SourceFile) -> Faults:
     names = pipeline.rule_names
     for index, rule in enumerate(pipeline.spec.decide.rules):
         place = ("decide", "rules", index, "when")
@@ -179,7 +181,7 @@ def check_decide(pipeline: Pipeline, source: Source) -> Faults:
             )
 
 
-def check_watch(pipeline: Pipeline, source: Source) -> Faults:
+def check_watch(pipeline: Pipeline, source: SourceFile) -> Faults:
     for index, name in enumerate(pipeline.spec.watch.ignore):
         if name not in pipeline.spec.features:
             hint = meant(name, pipeline.spec.features)

@@ -8,10 +8,10 @@ from verdict.operators.records.decision import AMOUNT_SCALE
 from verdict.pipelines.spec.checks import Faults, check_field, is_key_type, kind_of, meant
 from verdict.pipelines.spec.events import FieldCheck
 from verdict.pipelines.spec.pipeline import DECODE_HOP, FILE_SUFFIX, Pipeline, wrong_suffix
-from verdict.pipelines.spec.yaml_file import Source
+from verdict.pipelines.spec.yaml_file import SourceFile
 
 
-def check_entities(pipeline: Pipeline, source: Source) -> Faults:
+def check_entities(pipeline: Pipeline, source: SourceFile) -> Faults:
     for entity in pipeline.spec.entities:
         place = ("entities", entity)
         for path in pipeline.key(entity):
@@ -25,7 +25,7 @@ def check_entities(pipeline: Pipeline, source: Source) -> Faults:
             yield source.error(place, f"'{DECODE_HOP}' is the first hop's name; call it otherwise")
 
 
-def check_lookups(pipeline: Pipeline, source: Source) -> Faults:
+def check_lookups(pipeline: Pipeline, source: SourceFile) -> Faults:
     for name, lookup in pipeline.spec.lookups.items():
         place: tuple[str, ...] = ("lookups", name)
         for path in lookup.key_of_event:
@@ -52,7 +52,7 @@ def check_lookups(pipeline: Pipeline, source: Source) -> Faults:
     yield from sources(pipeline, source, pipeline.spec.events.files is not None)
 
 
-def check_labels(pipeline: Pipeline, source: Source) -> Faults:
+def check_labels(pipeline: Pipeline, source: SourceFile) -> Faults:
     labels, schema = pipeline.spec.labels, pipeline.label_schema
     if labels is None or schema is None:
         return
@@ -91,7 +91,7 @@ def check_labels(pipeline: Pipeline, source: Source) -> Faults:
         yield source.error(("labels",), "events come from a topic, and labels name none")
 
 
-def _label_keys(pipeline: Pipeline, source: Source, schema: Schema, whose: str) -> Faults:
+def _label_keys(pipeline: Pipeline, source: SourceFile, schema: Schema, whose: str) -> Faults:
     labels = pipeline.spec.labels
     assert labels is not None
     for entity in labels.keys:
@@ -118,7 +118,7 @@ def _label_keys(pipeline: Pipeline, source: Source, schema: Schema, whose: str) 
         )
 
 
-def sources(pipeline: Pipeline, source: Source, from_files: bool) -> Faults:
+def sources(pipeline: Pipeline, source: SourceFile, from_files: bool) -> Faults:
     """Yield the lookups that have no rows where the events come from."""
     for name, lookup in pipeline.spec.lookups.items():
         if from_files and not lookup.files:
@@ -134,7 +134,11 @@ def sources(pipeline: Pipeline, source: Source, from_files: bool) -> Faults:
 
 
 def _key_part(
-    source: Source, place: Sequence[str | int], path: str, schema: Schema, whose: str = "the schema"
+    source: SourceFile,
+    place: Sequence[str | int],
+    path: str,
+    schema: Schema,
+    whose: str = "the schema",
 ) -> Faults:
     yield from check_field(source, place, path, schema, whose)
     leaf = schema.fields.get(path)
@@ -143,7 +147,7 @@ def _key_part(
         yield source.error(place, f"'{path}' is a {kind}; a key is a string or an integer")
 
 
-def check_events(pipeline: Pipeline, source: Source) -> Faults:
+def check_events(pipeline: Pipeline, source: SourceFile) -> Faults:
     events, fields = pipeline.spec.events, pipeline.schema.fields
     yield from check_field(source, ("events", "id"), events.id, pipeline.schema)
     yield from check_field(source, ("events", "time"), events.time, pipeline.schema)
@@ -162,7 +166,7 @@ def check_events(pipeline: Pipeline, source: Source) -> Faults:
             yield from _plausible(source, place, fields[path], check)
 
 
-def check_amount(pipeline: Pipeline, source: Source) -> Faults:
+def check_amount(pipeline: Pipeline, source: SourceFile) -> Faults:
     events, fields = pipeline.spec.events, pipeline.schema.fields
     if events.amount is not None:
         place = ("events", "amount", "field")
@@ -184,7 +188,7 @@ def check_amount(pipeline: Pipeline, source: Source) -> Faults:
                 )
 
 
-def check_source(pipeline: Pipeline, source: Source) -> Faults:
+def check_source(pipeline: Pipeline, source: SourceFile) -> Faults:
     events = pipeline.spec.events
     for index, file in enumerate(events.files or []):
         if file in (events.files or [])[:index]:
@@ -201,7 +205,7 @@ def check_source(pipeline: Pipeline, source: Source) -> Faults:
         yield source.error(("settings", "output_format"), "confluent wants settings.schemas")
 
 
-def _plausible(source: Source, place: Sequence[str], leaf: Field, check: FieldCheck) -> Faults:
+def _plausible(source: SourceFile, place: Sequence[str], leaf: Field, check: FieldCheck) -> Faults:
     """Yield what of a check could never hold, or could not even be compared."""
     if (check.min is not None or check.max is not None) and leaf.kind is not Kind.NUMBER:
         yield source.error(place, f"'{leaf.path}' is a {leaf.kind}: it has no 'min' and 'max'")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from verdict.operators.events.schema import Field, Schema
 from verdict.operators.expressions import Kind
 from verdict.pipelines.errors import SpecError
-from verdict.pipelines.spec.yaml_file import Source
+from verdict.pipelines.spec.yaml_file import SourceFile
 
 Faults = Iterable[SpecError]
 
@@ -21,7 +21,11 @@ def kind_of(leaf: Field) -> str:
 
 
 def check_field(
-    source: Source, place: Sequence[str | int], path: str, schema: Schema, whose: str = "the schema"
+    source: SourceFile,
+    place: Sequence[str | int],
+    path: str,
+    schema: Schema,
+    whose: str = "the schema",
 ) -> Faults:
     if path not in schema.fields:
         hint = meant(path, schema.fields)

@@ -27,7 +27,7 @@ class Models(Model):
         return self
 
 
-class Rule(Model):
+class RuleSpec(Model):
     """A condition of your own on event, features and score.
 
     Example: ``{name: huge, when: amount > 5000, action: review}``
@@ -54,10 +54,10 @@ class Threshold(Model):
     """The action."""
 
 
-class Decide(Model):
+class DecideSpec(Model):
     """How a score becomes an action: rules first, then thresholds, then ``otherwise``."""
 
-    rules: list[Rule] = []
+    rules: list[RuleSpec] = []
     """In order. Every rule that fired is recorded; the first of them with an action decides."""
     thresholds: list[Threshold] = []
     """From the highest to the lowest; the first that the score reaches decides."""
@@ -68,7 +68,7 @@ class Decide(Model):
     event. Without it such an event is a dead letter."""
 
     @model_validator(mode="after")
-    def _ordered(self) -> "Decide":
+    def _ordered(self) -> "DecideSpec":
         for index, threshold in enumerate(self.thresholds[1:], 1):
             if threshold.at >= self.thresholds[index - 1].at:
                 raise Fault(

@@ -34,7 +34,7 @@ class FieldCheck(Model):
         return self
 
 
-class Money(Model):
+class AmountSpec(Model):
     """The amount an event is about, so that decisions can be counted in money.
 
     Example: ``{field: amount, currency: EUR}``
@@ -48,7 +48,7 @@ class Money(Model):
     """Path of the field that holds the code, where events differ."""
 
     @model_validator(mode="after")
-    def _one_currency(self) -> "Money":
+    def _one_currency(self) -> "AmountSpec":
         if (self.currency is None) == (self.currency_field is None):
             raise ValueError("say either 'currency' or 'currency_field'")
         return self
@@ -92,7 +92,7 @@ class Events(Model):
     together, none is carried."""
     fields: dict[str, FieldCheck] = {}
     """Path -> what is plausible."""
-    amount: Money | None = None
+    amount: AmountSpec | None = None
     """The amount an event is about."""
 
     @model_validator(mode="after")

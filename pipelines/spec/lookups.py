@@ -9,7 +9,7 @@ from verdict.pipelines.spec.values import Topic
 from verdict.pipelines.spec.yaml_file import Model
 
 
-class Lookup(Model):
+class LookupSpec(Model):
     """A table of rows by key that features are looked up in: merchants' risk, limits, lists of the
     blocked. Each process that decides has a copy on disk and follows the topic; the first event is
     not decided before all is in it that was in the topic.
@@ -37,7 +37,7 @@ class Lookup(Model):
     """Path of a time in the row: it counts for events before that time. Null: for ever."""
 
     @model_validator(mode="after")
-    def _some_source(self) -> "Lookup":
+    def _some_source(self) -> "LookupSpec":
         if self.topic is None and not self.files:
             raise ValueError("say 'topic', or 'files' where events come from files")
         if self.schema_file is None and (self.files or self.expires):

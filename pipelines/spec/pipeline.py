@@ -15,7 +15,7 @@ from verdict.operators.policy.decide import SCORE
 from verdict.pipelines.spec.features import AggregateFeature, ExpressionFeature, PythonFeature
 from verdict.pipelines.spec.settings import output_topics
 from verdict.pipelines.spec.spec import Spec
-from verdict.pipelines.spec.yaml_file import Source
+from verdict.pipelines.spec.yaml_file import SourceFile
 
 DECODE_HOP = "decode"
 """Of a stream that does not come keyed."""
@@ -61,7 +61,7 @@ class Pipeline:
     path: Path
     spec: Spec
     schema: Schema
-    source: Source = field(repr=False, compare=False)
+    source: SourceFile = field(repr=False, compare=False)
     rows: Mapping[str, Schema] = field(default_factory=dict)
     label_schema: Schema | None = None
 
@@ -141,7 +141,7 @@ class Pipeline:
         return replace(
             self,
             spec=self.spec.model_copy(update={"settings": settings}),
-            source=Source(self.path, {}, {}),
+            source=SourceFile(self.path, {}, {}),
         )
 
     def __getstate__(self) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, model_validator
 
-from verdict.pipelines.spec.decide import Decide, Models, Watch
+from verdict.pipelines.spec.decide import DecideSpec, Models, Watch
 from verdict.pipelines.spec.events import Events
 from verdict.pipelines.spec.features import Feature
 from verdict.pipelines.spec.labels import Labels
-from verdict.pipelines.spec.lookups import Lookup
+from verdict.pipelines.spec.lookups import LookupSpec
 from verdict.pipelines.spec.settings import Settings, Topics
 from verdict.pipelines.spec.values import Name
 from verdict.pipelines.spec.yaml_file import Fault, Model
@@ -34,7 +34,7 @@ class Spec(Model):
     features go by is a hop. The key of the first one, or of ``events.keyed_by``, is mandatory in
     every event, and its hop is the first; another may be null, then its features take their
     defaults."""
-    lookups: dict[Name, Lookup] = {}
+    lookups: dict[Name, LookupSpec] = {}
     """Tables that features are looked up in, by name."""
     labels: Labels | None = None
     """What came of events, for features over labels."""
@@ -42,7 +42,7 @@ class Spec(Model):
     """What the models see, by name; the model's bundle says the order."""
     model: Annotated[Models, BeforeValidator(_champion_alone)]
     """The model bundles."""
-    decide: Decide = Decide()
+    decide: DecideSpec = DecideSpec()
     """From score to action."""
     watch: Watch = Watch()
     """Drift."""

@@ -22,7 +22,6 @@ class Model(BaseModel):
 
 M = TypeVar("M", bound=BaseModel)
 Place = tuple[str | int, ...]
-
 WANTED: Mapping[str, str] = {
     "string_type": "text",
     "int_type": "a whole number",
@@ -57,7 +56,7 @@ class Fault(ValueError):
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceFile:
     """A parsed YAML file that remembers the line of each of its parts."""
 
     path: Path
@@ -78,7 +77,7 @@ class Source:
         return SpecError([f"{self.path}:{self.line(place)}: {message}"])
 
 
-def read(path: Path, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> Source:
+def read(path: Path, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> SourceFile:
     """Read a YAML file of one mapping.
 
     Parameters
@@ -112,7 +111,7 @@ def read(path: Path, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> Source:
         raise SpecError([f"{path}:1: not for a pipeline: nested without end"]) from None
 
 
-def _read(path: Path, loader: yaml.SafeLoader) -> Source:
+def _read(path: Path, loader: yaml.SafeLoader) -> SourceFile:
     try:
         node = loader.get_single_node()
         if not isinstance(node, yaml.MappingNode):
@@ -120,7 +119,7 @@ def _read(path: Path, loader: yaml.SafeLoader) -> Source:
         lines: dict[Place, int] = {}
         for line, fault in _walk(loader, node, (), lines):
             raise SpecError([f"{path}:{line}: {fault}"])
-        return Source(path, loader.construct_document(node), lines)
+        return SourceFile(path, loader.construct_document(node), lines)
     finally:
         loader.dispose()
 
@@ -151,7 +150,7 @@ def _walk(
             yield node.start_mark.line + 1, f"not YAML: {node.value}: {error}"
 
 
-def parse(source: Source, model: type[M]) -> M:
+def parse(source: SourceFile, model: type[M]) -> M:
     """Validate a file's data as a model.
 
     Raises

@@ -11,7 +11,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 from confluent_kafka import KafkaError as ClientError
 
 from verdict.operators.errors import BadRecord
-from verdict.operators.features.lookups import Rows
+from verdict.operators.features.lookups import RowReader
 from verdict.operators.names import BadKind
 from verdict.pipelines.errors import KafkaError, RegistryError
 from verdict.pipelines.formats.patience import Patience
@@ -31,11 +31,11 @@ OLDEST_S = 12 * 3600
 """A table that was not at its topic's end for so long is filled anew: Kafka keeps the mark of a
 deleted key for a day (``delete.retention.ms``), and who comes later never hears of it."""
 COMPACT_FROM = 10_000
-"""Rows read at a start from which on the table's files are put in order."""
+"""RowReader read at a start from which on the table's files are put in order."""
 
 
 def followed(
-    name: str, folder: Path, made_of: str, rows: Rows, topic: str, made: Clients
+    name: str, folder: Path, made_of: str, rows: RowReader, topic: str, made: Clients
 ) -> "Followed":
     key = (str(folder), name, made_of)
     with lock:
@@ -72,7 +72,7 @@ class Followed(Shared):
     """
 
     def __init__(
-        self, name: str, folder: Path, made_of: str, rows: Rows, topic: str, made: Clients
+        self, name: str, folder: Path, made_of: str, rows: RowReader, topic: str, made: Clients
     ) -> None:
         partitions = require(made, [topic])[topic]
         super().__init__(name, claim(folder, made_of))

@@ -10,15 +10,15 @@ from hashlib import sha256
 from typing import Any
 
 from verdict.operators.events.decode import Decode, avro_decoder, confluent_decoder, json_decoder
-from verdict.operators.features.lookups import Asked, Lookup, Lookups, Rows
+from verdict.operators.features.lookups import LookedUp, LookupReader, Lookups, RowReader
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.tables.followed import followed
-from verdict.pipelines.tables.place import BOOTSTRAP, Place, features_by_table
+from verdict.pipelines.tables.place import BOOTSTRAP, TablePlace, features_by_table
 from verdict.pipelines.tables.shared import FromFiles, Shared
 
 
-def lookups(pipeline: Pipeline, where: Place | None) -> Lookups | None:
+def lookups(pipeline: Pipeline, where: TablePlace | None) -> Lookups | None:
     """Open the tables that a pipeline's features ask, and wait until they are full.
 
     Raises
@@ -28,7 +28,7 @@ def lookups(pipeline: Pipeline, where: Place | None) -> Lookups | None:
     """
     if where is None:
         return None
-    opened: list[Lookup] = []
+    opened: list[LookupReader] = []
     try:
         for name in features_by_table(pipeline):
             opened.append(_lookup(pipeline, name, where))
@@ -42,12 +42,12 @@ def lookups(pipeline: Pipeline, where: Place | None) -> Lookups | None:
     return Lookups(opened)
 
 
-def _lookup(pipeline: Pipeline, name: str, where: Place) -> Lookup:
+def _lookup(pipeline: Pipeline, name: str, where: TablePlace) -> LookupReader:
     spec = pipeline.spec.lookups[name]
     features = features_by_table(pipeline)[name]
     fields = sorted({each.field for _, each in features if each.field is not None})
     asked = [
-        Asked(own, None if each.field is None else fields.index(each.field), each.default)
+        LookedUp(own, None if each.field is None else fields.index(each.field), each.default)
         for own, each in features
     ]
     schema = pipeline.rows.get(name)
@@ -55,7 +55,7 @@ def _lookup(pipeline: Pipeline, name: str, where: Place) -> Lookup:
     if fields or spec.expires or where.bootstrap is None:
         decode = _decoder(pipeline, name, from_files=where.bootstrap is None)
     row_key = spec.key_of_row if where.bootstrap is None else ()
-    rows = Rows(fields, spec.expires, schema, decode, row_key)
+    rows = RowReader(fields, spec.expires, schema, decode, row_key)
     made_of = json.dumps(
         [
             *(where.bootstrap, spec.topic, spec.format, fields, spec.expires),
@@ -76,7 +76,7 @@ def _lookup(pipeline: Pipeline, name: str, where: Place) -> Lookup:
         made = clients(settings.model_copy(update={"kafka": kafka}), pipeline.path.parent)
         assert spec.topic is not None
         table = followed(name, folder / name, made_of, rows, spec.topic, made)
-    return Lookup(table, rows, spec.key_of_event, spec.expires is not None, asked)
+    return LookupReader(table, rows, spec.key_of_event, spec.expires is not None, asked)
 
 
 def _digest(definition: Any) -> str:

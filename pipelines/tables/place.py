@@ -13,7 +13,7 @@ BOOTSTRAP = ("bootstrap.servers", "metadata.broker.list")
 
 
 @dataclass(frozen=True)
-class Place:
+class TablePlace:
     """What a hop has to be told to find its tables; it travels with the hop's factory.
 
     Attributes
@@ -38,7 +38,7 @@ class Place:
         return self.folder if pipeline == self.pipeline else cache_folder() / "lookups"
 
 
-def place(pipeline: Pipeline) -> Place | None:
+def place(pipeline: Pipeline) -> TablePlace | None:
     """Return where a pipeline's tables are; None where no feature is looked up.
 
     Raises
@@ -50,7 +50,7 @@ def place(pipeline: Pipeline) -> Place | None:
         return None
     settings = pipeline.spec.settings
     from_files = pipeline.spec.events.files is not None
-    return Place(
+    return TablePlace(
         pipeline.path,
         pipeline.file(settings.state).absolute() / pipeline.spec.pipeline / "lookups",
         None if from_files else _servers(settings, pipeline.path.parent),

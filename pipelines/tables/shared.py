@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from verdict.operators.errors import BadRecord
-from verdict.operators.features.lookups import Rows
+from verdict.operators.features.lookups import RowReader
 from verdict.pipelines.formats.events import read_events
 from verdict.state.store.table import Table, TableInUse
 
@@ -105,7 +105,7 @@ class FromFiles(Shared):
     """A table that is read from files, whole, before the first event."""
 
     def __init__(
-        self, name: str, folder: Path, rows: Rows, files: Sequence[Path], schema: Any
+        self, name: str, folder: Path, rows: RowReader, files: Sequence[Path], schema: Any
     ) -> None:
         table = claim(folder, "files")
         super().__init__(name, table)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Protocol, runtime_checkable
 
-from verdict.operators.features.lookups import Table
+from verdict.operators.features.lookups import LookupTable
 from verdict.operators.message import Message
 from verdict.operators.meter import BOUNDS_NS, Histogram, Meter
 from verdict.operators.names import DEAD_LETTERS
@@ -88,7 +88,7 @@ class HopMeter:
         self._meter = found if isinstance(found, Meter) else Meter()
         self._meter.clock = time.perf_counter_ns
         self._models = tuple(getattr(operator, "models", ()))
-        self._tables: Sequence[Table] = tuple(getattr(operator, "tables", ()))
+        self._tables: Sequence[LookupTable] = tuple(getattr(operator, "tables", ()))
 
     def fold(self) -> None:
         """Count what is in ``times``."""

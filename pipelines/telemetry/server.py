@@ -42,7 +42,7 @@ class Endpoint(NamedTuple):
         return f"{self.host}:{self.first}-{self.last}"
 
 
-class Source(Protocol):
+class PageSource(Protocol):
     """Something that has samples to show. Its labels tell it from all others of the process."""
 
     @property
@@ -54,7 +54,7 @@ class Source(Protocol):
 class Served:
     """A source that is shown, until it is closed."""
 
-    def __init__(self, where: Endpoint, server: "_Server", source: Source) -> None:
+    def __init__(self, where: Endpoint, server: "_Server", source: PageSource) -> None:
         self._where, self._server, self._source = where, server, source
 
     @property
@@ -74,7 +74,7 @@ class Served:
                 server.stop()
 
 
-def serve(where: Endpoint, source: Source) -> Served:
+def serve(where: Endpoint, source: PageSource) -> Served:
     """Show a source's samples at ``http://host:port/metrics``.
 
     One server does for all sources of a process that name the same endpoint: the hops of a Flink
@@ -90,7 +90,7 @@ def serve(where: Endpoint, source: Source) -> Served:
         return Served(where, server, source)
 
 
-def _key(source: Source) -> tuple[tuple[str, str], ...]:
+def _key(source: PageSource) -> tuple[tuple[str, str], ...]:
     return tuple(source.labels.items())
 
 
@@ -115,7 +115,7 @@ class _Server:
     def __init__(self, where: Endpoint) -> None:
         from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
 
-        self.sources: dict[tuple[tuple[str, str], ...], Source] = {}
+        self.sources: dict[tuple[tuple[str, str], ...], PageSource] = {}
         self.port: int | None = None
         self._http: WSGIServer | None = None
         registry = CollectorRegistry(auto_describe=False)

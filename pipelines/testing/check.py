@@ -9,7 +9,7 @@ from verdict.pipelines.errors import SpecError
 from verdict.pipelines.spec import yaml_file
 from verdict.pipelines.spec.checks import meant
 from verdict.pipelines.spec.pipeline import Pipeline
-from verdict.pipelines.spec.yaml_file import Fault, Place, Source
+from verdict.pipelines.spec.yaml_file import Fault, Place, SourceFile
 from verdict.pipelines.testing.events import EventEncoder, JsonLoader, merged
 from verdict.pipelines.testing.file import Expectation, PipelineTests, ToldLabel
 
@@ -59,7 +59,7 @@ class FileOfTests:
     path: Path
     pipeline: Path
     spec: PipelineTests
-    source: Source
+    source: SourceFile
 
     def cases(self, pipeline: Pipeline) -> list[Case]:
         """Hold the file against a pipeline: each field, feature, action and rule must be there.

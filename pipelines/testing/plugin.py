@@ -98,7 +98,7 @@ class YamlFile(pytest.File):
         tests = read(self.path)
         self.pipeline = load(tests.pipeline)
         for case in tests.cases(self.pipeline):
-            yield OneTest.from_parent(self, name=case.name, case=case)
+            yield PipelineTestItem.from_parent(self, name=case.name, case=case)
 
     def repr_failure(
         self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None
@@ -111,7 +111,7 @@ class YamlFile(pytest.File):
         return super().repr_failure(excinfo)
 
 
-class OneTest(pytest.Item):
+class PipelineTestItem(pytest.Item):
     """A test of the file."""
 
     def __init__(self, *, case: Case, parent: YamlFile, name: str) -> None:

@@ -37,7 +37,7 @@ UNASKED = Unasked()
 
 
 @dataclass(frozen=True)
-class Row:
+class CheckedValue:
     """One value that came of an event, beside what was expected.
 
     Attributes
@@ -78,7 +78,7 @@ class Result:
 
     event: str | None
     line: int
-    rows: tuple[Row, ...]
+    rows: tuple[CheckedValue, ...]
 
     @property
     def ok(self) -> bool:
@@ -117,7 +117,7 @@ class Outcome:
         }
 
 
-def _row_as_json(row: Row) -> dict[str, Any]:
+def _row_as_json(row: CheckedValue) -> dict[str, Any]:
     found = {"name": row.name, "found": _known(row.found), "differs": row.differs}
     return found if row.expected is UNASKED else {**found, "expected": _known(row.expected)}
 
@@ -158,6 +158,7 @@ class Harness:
     --------
     >>> from verdict.pipelines.paths import resource
     >>> from verdict.pipelines.testing.check import read
+    >>> from verdict.pipelines.spec.load import load
     >>> tests = read(resource("init/pipeline_test.yaml"))
     >>> pipeline = load(tests.pipeline)
     >>> harness = Harness(pipeline)
@@ -234,44 +235,44 @@ def _without_registry(pipeline: Pipeline) -> Pipeline:
     return replace(pipeline, spec=pipeline.spec.model_copy(update={"settings": settings}))
 
 
-def _dead(expected: Expectation | None, letter: dict[str, Any]) -> Iterator[Row]:
+def _dead(expected: Expectation | None, letter: dict[str, Any]) -> Iterator[CheckedValue]:
     kind = None if expected is None else expected.dead_letter
     if kind is None:
-        yield Row(DEAD_LETTER, DECISION, letter["kind"], True)
+        yield CheckedValue(DEAD_LETTER, DECISION, letter["kind"], True)
     else:
-        yield Row(DEAD_LETTER, kind, letter["kind"], kind != letter["kind"])
-    yield Row("reason", UNASKED, letter["reason"])
+        yield CheckedValue(DEAD_LETTER, kind, letter["kind"], kind != letter["kind"])
+    yield CheckedValue("reason", UNASKED, letter["reason"])
 
 
 def _decided(
     expected: Expectation, decision: dict[str, Any], features: Sequence[str]
-) -> Iterator[Row]:
+) -> Iterator[CheckedValue]:
     if expected.dead_letter is not None:
-        yield Row(DEAD_LETTER, expected.dead_letter, DECISION, True)
+        yield CheckedValue(DEAD_LETTER, expected.dead_letter, DECISION, True)
     for name in features:
         found = decision["features"][name]
         wanted = expected.features.get(name)
         if wanted is None:
-            yield Row(name, UNASKED, found)
+            yield CheckedValue(name, UNASKED, found)
         else:
             value = math.nan if wanted.value is None else wanted.value
             near = _near(value, found, wanted.tolerance)
-            yield Row(name, value, found, not near, wanted.tolerance)
+            yield CheckedValue(name, value, found, not near, wanted.tolerance)
     score = decision["score"]
     if "score" in expected.model_fields_set:
         tolerance = SCORE_TOLERANCE if expected.tolerance is None else expected.tolerance
         missing = expected.score is None or score is None
         near = expected.score is score if missing else _near(expected.score, score, tolerance)
-        yield Row("score", expected.score, score, not near, expected.tolerance)
+        yield CheckedValue("score", expected.score, score, not near, expected.tolerance)
     else:
-        yield Row("score", UNASKED, score)
+        yield CheckedValue("score", UNASKED, score)
     action = expected.action
     differs = action is not None and action != decision["action"]
-    yield Row("action", UNASKED if action is None else action, decision["action"], differs)
+    yield CheckedValue("action", UNASKED if action is None else action, decision["action"], differs)
     rules = expected.rules
     differs = rules is not None and sorted(set(rules)) != sorted(decision["rules"])
-    yield Row("rules", UNASKED if rules is None else rules, decision["rules"], differs)
-    yield Row("because", UNASKED, decision["because"])
+    yield CheckedValue("rules", UNASKED if rules is None else rules, decision["rules"], differs)
+    yield CheckedValue("because", UNASKED, decision["because"])
 
 
 def _near(expected: float | None, found: float, tolerance: float | None) -> bool:

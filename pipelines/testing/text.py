@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from verdict.pipelines.testing.run import UNASKED, Outcome, Result, Row
+from verdict.pipelines.testing.run import UNASKED, CheckedValue, Outcome, Result
 from verdict.pipelines.text import printable
 
 DIFFERS = "≠"
@@ -34,8 +34,9 @@ def table(result: Result) -> list[str]:
 
     Examples
     --------
-    >>> rows = (Row("count_1h", 3.0, 2.0, True), Row("amount", UNASKED, 12.5),
-    ...         Row("score", 0.9, 0.903, False, 0.01), Row("action", "review", "approve", True))
+    >>> rows = (CheckedValue("count_1h", 3.0, 2.0, True), CheckedValue("amount", UNASKED, 12.5),
+    ...         CheckedValue("score", 0.9, 0.903, False, 0.01),
+    ...         CheckedValue("action", "review", "approve", True))
     >>> print(*table(Result("t1", 7, rows)), sep="\\n")
                 expected    found
     ≠ count_1h  3           2        -1
@@ -56,13 +57,13 @@ def _joined(cells: Sequence[str], widths: Sequence[int]) -> str:
     return f"{mark} {'  '.join(rest)}".rstrip()
 
 
-def _expected(row: Row) -> str:
+def _expected(row: CheckedValue) -> str:
     if row.expected is UNASKED:
         return ""
     return said(row.expected) + (f" ± {row.tolerance:g}" if row.tolerance else "")
 
 
-def _by(row: Row) -> str:
+def _by(row: CheckedValue) -> str:
     """Say by how much a number differs."""
     pair = (row.expected, row.found)
     if not row.differs or not all(isinstance(each, float) and math.isfinite(each) for each in pair):

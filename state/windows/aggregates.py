@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from verdict.state.store.keyed import KeyedState
 from verdict.state.windows.fast import Update, quick
 from verdict.state.windows.general import Windows
-from verdict.state.windows.plan import Asked, Column, Plan
-from verdict.state.windows.result import Found
+from verdict.state.windows.plan import Aggregate, Column, Plan
+from verdict.state.windows.result import WindowResult
 from verdict.state.windows.rows import Row
 from verdict.state.windows.values import Number
 
@@ -29,23 +29,23 @@ class Aggregates:
     Examples
     --------
     >>> from verdict.state.store.keyed import MemoryState
-    >>> asked = [Asked("sum", 60_000, 0), Asked("count", 10)]
+    >>> asked = [Aggregate("sum", 60_000, 0), Aggregate("count", 10)]
     >>> aggregates, state = Aggregates(asked, [Column("q", scale=2)], 60_000), MemoryState()
     >>> aggregates.update(state, 0, [150])
-    Found(values=[1.5, 1.0], seq=1, late=False, cold=())
+    WindowResult(values=[1.5, 1.0], seq=1, late=False, cold=())
     >>> aggregates.update(state, 59_999, [50])
-    Found(values=[2.0, 1.0], seq=2, late=False, cold=())
+    WindowResult(values=[2.0, 1.0], seq=2, late=False, cold=())
     >>> aggregates.look(state, 59_999)
-    Found(values=[2.0, 1.0], seq=2, late=False, cold=())
+    WindowResult(values=[2.0, 1.0], seq=2, late=False, cold=())
     """
 
     def __init__(
-        self, asked: Sequence[Asked], columns: Sequence[Column], retention: int, name: str = ""
+        self, asked: Sequence[Aggregate], columns: Sequence[Column], retention: int, name: str = ""
     ) -> None:
         self._windows = Windows(Plan(asked, columns, retention), name)
         self._quick: Update = quick(self._windows)
 
-    def update(self, state: KeyedState, at: int, values: Sequence[Number]) -> Found:
+    def update(self, state: KeyedState, at: int, values: Sequence[Number]) -> WindowResult:
         """Log one event and compute what it sees, as `Windows.update` does."""
         found = self._quick(state, state.get(), at, values)
         return self._windows.update(state, at, values) if found is None else found
@@ -54,7 +54,7 @@ class Aggregates:
         """Take a label of one of the key's events, as `Windows.label` does."""
         return self._windows.label(state, row)
 
-    def remembered(self, state: KeyedState) -> tuple[Found, int, list[Row], list[Row]]:
+    def remembered(self, state: KeyedState) -> tuple[WindowResult, int, list[Row], list[Row]]:
         """Return what `Windows.remembered` does."""
         return self._windows.remembered(state)
 
@@ -67,6 +67,6 @@ class Aggregates:
         """Milliseconds of silence after which nothing of a key is left."""
         return self._windows.plan.horizon
 
-    def look(self, state: KeyedState, at: int) -> Found:
+    def look(self, state: KeyedState, at: int) -> WindowResult:
         """Compute what an event sees without logging it; `Windows.look` says what it returns."""
         return self._windows.look(state, at)

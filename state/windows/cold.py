@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from verdict.state.windows.head import Packing
 from verdict.state.windows.layout import COLD, COLUMN, DECAY, ROWS, Since, since_of
-from verdict.state.windows.plan import FADED, Asked, Plan
+from verdict.state.windows.plan import FADED, Aggregate, Plan
 
 
 class Coldness:
@@ -19,7 +19,7 @@ class Coldness:
 
     Examples
     --------
-    >>> plan = Plan([Asked("count", 10), Asked("count", 50)], [], retention=50)
+    >>> plan = Plan([Aggregate("count", 10), Aggregate("count", 50)], [], retention=50)
     >>> coldness = Coldness(plan, Packing(plan))
     >>> kept_since = [Since(ROWS, 0, 100)]
     >>> coldness.at(kept_since, 109), coldness.at(kept_since, 149), coldness.at(kept_since, 150)
@@ -51,7 +51,7 @@ class Coldness:
             if any(at - begin < time and (what, index) in needs for what, index, time in since)
         )
 
-    def _reach(self, each: Asked) -> tuple[int, set[tuple[int, int]]]:
+    def _reach(self, each: Aggregate) -> tuple[int, set[tuple[int, int]]]:
         """Return how far an aggregate reaches back, and over what."""
         if each.decayed:
             decays = [

@@ -15,11 +15,11 @@ from verdict.state.store.keyed import KeyedState, MemoryState
 from verdict.state.windows.distinct import LastSeen
 from verdict.state.windows.general import Windows
 from verdict.state.windows.layout import COLD, FADE, LABELLED, LAYOUT, NOT_YET, integer_bytes
-from verdict.state.windows.result import Found
+from verdict.state.windows.result import WindowResult
 from verdict.state.windows.rows import END, LINKS, OPEN_MAX, read_page
 from verdict.state.windows.values import NULL, SCOPE, Number, fading
 
-Update = Callable[[KeyedState, bytes | None, int, Sequence[Number]], Found | None]
+Update = Callable[[KeyedState, bytes | None, int, Sequence[Number]], WindowResult | None]
 
 
 def quick(windows: Windows) -> Update:
@@ -29,12 +29,12 @@ def quick(windows: Windows) -> Update:
 
     Examples
     --------
-    >>> from verdict.state.windows.plan import Asked, Column, Plan
+    >>> from verdict.state.windows.plan import Aggregate, Column, Plan
     >>> from verdict.state.store.keyed import MemoryState
-    >>> plan = Plan([Asked("sum", 10, 0)], [Column("q", nullable=False)], retention=10)
+    >>> plan = Plan([Aggregate("sum", 10, 0)], [Column("q", nullable=False)], retention=10)
     >>> update, state = quick(Windows(plan)), MemoryState()
     >>> update(state, None, 5, [7])
-    Found(values=[7.0], seq=1, late=False, cold=())
+    WindowResult(values=[7.0], seq=1, late=False, cold=())
     >>> update(state, state.get(), 3, [1]) is None  # late
     True
     """
@@ -62,7 +62,7 @@ class _Writer:
             "EMPTY": packing.packed(packing.empty(MemoryState())),
             "SAID": packing.said,
             "join": b"".join,
-            "Found": Found,
+            "WindowResult": WindowResult,
             "new": tuple.__new__,
             "unpack": packing.fields.unpack_from,
             "pack": head.pack,
@@ -132,7 +132,7 @@ class _Writer:
         yield f"if flags & {COLD}:"
         yield "    cold = cold_of(head, at)"
         yield "    if cold is None: return None  # what does not matter any more is taken out"
-        yield "found = new(Found, (["
+        yield "found = new(WindowResult, (["
         for i, (asked, formula) in enumerate(zip(plan.asked, plan.formulas, strict=True)):
             value = f"before_{i}" if i in plan.before else formula
             yield f"    # {plan.said(asked)}"

@@ -23,7 +23,7 @@ from verdict.state.windows.late import LateEvents
 from verdict.state.windows.layout import LAYOUT
 from verdict.state.windows.migrate import Migration, read_old_head
 from verdict.state.windows.plan import Plan
-from verdict.state.windows.result import LATE, REPEATED, TAKEN, UNKNOWN_IN_TIME, Found
+from verdict.state.windows.result import LATE, REPEATED, TAKEN, UNKNOWN_IN_TIME, WindowResult
 from verdict.state.windows.rows import END, Row
 from verdict.state.windows.tallies import Tallies
 from verdict.state.windows.values import NEVER, Number
@@ -41,17 +41,17 @@ class Windows:
 
     Examples
     --------
-    >>> from verdict.state.windows.plan import Asked, Column
+    >>> from verdict.state.windows.plan import Aggregate, Column
     >>> from verdict.state.store.keyed import MemoryState
-    >>> asked = [Asked("sum", 60_000, 0), Asked("count", 10)]
+    >>> asked = [Aggregate("sum", 60_000, 0), Aggregate("count", 10)]
     >>> windows = Windows(Plan(asked, [Column("q", scale=2)], retention=60_000))
     >>> state = MemoryState()
     >>> windows.update(state, 0, [150])
-    Found(values=[1.5, 1.0], seq=1, late=False, cold=())
+    WindowResult(values=[1.5, 1.0], seq=1, late=False, cold=())
     >>> windows.update(state, 59_999, [50])
-    Found(values=[2.0, 1.0], seq=2, late=False, cold=())
+    WindowResult(values=[2.0, 1.0], seq=2, late=False, cold=())
     >>> windows.look(state, 59_999)
-    Found(values=[2.0, 1.0], seq=2, late=False, cold=())
+    WindowResult(values=[2.0, 1.0], seq=2, late=False, cold=())
     """
 
     def __init__(self, plan: Plan, name: str = "") -> None:
@@ -66,7 +66,7 @@ class Windows:
         self._late = LateEvents(plan, tallies, distinct, candidates)
         self._migration = Migration(plan, self.packing, self._in_order, self._labels)
 
-    def update(self, state: KeyedState, at: int, values: Sequence[Number]) -> Found:
+    def update(self, state: KeyedState, at: int, values: Sequence[Number]) -> WindowResult:
         """Log one event of the key and return what it sees.
 
         Parameters
@@ -101,9 +101,9 @@ class Windows:
                 found[i] = before[i]
         cold = self.coldness.at(head.since, at)
         state.put(self.packing.packed(head))
-        return Found(found, head.seq, late, cold)
+        return WindowResult(found, head.seq, late, cold)
 
-    def look(self, state: KeyedState, at: int) -> Found:
+    def look(self, state: KeyedState, at: int) -> WindowResult:
         """Return what an event at a time sees of those that are logged, without logging it.
 
         Its ``seq`` is that of the key's last logged event, 0 where there is none.
@@ -118,7 +118,7 @@ class Windows:
             head.newest = at
             self._in_order.advance(head)
             found = self._in_order.values(head, at)
-        return Found(found, head.seq, late, self.coldness.at(head.since, at))
+        return WindowResult(found, head.seq, late, self.coldness.at(head.since, at))
 
     def label(self, state: KeyedState, row: Row) -> str:
         """Take a label, which counts for its event from when that enters the delayed windows.
@@ -150,7 +150,7 @@ class Windows:
         state.put(self.packing.packed(head))
         return LATE if head.newest >= at + counts[0] else TAKEN
 
-    def remembered(self, state: KeyedState) -> tuple[Found, int, list[Row], list[Row]]:
+    def remembered(self, state: KeyedState) -> tuple[WindowResult, int, list[Row], list[Row]]:
         """Return what the key's newest event saw, its time, every row, and labels that wait."""
         head = self._migration.opened(state, state.get())
         found = self.look(state, 0 if head.newest == NEVER else head.newest)

@@ -114,9 +114,9 @@ class Packing:
 
     Examples
     --------
-    >>> from verdict.state.windows.plan import Asked
+    >>> from verdict.state.windows.plan import Aggregate
     >>> from verdict.state.store.keyed import MemoryState
-    >>> packing, state = Packing(Plan([Asked("count", 10)], [], 10)), MemoryState()
+    >>> packing, state = Packing(Plan([Aggregate("count", 10)], [], 10)), MemoryState()
     >>> head = packing.empty(state)
     >>> head.seq, head.newest = 7, 1_000
     >>> packing.unpacked(state, packing.packed(head)).seq

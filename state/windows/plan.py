@@ -96,7 +96,7 @@ class Column(NamedTuple):
         return crc32(f"{self.code}{self.scale} {self.meaning}".encode())
 
 
-class Asked(NamedTuple):
+class Aggregate(NamedTuple):
     """One aggregate.
 
     Attributes
@@ -178,7 +178,9 @@ class Plan:
         Indices of the aggregates that do not see the event itself.
     """
 
-    def __init__(self, asked: Sequence[Asked], columns: Sequence[Column], retention: int) -> None:
+    def __init__(
+        self, asked: Sequence[Aggregate], columns: Sequence[Column], retention: int
+    ) -> None:
         if any(each.op not in OPS for each in asked):
             raise ValueError(f"there are the aggregates {', '.join(OPS)}")
         self.asked = tuple(asked)
@@ -255,7 +257,7 @@ class Plan:
         code = self.columns[column].code
         return {"q": f"{value} == {NULL}", "d": f"{value} != {value}", "?": f"not {value}"}[code]
 
-    def said(self, asked: Asked) -> str:
+    def said(self, asked: Aggregate) -> str:
         """Say what an aggregate is, for whoever reads the code."""
         of = "" if asked.column is None else f" of {self.columns[asked.column].meaning!r}"
         span = "half-life" if asked.decayed else "over"
@@ -269,14 +271,14 @@ class Plan:
     def _cursor(self, offset: int, column: int | None = None) -> int:
         return _place(self.cursors, Cursor(offset, column))
 
-    def _behind(self, each: Asked, find: Callable[[int], str]) -> str:
+    def _behind(self, each: Aggregate, find: Callable[[int], str]) -> str:
         """Write what lies in a window, from what lies behind its two ends."""
         begin = find(self._cursor(each.delay + each.over))
         if not each.delay:
             return begin
         return f"({begin} - {find(self._cursor(each.delay))})"
 
-    def _tallied(self, each: Asked, power: int) -> str:
+    def _tallied(self, each: Aggregate, power: int) -> str:
         column = each.column
         if column is None:
             return self._behind(each, lambda cursor: f"rows_{cursor}")
@@ -284,7 +286,7 @@ class Plan:
             each, lambda cursor: f"tally_{_place(self.tallies, Tally(cursor, column, power))}"
         )
 
-    def _formula(self, each: Asked) -> str:
+    def _formula(self, each: Aggregate) -> str:
         if each.decayed:
             return self._faded(each)
         op, over, column, _, _, _ = each
@@ -330,7 +332,7 @@ class Plan:
                     self.windows[i].append(over)
                 return f"None if extreme_{i}_{over} is None else extreme_{i}_{over} / {unit} + 0.0"
 
-    def _over_labels(self, each: Asked, label: Settled | None) -> str:
+    def _over_labels(self, each: Aggregate, label: Settled | None) -> str:
         assert label is not None
         if each.op not in LABELLED or each.decayed or each.delay != label.delay:
             raise ValueError(f"over labels there are {', '.join(LABELLED)}, after their delay")
@@ -342,7 +344,7 @@ class Plan:
             return f"float({count})"
         return f"{self._tallied(each, 1)} / {count} if {count} else None"
 
-    def _faded(self, each: Asked) -> str:
+    def _faded(self, each: Aggregate) -> str:
         op, half_life, column, _, _, _ = each
         if op not in DECAYED:
             raise ValueError(f"with a half-life there are {', '.join(DECAYED)}")

@@ -9,7 +9,7 @@ after its event had entered a window that it would have counted in; it was not k
 them was to be entered, so it never counts."""
 
 
-class Found(NamedTuple):
+class WindowResult(NamedTuple):
     """What an event sees.
 
     Attributes

@@ -35,8 +35,8 @@ class Tallies:
     Examples
     --------
     >>> from verdict.state.store.keyed import MemoryState
-    >>> from verdict.state.windows.plan import Asked, Column
-    >>> plan = Plan([Asked("sum", 10, 0)], [Column("q")], retention=10)
+    >>> from verdict.state.windows.plan import Aggregate, Column
+    >>> plan = Plan([Aggregate("sum", 10, 0)], [Column("q")], retention=10)
     >>> packing = Packing(plan)
     >>> tallies, head = Tallies(plan, packing), packing.empty(MemoryState())
     >>> tallies.add(head, (1, 5))

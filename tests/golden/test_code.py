@@ -10,7 +10,7 @@ from verdict.pipelines.jobs.score import score
 from verdict.pipelines.spec.load import load
 from verdict.state.store.rocks import RocksStore
 from verdict.state.windows.aggregates import Aggregates
-from verdict.state.windows.plan import Asked, Column, Settled
+from verdict.state.windows.plan import Aggregate, Column, Settled
 
 Golden = Callable[[str, str], None]
 Code = Callable[[], dict[str, str]]
@@ -33,7 +33,7 @@ def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Code:
 
 def test_of_a_count_and_a_mean(golden: Golden, code: Code) -> None:
     Aggregates(
-        [Asked("count", HOUR), Asked("mean", DAY, 0)],
+        [Aggregate("count", HOUR), Aggregate("mean", DAY, 0)],
         [Column("q", 2, nullable=False, meaning="amount")],
         retention=DAY + HOUR,
         name="small",
@@ -53,21 +53,21 @@ def test_of_all_that_can_be_asked(golden: Golden, code: Code) -> None:
         Column("q", meaning="label after 7 d", label=Settled(7 * DAY, ids, where=online)),
     ]
     asked = [
-        Asked("count", HOUR, online),
-        Asked("count", DAY, delay=HOUR),
-        Asked("sum", DAY, km),
-        Asked("mean", DAY, amount, current=False),
-        Asked("std", DAY, amount, HOUR),
-        Asked("min", DAY, km),
-        Asked("max", HOUR, amount),
-        Asked("max", DAY, amount, current=False),
-        Asked("first", DAY, amount),
-        Asked("last", DAY, km),
-        Asked("distinct", DAY, shop),
-        Asked("time_since_last", DAY),
-        Asked("count", HOUR, decayed=True),
-        Asked("mean", HOUR, km, decayed=True),
-        Asked("rate", 30 * DAY, fraud, 7 * DAY),
+        Aggregate("count", HOUR, online),
+        Aggregate("count", DAY, delay=HOUR),
+        Aggregate("sum", DAY, km),
+        Aggregate("mean", DAY, amount, current=False),
+        Aggregate("std", DAY, amount, HOUR),
+        Aggregate("min", DAY, km),
+        Aggregate("max", HOUR, amount),
+        Aggregate("max", DAY, amount, current=False),
+        Aggregate("first", DAY, amount),
+        Aggregate("last", DAY, km),
+        Aggregate("distinct", DAY, shop),
+        Aggregate("time_since_last", DAY),
+        Aggregate("count", HOUR, decayed=True),
+        Aggregate("mean", HOUR, km, decayed=True),
+        Aggregate("rate", 30 * DAY, fraud, 7 * DAY),
     ]
     Aggregates(asked, columns, retention=37 * DAY + HOUR, name="everything")
     golden("code/everything.py.txt", code()["windows-everything"])

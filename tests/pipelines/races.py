@@ -17,7 +17,7 @@ from verdict.operators.names import DECISIONS, EVENTS
 from verdict.pipelines.formats.streams import stream_decoder, stream_encoder
 from verdict.pipelines.jobs import score
 from verdict.pipelines.parity import check
-from verdict.pipelines.parity.summary import Summary
+from verdict.pipelines.parity.summary import ParitySummary
 from verdict.pipelines.paths import resource
 from verdict.pipelines.replay.sources import Recorded, Sources
 from verdict.pipelines.spec.load import load
@@ -204,7 +204,7 @@ def compared(
     decisions: Sequence[Recorded],
     events: Callable[[], Iterator[Message]],
     **more: Any,
-) -> Summary:
+) -> ParitySummary:
     letters = more.pop("letters", lambda: iter(()))
     sources = sources_of(decisions, events)
     return check.compare(pipeline, sources, letters, stop=threading.Event(), **more)

@@ -7,7 +7,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer
 from confluent_kafka import KafkaError as ClientError
 
 from verdict.operators.message import Headers, Message, new
-from verdict.pipelines.engines.embedded.runner import Output
+from verdict.pipelines.engines.embedded.runner import OutputRecord
 from verdict.pipelines.errors import KafkaError
 from verdict.pipelines.kafka.admin import require
 from verdict.pipelines.kafka.clients import Clients
@@ -182,7 +182,7 @@ class KafkaBroker:
             return ()
         return tuple(found)
 
-    def send(self, output: Output) -> None:
+    def send(self, output: OutputRecord) -> None:
         """Hand a record to the producer; `flush` says whether it arrived."""
         cause = output.cause
         source = f"{cause.topic}/{cause.partition}/{cause.offset}".encode()

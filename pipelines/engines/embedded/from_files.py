@@ -10,7 +10,7 @@ from typing import Protocol
 from verdict.operators.events.schema import Schema
 from verdict.operators.message import Message
 from verdict.operators.names import EVENTS
-from verdict.pipelines.engines.embedded.runner import Output, Runner
+from verdict.pipelines.engines.embedded.runner import OutputRecord, Runner
 from verdict.pipelines.formats.avro_file import AvroFile
 from verdict.pipelines.formats.events import read_events
 from verdict.pipelines.formats.streams import definition
@@ -41,7 +41,7 @@ def run_files(
     *,
     stop: Stop | None = None,
     pace: Callable[[int], int] | None = None,
-    watch: Callable[[Sequence[Output]], None] | None = None,
+    watch: Callable[[Sequence[OutputRecord]], None] | None = None,
     labels: Feed | None = None,
 ) -> int:
     """Run jobs over files, each fed by what those before it put out.
@@ -55,7 +55,7 @@ def run_files(
     schema
         Of the events.
     topics
-        Output stream -> name of its file in ``out``, without ``.avro``.
+        OutputRecord stream -> name of its file in ``out``, without ``.avro``.
     state
         Folder of the state. A run that was stopped goes on where it was committed last; so does
         one over files that have grown, or over others that follow those already read.
@@ -147,7 +147,7 @@ def _chain(
     messages: Iterable[Message],
     topics: Mapping[str, str],
     counts: dict[str, int],
-) -> Iterator[Output]:
+) -> Iterator[OutputRecord]:
     """Run each message through every job that it, or what came of it, is an input of."""
     for message in messages:
         waiting = [message]

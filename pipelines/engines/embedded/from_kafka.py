@@ -10,7 +10,7 @@ from typing import Protocol
 
 from verdict.operators.message import Message
 from verdict.operators.names import DEAD_LETTERS
-from verdict.pipelines.engines.embedded.runner import Output, Runner
+from verdict.pipelines.engines.embedded.runner import OutputRecord, Runner
 from verdict.pipelines.engines.garbage import spared
 from verdict.pipelines.formats.patience import Patience
 from verdict.pipelines.telemetry.meters import RunMeter
@@ -35,7 +35,7 @@ class Broker(Protocol):
 
     def poll(self, most: int, timeout: float) -> list[Message]: ...
 
-    def send(self, output: Output) -> None: ...
+    def send(self, output: OutputRecord) -> None: ...
 
     def flush(self) -> None: ...
 
@@ -98,7 +98,7 @@ def run_kafka(
             if meter is not None:
                 meter.committed(time.perf_counter_ns() - began)
 
-        def send(outputs: Sequence[Output]) -> None:
+        def send(outputs: Sequence[OutputRecord]) -> None:
             for output in outputs:
                 broker.send(output)
             if meter is not None:

@@ -33,7 +33,7 @@ SWEPT = 100
 """Heads of each hop that are looked at after a commit, whether they can be deleted."""
 
 
-class Output(NamedTuple):
+class OutputRecord(NamedTuple):
     """One record that a job put out, with the message that caused it."""
 
     stream: str
@@ -91,15 +91,15 @@ class Runner:
                 labels, last = hop_labels(job, hop.name), hop is job.hops[-1]
                 self.meters.append(HopMeter(labels, last, operator, cache))
 
-    def __call__(self, message: Message) -> list[Output]:
+    def __call__(self, message: Message) -> list[OutputRecord]:
         """Run one message through the hops."""
-        outputs: list[Output] = []
+        outputs: list[OutputRecord] = []
         self._run(self._hops, 0, message, outputs)
         return outputs
 
-    def many(self, messages: Sequence[Message]) -> list[Output]:
+    def many(self, messages: Sequence[Message]) -> list[OutputRecord]:
         """Run messages through the hops, one at a time; a last hop may score them all at once."""
-        outputs: list[Output] = []
+        outputs: list[OutputRecord] = []
         self.taken, self.blocked = 0, None
         try:
             for message in messages:
@@ -113,7 +113,7 @@ class Runner:
         places = [i for i, output in enumerate(outputs) if isinstance(output.value, Deferred)]
         settled = self._settled(self._settles, [outputs[place].value for place in places])
         for place, emit in zip(places, settled, strict=True):
-            outputs[place] = new(Output, (*emit, outputs[place].cause))
+            outputs[place] = new(OutputRecord, (*emit, outputs[place].cause))
         return outputs
 
     def close(self) -> None:
@@ -151,7 +151,7 @@ class Runner:
         return settled
 
     def _run(
-        self, hops: Sequence[_At], index: int, message: Message, outputs: list[Output]
+        self, hops: Sequence[_At], index: int, message: Message, outputs: list[OutputRecord]
     ) -> None:
         operator, state = hops[index]
         state.key = message.key or b""
@@ -169,7 +169,7 @@ class Runner:
                     )
                     self._run(hops, index + 1, following, outputs)
                 else:
-                    outputs.append(new(Output, (output, key, value, message)))
+                    outputs.append(new(OutputRecord, (output, key, value, message)))
         except VerdictError:
             raise
         except Exception as error:

@@ -9,7 +9,7 @@ from verdict.operators.errors import BadRecord
 from verdict.operators.events.decode import json_decoder
 from verdict.operators.events.event import Event
 from verdict.operators.events.schema import parse
-from verdict.operators.features.lookups import Asked, Lookup, Lookups, Rows
+from verdict.operators.features.lookups import LookedUp, LookupReader, Lookups, RowReader
 
 SCHEMA = parse(
     {
@@ -43,20 +43,23 @@ def row(**values: Any) -> bytes:
 
 
 def lookup(
-    *asked: Asked, expires: str | None = None, key: tuple[str, ...] = ("merchant",), **values: Any
-) -> Lookup:
-    rows = Rows(["known", "risk"], expires, SCHEMA, json_decoder())
+    *asked: LookedUp,
+    expires: str | None = None,
+    key: tuple[str, ...] = ("merchant",),
+    **values: Any,
+) -> LookupReader:
+    rows = RowReader(["known", "risk"], expires, SCHEMA, json_decoder())
     table = Dict({b"m1": rows.pack(row(**values)), b"7": rows.pack(row(**values))})
     table[b"m1|2"] = rows.pack(row(**values))
-    return Lookup(table, rows, key, expires is not None, asked)
+    return LookupReader(table, rows, key, expires is not None, asked)
 
 
 def event(at: int = 0, **fields: Any) -> Event:
     return Event("e", at, ("c",), fields, {})
 
 
-KNOWN, RISK = Asked("known", 0, None), Asked("risk", 1, 0.25)
-LISTED = Asked("listed", None, None)
+KNOWN, RISK = LookedUp("known", 0, None), LookedUp("risk", 1, 0.25)
+LISTED = LookedUp("listed", None, None)
 
 
 def test_numbers_of_the_row_that_has_the_key() -> None:
@@ -88,7 +91,7 @@ def test_a_key_of_parts_is_the_one_that_entities_have() -> None:
     find = lookup(LISTED, key=("merchant", "branch"))
     assert find(event(merchant="m1", branch=2)) == [1.0]
     assert find(event(merchant="m1", branch=None)) == [0.0]
-    rows = Rows([], None, SCHEMA, json_decoder(), ["id", "branch"])
+    rows = RowReader([], None, SCHEMA, json_decoder(), ["id", "branch"])
     assert rows.keyed(row(branch=2)) == (b"m1|2", b"")
 
 
@@ -110,10 +113,10 @@ def test_tables_one_after_the_other() -> None:
 )
 def test_a_bad_row_is_refused(value: bytes, kind: str) -> None:
     with pytest.raises(BadRecord) as refused:
-        Rows(["risk"], None, SCHEMA, json_decoder()).pack(value)
+        RowReader(["risk"], None, SCHEMA, json_decoder()).pack(value)
     assert refused.value.kind == kind
 
 
 def test_a_row_of_a_file_without_its_key_is_refused() -> None:
     with pytest.raises(BadRecord, match="no key"):
-        Rows(["risk"], None, SCHEMA, json_decoder(), ["id", "branch"]).keyed(row())
+        RowReader(["risk"], None, SCHEMA, json_decoder(), ["id", "branch"]).keyed(row())

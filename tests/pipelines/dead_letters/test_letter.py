@@ -7,7 +7,7 @@ import pytest
 
 from tests.pipelines.dead_letters.test_read import letter
 from verdict.operators.records.dead_letter import MAX_RAW
-from verdict.pipelines.dead_letters.letter import Found, Letter, compared
+from verdict.pipelines.dead_letters.letter import Letter, OriginalState, compared
 from verdict.pipelines.kafka.fetch import Original
 
 
@@ -30,11 +30,13 @@ def test_states_of_an_original() -> None:
     made = letter(value=value, value_size=1, value_sha256=hashlib.sha256(value).hexdigest())
     tombstone = letter(value=None, value_size=-1, value_sha256=None)
 
-    def compare(one: Letter, found: bytes | None) -> Found:
+    def compare(one: Letter, found: bytes | None) -> OriginalState:
         return compared(one, Original(b"k", found, 1, []))
 
-    assert compared(made, None) is Found.GONE
-    assert compare(made, value) is Found.THERE
-    assert [compare(made, other) for other in (b"w", b"vv", None, b"")] == [Found.CHANGED] * 4
-    assert compare(tombstone, None) is Found.THERE
-    assert compare(tombstone, b"") is Found.CHANGED
+    assert compared(made, None) is OriginalState.GONE
+    assert compare(made, value) is OriginalState.THERE
+    assert [compare(made, other) for other in (b"w", b"vv", None, b"")] == [
+        OriginalState.CHANGED
+    ] * 4
+    assert compare(tombstone, None) is OriginalState.THERE
+    assert compare(tombstone, b"") is OriginalState.CHANGED

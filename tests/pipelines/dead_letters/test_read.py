@@ -16,9 +16,9 @@ from verdict.operators.errors import BadRecord
 from verdict.operators.message import Message
 from verdict.operators.names import DEAD_LETTERS, EVENTS, BadKind
 from verdict.operators.records.dead_letter import dead_letter
-from verdict.pipelines.dead_letters.letter import Asked, Letter
+from verdict.pipelines.dead_letters.letter import Letter, LetterFilter
 from verdict.pipelines.dead_letters.read import letters, newest, summary
-from verdict.pipelines.dead_letters.replay import WINDOW, Replay
+from verdict.pipelines.dead_letters.replay import WINDOW, LetterReplay
 from verdict.pipelines.dead_letters.text import table
 from verdict.pipelines.errors import FileError, KafkaError
 from verdict.pipelines.formats.streams import stream_encoder
@@ -275,11 +275,11 @@ def test_letters_of_a_topic_are_listed_newest_last(verdict: Verdict, shop: Any) 
     ran = verdict("dlq", "list", made.file, "--summary")
     assert [row.split()[0] for row in ran.out.splitlines()] == ["count", "5", "1"]
 
-    written = list(letters(made.pipeline, Asked()))
+    written = list(letters(made.pipeline, LetterFilter()))
     after = max(each.at for each in written) + 1
-    assert list(letters(made.pipeline, Asked(since=after))) == []
-    assert len(list(letters(made.pipeline, Asked(kind="not-json", stage="decode")))) == 6
-    assert list(letters(made.pipeline, Asked(stage="score"))) == []
+    assert list(letters(made.pipeline, LetterFilter(since=after))) == []
+    assert len(list(letters(made.pipeline, LetterFilter(kind="not-json", stage="decode")))) == 6
+    assert list(letters(made.pipeline, LetterFilter(stage="score"))) == []
 
 
 def test_a_letter_is_shown_beside_its_original(verdict: Verdict, shop: Any) -> None:
@@ -487,8 +487,8 @@ def test_many_letters_are_replayed_in_the_order_of_their_events(shop: Any) -> No
         producer.produce(made.letters, encode(record), b"c", partition=0)
     assert producer.flush(20) == 0
     started = time.monotonic()
-    with Replay(made.pipeline) as replay:
-        did = replay.run(letters(made.pipeline, Asked()))
+    with LetterReplay(made.pipeline) as replay:
+        did = replay.run(letters(made.pipeline, LetterFilter()))
     assert did.replayed == len(values)
     assert time.monotonic() - started < 20
     again = [record for record in read(made.clients, made.events) if record.headers]
@@ -499,4 +499,4 @@ def test_many_letters_are_replayed_in_the_order_of_their_events(shop: Any) -> No
 
 def test_a_folder_without_letters_is_said(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(FileError, match="run the pipeline first"):
-        list(letters(load(tiny / "pipeline.yaml"), Asked(), tmp_path))
+        list(letters(load(tiny / "pipeline.yaml"), LetterFilter(), tmp_path))

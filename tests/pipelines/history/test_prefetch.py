@@ -15,7 +15,7 @@ from verdict.operators.labels.label import Label
 from verdict.operators.message import NEXT, Message
 from verdict.operators.names import LABELS
 from verdict.operators.score.carry import Carry
-from verdict.pipelines.engines.embedded.runner import Output
+from verdict.pipelines.engines.embedded.runner import OutputRecord
 from verdict.pipelines.errors import FileError, OperatorError
 from verdict.pipelines.history import backfill, hops, prefetch
 from verdict.pipelines.history.prefetch import Ahead, Part
@@ -48,20 +48,20 @@ class Work:
             self.pid.write_text(str(os.getpid()))
         told = Message(LABELS, None, LABEL, *AT)
         following = [
-            Output(NEXT, b"t1", LABEL, told),
-            Output(NEXT, b"c1", CARRY, CAUSE),
-            Output(NEXT, b"t2", LABEL, told),
-            Output(NEXT, b"t3", LABEL, told),
-            Output(NEXT, b"c2", CARRY, CAUSE),
+            OutputRecord(NEXT, b"t1", LABEL, told),
+            OutputRecord(NEXT, b"c1", CARRY, CAUSE),
+            OutputRecord(NEXT, b"t2", LABEL, told),
+            OutputRecord(NEXT, b"t3", LABEL, told),
+            OutputRecord(NEXT, b"c2", CARRY, CAUSE),
         ]
         for number in range(self.count):
             some = following if number else []  # a batch may be all dead letters
-            yield some, [Output("dead-letters", b"", b"letter", CAUSE)], number
+            yield some, [OutputRecord("dead-letters", b"", b"letter", CAUSE)], number
         if self.error is not None:
             raise self.error
 
 
-def worked(work: Work) -> list[tuple[list[Message], list[Output], Any]]:
+def worked(work: Work) -> list[tuple[list[Message], list[OutputRecord], Any]]:
     process = Ahead(work)
     try:
         return list(process)
@@ -89,7 +89,7 @@ def test_what_is_sent_arrives_as_it_was() -> None:
             is_label = message.stream == LABELS
             assert type(message.value) is (Label if is_label else Carry)
             assert is_label or type(message.value.event) is Event
-        assert outputs == [Output("dead-letters", b"", b"letter", CAUSE)]
+        assert outputs == [OutputRecord("dead-letters", b"", b"letter", CAUSE)]
 
 
 def test_its_errors_are_raised_here() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from verdict.operators.message import Message
 from verdict.operators.names import DEAD_LETTERS, DECISIONS, EVENTS, ROWS
-from verdict.pipelines.engines.embedded.runner import Output, Runner
+from verdict.pipelines.engines.embedded.runner import OutputRecord, Runner
 from verdict.pipelines.errors import SpecError
 from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.jobs import catalog, labels, score, shadow, watch
@@ -161,14 +161,14 @@ def test_what_the_baseline_lacks_is_watched_without_one(
 
 def play(
     pipeline: Pipeline, messages: Iterable[tuple[bytes | None, bytes | None]], store: RocksStore
-) -> Iterator[Output]:
+) -> Iterator[OutputRecord]:
     """Run the score job over records as Kafka would hand them over."""
     runner = Runner(score.score(pipeline), store)
     for offset, (key, value) in enumerate(messages):
         yield from runner(Message(EVENTS, key, value, "transactions", 0, offset, NOW + offset))
 
 
-def outputs(pipeline: Pipeline, folder: Path, messages: Sequence[Any]) -> list[Output]:
+def outputs(pipeline: Pipeline, folder: Path, messages: Sequence[Any]) -> list[OutputRecord]:
     store = RocksStore(folder)
     try:
         return list(play(pipeline, messages, store))
@@ -182,7 +182,7 @@ class Played:
 
     transactions: Sequence[Any]
     messages: Sequence[tuple[bytes, bytes]]
-    outputs: Sequence[Output]
+    outputs: Sequence[OutputRecord]
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +204,7 @@ def test_events_are_decided_the_same_whether_they_come_keyed_or_not(
     assert len(other) == len(played.messages)
     assert {output.stream for output in other} == {DECISIONS, DEAD_LETTERS}
 
-    def known(output: Output) -> tuple[str, bytes, bytes, int]:
+    def known(output: OutputRecord) -> tuple[str, bytes, bytes, int]:
         return output.stream, output.key, output.value, output.cause.offset
 
     assert list(map(known, other)) == list(map(known, played.outputs))

@@ -14,7 +14,7 @@ from verdict.pipelines.formats.avro_file import AvroFile
 from verdict.pipelines.formats.streams import definition, stream_decoder, stream_encoder
 from verdict.pipelines.parity import compare
 from verdict.pipelines.parity.lost import read_letters
-from verdict.pipelines.parity.summary import Summary
+from verdict.pipelines.parity.summary import ParitySummary
 from verdict.pipelines.parity.text import lines
 from verdict.pipelines.replay.extent import WholeSpan
 from verdict.pipelines.spec.load import load
@@ -42,7 +42,7 @@ def test_letters_of_the_score_job_are_read_beside_the_decisions(tiny: Path, tmp_
     assert list(read_letters(pipeline, decisions, stop)) == []
 
 
-def lost(found: Summary) -> list[tuple[str, str, Any]]:
+def lost(found: ParitySummary) -> list[tuple[str, str, Any]]:
     return [
         (each.event_id, each.source, each.replayed)
         for each in found.shown

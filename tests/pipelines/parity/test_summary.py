@@ -3,12 +3,12 @@
 import json
 
 from verdict.pipelines.parity.compare import Difference
-from verdict.pipelines.parity.summary import Summary
+from verdict.pipelines.parity.summary import ParitySummary
 from verdict.pipelines.replay.past import ReplayCounts
 
 
 def test_its_names_are_those_of_the_command_s_json() -> None:
-    summary = Summary(shown=[Difference("p", "e/0/1", "f", float("nan"), 1.0, "")])
+    summary = ParitySummary(shown=[Difference("p", "e/0/1", "f", float("nan"), 1.0, "")])
     found = json.loads(json.dumps(summary.as_json()))
     assert list(found) == [
         "decisions",
@@ -41,7 +41,7 @@ def test_its_names_are_those_of_the_command_s_json() -> None:
 
 
 def test_it_takes_what_became_of_the_events() -> None:
-    summary = Summary(lost=1)
+    summary = ParitySummary(lost=1)
     summary.take_replayed(ReplayCounts(9, 4, 3, 2, 1))
     assert (summary.events, summary.without_decision, summary.before_decisions) == (9, 4, 3)
     assert (summary.undecided, summary.forced, summary.lost) == (2, 1, 1)

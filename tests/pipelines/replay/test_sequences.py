@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verdict.pipelines.replay.sequences import Place, begins_anew, sequences
+from verdict.pipelines.replay.sequences import HopPlace, begins_anew, sequences
 
 HORIZON = 10
 
@@ -16,7 +16,7 @@ HORIZON = 10
 )
 def test_silences_tell_sequences_apart(spans: list[list[int]], choose: object) -> None:
     """In order, none late: each silence begins with the number 1."""
-    places: list[Place] = []
+    places: list[HopPlace] = []
     expected: list[list[int]] = []
     time = 0
     for span in spans:
@@ -24,7 +24,7 @@ def test_silences_tell_sequences_apart(spans: list[list[int]], choose: object) -
         for seq, step in enumerate(span, 1):
             time += step if seq > 1 else 2 * HORIZON
             numbers.append(len(places))
-            places.append(Place(seq, time, False, False, len(places), len(places)))
+            places.append(HopPlace(seq, time, False, False, len(places), len(places)))
         expected.append(numbers)
     choose.shuffle(places)  # type: ignore[attr-defined]
     assert [[place.number for place in each] for each in sequences(places, HORIZON)] == expected
@@ -32,30 +32,30 @@ def test_silences_tell_sequences_apart(spans: list[list[int]], choose: object) -
 
 def test_a_late_event_goes_where_its_neighbours_were_decided() -> None:
     """Both sequences lack their second number; it was decided behind the second's first."""
-    first = [Place(1, 0, False, False, 0, 0), Place(3, 5, False, False, 2, 1)]
-    second = [Place(1, 30, False, False, 10, 2), Place(3, 35, False, False, 12, 3)]
-    late = Place(2, -1, True, False, 11, 4)
+    first = [HopPlace(1, 0, False, False, 0, 0), HopPlace(3, 5, False, False, 2, 1)]
+    second = [HopPlace(1, 30, False, False, 10, 2), HopPlace(3, 35, False, False, 12, 3)]
+    late = HopPlace(2, -1, True, False, 11, 4)
     found = sequences([*first, *second, late], HORIZON)
     assert [[place.number for place in each] for each in found] == [[0, 1], [2, 4, 3]]
 
 
 def test_a_retry_has_the_number_of_the_newest_before_it() -> None:
-    firm = [Place(1, 0, False, False, 0, 0), Place(1, 30, False, False, 5, 1)]
-    retry = Place(1, 30, False, True, 6, 2)
+    firm = [HopPlace(1, 0, False, False, 0, 0), HopPlace(1, 30, False, False, 5, 1)]
+    retry = HopPlace(1, 30, False, True, 6, 2)
     found = sequences([*firm, retry], HORIZON)
     assert [[place.number for place in each] for each in found] == [[0], [1, 2]]
 
 
 def test_one_that_only_late_events_are_known_of_lies_where_it_was_decided() -> None:
-    late = [Place(2, 3, True, False, 1, 0), Place(2, 40, True, False, 9, 1)]
-    firm = [Place(1, 30, False, False, 5, 2)]
+    late = [HopPlace(2, 3, True, False, 1, 0), HopPlace(2, 40, True, False, 9, 1)]
+    firm = [HopPlace(1, 30, False, False, 5, 2)]
     found = sequences([*late, *firm], HORIZON)
     assert sorted(place.number for each in found for place in each) == [0, 1, 2]
     assert [each[0].at for each in found] == sorted(each[0].at for each in found)
 
 
 def test_what_tells_of_more_than_one() -> None:
-    one = Place(4, 100, False, False, 0, 0)
+    one = HopPlace(4, 100, False, False, 0, 0)
     assert begins_anew(one, one, HORIZON)
     following = one._replace(seq=5)
     assert not begins_anew(one, following, HORIZON)

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from verdict.pipelines.spec.decide import Decide, Models, Rule, Watch
-from verdict.pipelines.spec.events import Events, FieldCheck, Money
+from verdict.pipelines.spec.decide import DecideSpec, Models, RuleSpec, Watch
+from verdict.pipelines.spec.events import AmountSpec, Events, FieldCheck
 from verdict.pipelines.spec.features import AggregateFeature, ExpressionFeature, PythonFeature
 from verdict.pipelines.spec.settings import (
     FromEnvironment,
@@ -109,9 +109,9 @@ def test_a_feature_of_a_model_that_knows_what_is_missing_may_default_to_nan() ->
         (FieldCheck, {"outside": "review"}, "say 'min', 'max' or 'allowed'"),
         (FieldCheck, {"min": 2, "max": 1}, "'min' is above 'max'"),
         (FieldCheck, {"min": math.inf}, "finite"),
-        (Money, {"field": "amount"}, "either 'currency' or 'currency_field'"),
-        (Money, {"field": "a", "currency": "EUR", "currency_field": "b"}, "either 'currency'"),
-        (Money, {"field": "a", "currency": "euro"}, "three capital letters"),
+        (AmountSpec, {"field": "amount"}, "either 'currency' or 'currency_field'"),
+        (AmountSpec, {"field": "a", "currency": "EUR", "currency_field": "b"}, "either 'currency'"),
+        (AmountSpec, {"field": "a", "currency": "euro"}, "three capital letters"),
         (Events, {"topic": None}, "say either 'topic' or 'files'"),
         (Events, {"files": ["a.avro"]}, "say either 'topic' or 'files'"),
         (Events, {"topic": None, "files": []}, "events.files is an empty list"),
@@ -127,20 +127,20 @@ def test_a_feature_of_a_model_that_knows_what_is_missing_may_default_to_nan() ->
         (PythonFeature, {"python": "f.py", "reads": []}, "write file.py:function"),
         (PythonFeature, {"python": "f.py:1a", "reads": []}, "write file.py:function"),
         (Models, {"champion": "a", "challengers": ["b", "b"]}, "challenger b stands twice"),
-        (Rule, {"name": "Far Away", "when": "a > 1"}, "'Far Away' will not do"),
+        (RuleSpec, {"name": "Far Away", "when": "a > 1"}, "'Far Away' will not do"),
         (
-            Decide,
+            DecideSpec,
             {"thresholds": [{"at": 0.5, "action": "a"}, {"at": 0.8, "action": "b"}]},
             "threshold 0.8 comes after 0.5",
         ),
         (
-            Decide,
+            DecideSpec,
             {"thresholds": [{"at": 0.5, "action": "a"}, {"at": 0.5, "action": "b"}]},
             "threshold 0.5 comes after 0.5",
         ),
-        (Decide, {"thresholds": [{"at": math.nan, "action": "a"}]}, "finite"),
+        (DecideSpec, {"thresholds": [{"at": math.nan, "action": "a"}]}, "finite"),
         (
-            Decide,
+            DecideSpec,
             {"rules": [{"name": "a", "when": "b"}, {"name": "a", "when": "c"}]},
             "two rules are called 'a'",
         ),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from verdict.pipelines.errors import SpecError
-from verdict.pipelines.spec.yaml_file import Fault, Model, Source, parse, read
+from verdict.pipelines.spec.yaml_file import Fault, Model, SourceFile, parse, read
 
 
 class Circle(Model):
@@ -193,7 +193,7 @@ def test_all_that_does_not_fit_is_said_at_once_in_the_order_of_the_lines(tmp_pat
 
 
 def test_a_source_makes_errors_of_its_own(tmp_path: Path) -> None:
-    source = Source(tmp_path / "f.yaml", {}, {("a",): 7})
+    source = SourceFile(tmp_path / "f.yaml", {}, {("a",): 7})
     assert str(source.error(("a", "b"), "wrong")) == f"{tmp_path}/f.yaml:7: wrong"
 
 

@@ -13,7 +13,7 @@ import yaml
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
-from verdict.operators.features.lookups import Rows
+from verdict.operators.features.lookups import RowReader
 from verdict.operators.names import EVENTS
 from verdict.pipelines.errors import KafkaError, SpecError
 from verdict.pipelines.formats.avro_file import read_records
@@ -177,12 +177,12 @@ def test_it_goes_on_where_it_was_unless_that_was_long_ago_or_otherwise_packed(
     pipeline = case.make_topics()
     packed: list[bytes] = []
 
-    def counting(self: Rows, value: bytes) -> Any:
+    def counting(self: RowReader, value: bytes) -> Any:
         packed.append(value)
         return whole(self, value)
 
-    whole = Rows.pack
-    monkeypatch.setattr(Rows, "pack", counting)
+    whole = RowReader.pack
+    monkeypatch.setattr(RowReader, "pack", counting)
 
     def start(pipeline: Pipeline) -> tuple[int, int]:
         packed.clear()

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from verdict.operators.message import NEXT, Emit, Message
 from verdict.operators.meter import Meter
 from verdict.pipelines.engines.embedded.from_kafka import run_kafka
-from verdict.pipelines.engines.embedded.runner import Output
+from verdict.pipelines.engines.embedded.runner import OutputRecord
 from verdict.pipelines.errors import OperatorError
 from verdict.pipelines.telemetry import server
 from verdict.pipelines.telemetry.meters import HopMeter, RunMeter, hop_labels
@@ -103,7 +103,7 @@ class Topic:
         taken, self.left = self.left[:4], self.left[4:]
         return taken
 
-    def send(self, output: Output) -> None:
+    def send(self, output: OutputRecord) -> None:
         self.sent += 1
 
     def flush(self) -> None: ...

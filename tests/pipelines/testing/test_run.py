@@ -15,7 +15,7 @@ from verdict.pipelines.jobs import score
 from verdict.pipelines.paths import resource
 from verdict.pipelines.spec.load import load, over
 from verdict.pipelines.testing.check import read
-from verdict.pipelines.testing.run import UNASKED, Harness, Outcome, Row
+from verdict.pipelines.testing.run import UNASKED, CheckedValue, Harness, Outcome
 
 CARD_FRAUD = Path(__file__).parents[3] / "examples" / "card-fraud"
 PAYMENTS = """\
@@ -98,12 +98,12 @@ def test_a_result_has_all_that_the_decision_has(ran: Callable[[str], Outcome]) -
     score = result.rows[2]
     assert score.found == pytest.approx(0.2689414)
     assert result.rows == (
-        Row("amount", UNASKED, 100.0),
-        Row("card_count_1h", UNASKED, 2.0),
-        Row("score", 0.3, score.found, False, 0.05),
-        Row("action", "review", "approve", True),
-        Row("rules", UNASKED, []),
-        Row("because", UNASKED, "otherwise"),
+        CheckedValue("amount", UNASKED, 100.0),
+        CheckedValue("card_count_1h", UNASKED, 2.0),
+        CheckedValue("score", 0.3, score.found, False, 0.05),
+        CheckedValue("action", "review", "approve", True),
+        CheckedValue("rules", UNASKED, []),
+        CheckedValue("because", UNASKED, "otherwise"),
     )
 
 
@@ -138,7 +138,7 @@ def test_a_dead_letter_that_nobody_expects_fails(tiny: Path) -> None:
     )
     dead, decided = outcomes(path)["one"].results
     assert (dead.event, dead.line, dead.ok) == ("p1", 5, False)
-    assert dead.rows[0] == Row("dead letter", "decision", "wrong-type", True)
+    assert dead.rows[0] == CheckedValue("dead letter", "decision", "wrong-type", True)
     assert "field 'amount' has the wrong type" in dead.rows[1].found
     assert decided.ok
 
@@ -174,7 +174,7 @@ def test_a_feature_without_value_is_null_and_so_is_the_score(tiny: Path) -> None
     (result,) = outcomes(path)["one"].results
     assert result.ok
     assert math.isnan(result.rows[0].found)
-    assert result.rows[2] == Row("score", None, None)
+    assert result.rows[2] == CheckedValue("score", None, None)
     path.write_text(tests.replace("amount: null", "amount: 3").replace("score: null", "score: 1"))
     assert differing(outcomes(path)["one"]) == ["amount", "score"]
 

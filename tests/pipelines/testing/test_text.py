@@ -6,26 +6,29 @@ from pathlib import Path
 import pytest
 
 from verdict.pipelines.testing.check import Case
-from verdict.pipelines.testing.run import UNASKED, Outcome, Result, Row
+from verdict.pipelines.testing.run import UNASKED, CheckedValue, Outcome, Result
 from verdict.pipelines.testing.text import failures, line, said, table
 
 PATH = Path("a/pipeline_test.yaml")
-SAME = Result("t1", 5, (Row("action", "approve", "approve"),))
+SAME = Result("t1", 5, (CheckedValue("action", "approve", "approve"),))
 DEAD = Result(
     None,
     9,
-    (Row("dead letter", "decision", "wrong-type", True), Row("reason", UNASKED, "no \x1b[2J")),
+    (
+        CheckedValue("dead letter", "decision", "wrong-type", True),
+        CheckedValue("reason", UNASKED, "no \x1b[2J"),
+    ),
 )
 OTHER = Result(
     "t2",
     7,
     (
-        Row("card_count_1h", 3.0, 2.0, True),
-        Row("amount", UNASKED, 0.1),
-        Row("mean", 12.5, math.nan, True),
-        Row("score", None, 0.9, True),
-        Row("rules", [], ["fast"], True),
-        Row("because", UNASKED, "otherwise"),
+        CheckedValue("card_count_1h", 3.0, 2.0, True),
+        CheckedValue("amount", UNASKED, 0.1),
+        CheckedValue("mean", 12.5, math.nan, True),
+        CheckedValue("score", None, 0.9, True),
+        CheckedValue("rules", [], ["fast"], True),
+        CheckedValue("because", UNASKED, "otherwise"),
     ),
 )
 

@@ -2,8 +2,8 @@
 
 from verdict.state.store.keyed import MemoryState
 from verdict.state.windows.aggregates import Aggregates
-from verdict.state.windows.plan import Asked, Column, Settled
-from verdict.state.windows.result import REPEATED, TAKEN, Found
+from verdict.state.windows.plan import Aggregate, Column, Settled
+from verdict.state.windows.result import REPEATED, TAKEN, WindowResult
 from verdict.state.windows.rows import OPEN_MAX
 from verdict.state.windows.values import NULL
 
@@ -11,7 +11,7 @@ COLUMNS = [Column("q", nullable=False, meaning="id"), Column("q", label=Settled(
 
 
 def test_a_look_is_what_the_next_event_would_see_without_itself() -> None:
-    asked = [Asked("count", 10, current=False), Asked("count", 10)]
+    asked = [Aggregate("count", 10, current=False), Aggregate("count", 10)]
     aggregates, state = Aggregates(asked, [], 20), MemoryState()
     for at in (0, 4, 9, 2):  # the last is late
         aggregates.update(state, at, [])
@@ -29,20 +29,20 @@ def test_a_look_is_what_the_next_event_would_see_without_itself() -> None:
 
 
 def test_what_is_remembered_is_every_row_the_newest_sees_and_labels_that_wait() -> None:
-    aggregates, state = Aggregates([Asked("sum", 100, 1, 50)], COLUMNS, 150), MemoryState()
+    aggregates, state = Aggregates([Aggregate("sum", 100, 1, 50)], COLUMNS, 150), MemoryState()
     for at in (0, 60, 120):
         aggregates.update(state, at, [at, NULL])
     assert aggregates.label(state, (120, 120, 121, 1, 0)) == TAKEN
     assert aggregates.label(state, (120, 120, 121, 1, 0)) == REPEATED
     found, newest, log, labels = aggregates.remembered(state)
-    assert found == Found([0.0], 3, False, ())
+    assert found == WindowResult([0.0], 3, False, ())
     assert newest == 120
     assert log == [(0, 0, NULL), (60, 60, NULL), (120, 120, NULL)]
     assert labels == [(120, 120, 121, 1, 0)]
 
 
 def test_a_key_that_is_forgotten_leaves_nothing() -> None:
-    asked = [Asked("distinct", 1_000, 0), Asked("min", 1_000, 0)]
+    asked = [Aggregate("distinct", 1_000, 0), Aggregate("min", 1_000, 0)]
     aggregates, state = Aggregates(asked, [Column("q")], 1_000), MemoryState()
     for at in range(3 * OPEN_MAX):
         aggregates.update(state, at, [at])

@@ -8,20 +8,20 @@ from verdict.state.store.keyed import MemoryState
 from verdict.state.windows import rows
 from verdict.state.windows.aggregates import Aggregates
 from verdict.state.windows.general import Windows
-from verdict.state.windows.plan import Asked, Column, Plan
+from verdict.state.windows.plan import Aggregate, Column, Plan
 from verdict.state.windows.values import Code
 
 INTEGERS = Column("q")
 
 
-def windows(asked: Asked, retention: int, column: Column = INTEGERS) -> Aggregates:
+def windows(asked: Aggregate, retention: int, column: Column = INTEGERS) -> Aggregates:
     return Aggregates([asked], [column], retention)
 
 
 def test_a_longer_window_is_cold_until_it_is_full() -> None:
     short, long = (
-        windows(Asked("count", 10), retention=10),
-        windows(Asked("count", 50), retention=50),
+        windows(Aggregate("count", 10), retention=10),
+        windows(Aggregate("count", 50), retention=50),
     )
     state = MemoryState()
     for at in range(0, 100, 5):
@@ -36,8 +36,8 @@ def test_a_longer_window_is_cold_until_it_is_full() -> None:
 
 
 def test_a_column_of_another_meaning_is_another_column() -> None:
-    old = windows(Asked("sum", 10, 0), column=Column("q", meaning="amount"), retention=10)
-    new = windows(Asked("sum", 10, 0), column=Column("q", meaning="items"), retention=10)
+    old = windows(Aggregate("sum", 10, 0), column=Column("q", meaning="amount"), retention=10)
+    new = windows(Aggregate("sum", 10, 0), column=Column("q", meaning="items"), retention=10)
     state = MemoryState()
     old.update(state, 0, [7])
     found = new.update(state, 5, [1])
@@ -51,12 +51,12 @@ def test_rows_of_before_lack_a_column_even_if_no_new_event_does(code: Code) -> N
     kept = Column("q", meaning="kept")
     added = Column(code, nullable=False, meaning="added")
     ops = ("count", "sum", "mean", "std", "min", "max", "first", "last")
-    asked = [Asked(op, 100, 1) for op in ops] + [
-        Asked("sum", 100, 1, decayed=True),
-        Asked("sum", 90, 1, 10),
-        Asked("time_since_last", 100, 1),
+    asked = [Aggregate(op, 100, 1) for op in ops] + [
+        Aggregate("sum", 100, 1, decayed=True),
+        Aggregate("sum", 90, 1, 10),
+        Aggregate("time_since_last", 100, 1),
     ]
-    old = Aggregates([Asked("count", 100, 0)], [kept], 100)
+    old = Aggregates([Aggregate("count", 100, 0)], [kept], 100)
     plan = Plan(asked, [kept, added], 100)
     new, general = Aggregates(asked, [kept, added], 100), Windows(plan)
     state, other = MemoryState(), MemoryState()
@@ -78,9 +78,11 @@ def test_rows_of_before_lack_a_column_even_if_no_new_event_does(code: Code) -> N
 def test_what_fades_knows_no_more_than_the_rows_it_is_made_of() -> None:
     """Of a column that was added two plans ago, or over rows that were kept from two plans ago."""
     column = Column("q", meaning="amount")
-    count = Aggregates([Asked("count", 50)], [], 1_000)
-    summed = Aggregates([Asked("count", 50), Asked("sum", 50, 0)], [column], 1_000)
-    faded = Aggregates([Asked("sum", 20, 0, decayed=True), Asked("sum", 50, 0)], [column], 1_000)
+    count = Aggregates([Aggregate("count", 50)], [], 1_000)
+    summed = Aggregates([Aggregate("count", 50), Aggregate("sum", 50, 0)], [column], 1_000)
+    faded = Aggregates(
+        [Aggregate("sum", 20, 0, decayed=True), Aggregate("sum", 50, 0)], [column], 1_000
+    )
     state = MemoryState()
     for at in range(5):
         count.update(state, at, [])
@@ -88,9 +90,9 @@ def test_what_fades_knows_no_more_than_the_rows_it_is_made_of() -> None:
     found = [faded.update(state, at, [1]).cold for at in (6, 53, 54, 203, 204)]
     assert found == [(0, 1), (0, 1), (0,), (0,), ()]
 
-    short = Aggregates([Asked("count", 10)], [], 10)
-    long = Aggregates([Asked("count", 500)], [], 500)
-    fading = Aggregates([Asked("count", 30, decayed=True)], [], 500)
+    short = Aggregates([Aggregate("count", 10)], [], 10)
+    long = Aggregates([Aggregate("count", 500)], [], 500)
+    fading = Aggregates([Aggregate("count", 30, decayed=True)], [], 500)
     state = MemoryState()
     for at in range(100):
         short.update(state, at, [])
@@ -102,9 +104,9 @@ def test_what_fades_knows_no_more_than_the_rows_it_is_made_of() -> None:
 def test_a_log_that_looks_whole_may_have_forgotten_since_when() -> None:
     """Pages are dropped whole: rows that are older than all windows are there for a while."""
     column = Column("q", meaning="amount")
-    count = Aggregates([Asked("count", 50)], [], 50)
-    summed = Aggregates([Asked("sum", 50, 0)], [column], 50)
-    longer = Aggregates([Asked("sum", 200, 0)], [column], 200)
+    count = Aggregates([Aggregate("count", 50)], [], 50)
+    summed = Aggregates([Aggregate("sum", 50, 0)], [column], 50)
+    longer = Aggregates([Aggregate("sum", 200, 0)], [column], 200)
     state = MemoryState()
     for _ in range(10):
         count.update(state, 0, [])
@@ -122,9 +124,9 @@ def test_both_ways_forget_since_when_at_the_same_event() -> None:
         (asked, columns[:length])
         for length, asked in enumerate(
             (
-                [Asked("count", 100)],
-                [Asked("count", 100), Asked("sum", 100, 0)],
-                [Asked("count", 100), Asked("sum", 100, 0), Asked("sum", 100, 1)],
+                [Aggregate("count", 100)],
+                [Aggregate("count", 100), Aggregate("sum", 100, 0)],
+                [Aggregate("count", 100), Aggregate("sum", 100, 0), Aggregate("sum", 100, 1)],
             )
         )
     ]

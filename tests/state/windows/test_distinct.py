@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from verdict.state.store.keyed import MemoryState
 from verdict.state.windows.distinct import DistinctValues, LastSeen
 from verdict.state.windows.general import Windows
-from verdict.state.windows.plan import Asked, Column, Plan
+from verdict.state.windows.plan import Aggregate, Column, Plan
 from verdict.state.windows.tallies import Tallies
 from verdict.state.windows.values import NEVER
 
@@ -16,7 +16,7 @@ COLUMNS = [
     Column("q", meaning="amount"),
 ]
 SHOP = 1
-PLAN = Plan([Asked("distinct", 10_000, SHOP)], COLUMNS, retention=10_000)
+PLAN = Plan([Aggregate("distinct", 10_000, SHOP)], COLUMNS, retention=10_000)
 # Among them values whose bytes stand across two others in a row, and equal times.
 VALUES = st.sampled_from([0, 1, 256, 1 << 8 * 7, -1, 65_537])
 

@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 from verdict.state.store.keyed import MemoryState
 from verdict.state.windows.extremes import Candidates
 from verdict.state.windows.head import Packing
-from verdict.state.windows.plan import Asked, Column, Plan
+from verdict.state.windows.plan import Aggregate, Column, Plan
 from verdict.state.windows.tallies import Tallies
 
 LONG, SHORT = 100, 20
 PLAN = Plan(
-    [Asked(op, over, 0) for op in ("min", "max") for over in (SHORT, LONG)],
+    [Aggregate(op, over, 0) for op in ("min", "max") for over in (SHORT, LONG)],
     [Column("q", nullable=False)],
     retention=LONG,
 )

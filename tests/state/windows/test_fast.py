@@ -8,12 +8,12 @@ import pytest
 from verdict.state.store.keyed import MemoryState
 from verdict.state.windows.fast import quick
 from verdict.state.windows.general import Windows
-from verdict.state.windows.plan import Asked, Column, Plan, Settled
+from verdict.state.windows.plan import Aggregate, Column, Plan, Settled
 from verdict.state.windows.rows import OPEN_MAX
 from verdict.state.windows.values import NULL
 
 AMOUNT = Column("q", meaning="amount")
-ASKED = [Asked("sum", 100, 0), Asked("max", 100, 0)]
+ASKED = [Aggregate("sum", 100, 0), Aggregate("max", 100, 0)]
 
 
 class Key:
@@ -51,12 +51,12 @@ def test_it_leaves_a_late_event(key: Key) -> None:
 
 def test_it_leaves_the_event_that_finds_the_head_full(key: Key) -> None:
     assert [key.taken(0, -at) for at in range(OPEN_MAX + 2)].count(False) >= 1
-    other = Key(Plan([Asked("count", 100)], [], 100))
+    other = Key(Plan([Aggregate("count", 100)], [], 100))
     assert [other.taken(0) for _ in range(OPEN_MAX + 2)] == [True] * OPEN_MAX + [False, True]
 
 
 def test_it_leaves_what_drops_a_page() -> None:
-    key = Key(Plan([Asked("count", 100)], [], 100))
+    key = Key(Plan([Aggregate("count", 100)], [], 100))
     for _ in range(OPEN_MAX + 1):
         key.taken(0)
     assert key.taken(99)
@@ -72,7 +72,7 @@ def test_it_leaves_a_sum_beyond_64_bits(key: Key) -> None:
 
 
 def test_it_leaves_a_head_of_another_plan(key: Key) -> None:
-    other = Key(Plan([Asked("sum", 50, 0)], [AMOUNT], 100))
+    other = Key(Plan([Aggregate("sum", 50, 0)], [AMOUNT], 100))
     assert other.taken(0, 1)
     key.state = other.state
     assert not key.taken(1, 1)
@@ -81,7 +81,7 @@ def test_it_leaves_a_head_of_another_plan(key: Key) -> None:
 
 def test_it_leaves_an_event_at_which_a_label_is_settled() -> None:
     columns = [Column("q", nullable=False, meaning="id"), Column("q", label=Settled(50, 0))]
-    key = Key(Plan([Asked("sum", 100, 1, 50)], columns, 200))
+    key = Key(Plan([Aggregate("sum", 100, 1, 50)], columns, 200))
     assert key.taken(0, 1, NULL)
     key.windows.label(key.state, (0, 1, 5, 1, 0))
     assert key.taken(49, 2, NULL)

@@ -18,7 +18,7 @@ from verdict.state.store.rocks import RocksStore
 from verdict.state.windows import fast, rows
 from verdict.state.windows.aggregates import Aggregates
 from verdict.state.windows.general import Windows
-from verdict.state.windows.plan import Asked, Column, Plan
+from verdict.state.windows.plan import Aggregate, Column, Plan
 from verdict.state.windows.values import NULL, Number
 
 CENTS, UNITS, KM, FLAG, SHOP = range(5)
@@ -35,30 +35,34 @@ LATENESS = 200  # so that late events fall into pages, not only into the head
 RETENTION = max(WINDOWS) + DELAY + LATENESS
 HALF_LIVES = (7, 300)
 ASKED = [
-    *(Asked("count", window) for window in WINDOWS),
-    *(Asked("count", window, delay=DELAY) for window in WINDOWS),
+    *(Aggregate("count", window) for window in WINDOWS),
+    *(Aggregate("count", window, delay=DELAY) for window in WINDOWS),
     *(
-        Asked(op, window, column, current=current)
+        Aggregate(op, window, column, current=current)
         for window in WINDOWS
         for op in ("count", "sum", "mean", "std", "min", "max", "first", "last")
         for column in (CENTS, UNITS, KM)
         for current in (True, False)
     ),
     *(
-        Asked(op, window, column, DELAY)
+        Aggregate(op, window, column, DELAY)
         for window in WINDOWS
         for op in ("count", "sum", "mean", "std")
         for column in (CENTS, UNITS, KM)
     ),
-    *(Asked("count", window, FLAG) for window in WINDOWS),
-    *(Asked("distinct", window, SHOP, current=current) for window in WINDOWS for current in (1, 0)),
+    *(Aggregate("count", window, FLAG) for window in WINDOWS),
     *(
-        Asked("time_since_last", window, column)
+        Aggregate("distinct", window, SHOP, current=current)
+        for window in WINDOWS
+        for current in (1, 0)
+    ),
+    *(
+        Aggregate("time_since_last", window, column)
         for window in WINDOWS
         for column in (None, CENTS, FLAG)
     ),
     *(
-        Asked(op, half_life, column, decayed=True)
+        Aggregate(op, half_life, column, decayed=True)
         for half_life in HALF_LIVES
         for op, column in (
             ("count", None),
@@ -98,7 +102,7 @@ class Raw:
             self.events.append(self.current)
         return late
 
-    def value(self, asked: Asked, at: int) -> float | None:
+    def value(self, asked: Aggregate, at: int) -> float | None:
         """What an aggregate is for the event that was added last."""
         op, over, column, delay, current, decayed = asked
         without = (not current or op == "time_since_last") and self.current is not None
@@ -112,7 +116,7 @@ class Raw:
             return (at - known.times[-1]) / 1000 if known.times else None
         return float(len(known.times)) if column is None else recomputed(op, column, known)
 
-    def _known(self, asked: Asked, at: int, without: bool) -> "Known":
+    def _known(self, asked: Aggregate, at: int, without: bool) -> "Known":
         _, over, column, delay, _, _ = asked
         events = self.events[:-1] if without else self.events
         if len(events) > 4 * RETENTION:  # they come in time order but for the late
@@ -125,7 +129,7 @@ class Raw:
         unit = 100 if column == CENTS else 1
         return Known([time for time, _ in inside], [each[column] for _, each in inside], unit)
 
-    def _faded(self, asked: Asked, events: list[tuple[int, Values]]) -> float | None:
+    def _faded(self, asked: Aggregate, events: list[tuple[int, Values]]) -> float | None:
         op, half_life, column, _, _, _ = asked
         assert self.newest is not None
         weights, total = 0.0, 0.0
@@ -229,7 +233,7 @@ def small_pages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 class Pair:
     """The same key twice: by whatever way is quickest, and by the general one."""
 
-    def __init__(self, asked: list[Asked] = ASKED, retention: int = RETENTION) -> None:
+    def __init__(self, asked: list[Aggregate] = ASKED, retention: int = RETENTION) -> None:
         self.asked = asked
         self.aggregates = Aggregates(asked, COLUMNS, retention)
         self.windows = Windows(Plan(asked, COLUMNS, retention))
@@ -259,12 +263,12 @@ class Pair:
 INTEGERS = Column("q")
 
 
-def windows(*asked: Asked, column: Column = INTEGERS, retention: int = 1_000) -> Aggregates:
+def windows(*asked: Aggregate, column: Column = INTEGERS, retention: int = 1_000) -> Aggregates:
     return Aggregates(asked, [column], retention)
 
 
 def test_the_one_exactly_a_window_older_is_out() -> None:
-    sums, state = windows(Asked("sum", 100, 0), Asked("sum", 101, 0)), MemoryState()
+    sums, state = windows(Aggregate("sum", 100, 0), Aggregate("sum", 101, 0)), MemoryState()
     sums.update(state, 0, [1])
     sums.update(state, 1, [10])
     assert sums.update(state, 100, [100]).values == [110.0, 111.0]
@@ -273,13 +277,16 @@ def test_the_one_exactly_a_window_older_is_out() -> None:
 
 
 def test_events_of_one_time_see_those_that_came_before() -> None:
-    counts, state = windows(Asked("count", 1)), MemoryState()
+    counts, state = windows(Aggregate("count", 1)), MemoryState()
     assert [counts.update(state, 7, [0]).values for _ in range(3)] == [[1.0], [2.0], [3.0]]
 
 
 def test_decimals_are_summed_as_integers() -> None:
     column = Column("q", scale=2)
-    both, state = windows(Asked("sum", 100, 0), Asked("mean", 100, 0), column=column), MemoryState()
+    both, state = (
+        windows(Aggregate("sum", 100, 0), Aggregate("mean", 100, 0), column=column),
+        MemoryState(),
+    )
     for at in range(10):
         found = both.update(state, at, [10])
     assert found.values == [1.0, 0.1]
@@ -288,17 +295,17 @@ def test_decimals_are_summed_as_integers() -> None:
 def test_what_is_asked_of_six_events_by_hand() -> None:
     """The shops are 7, 7, 8, 8, 7, none; the event itself is the last."""
     asked = [
-        Asked("count", 10),
-        Asked("count", 10, current=False),
-        Asked("std", 10, 0),
-        Asked("first", 10, 0),
-        Asked("last", 10, 0),
-        Asked("last", 10, 0, current=False),
-        Asked("distinct", 10, 1),
-        Asked("time_since_last", 10),
-        Asked("time_since_last", 10, 2),
-        Asked("sum", 3, 0, 4),
-        Asked("count", 4, decayed=True),
+        Aggregate("count", 10),
+        Aggregate("count", 10, current=False),
+        Aggregate("std", 10, 0),
+        Aggregate("first", 10, 0),
+        Aggregate("last", 10, 0),
+        Aggregate("last", 10, 0, current=False),
+        Aggregate("distinct", 10, 1),
+        Aggregate("time_since_last", 10),
+        Aggregate("time_since_last", 10, 2),
+        Aggregate("sum", 3, 0, 4),
+        Aggregate("count", 4, decayed=True),
     ]
     columns = [Column("q"), Column("q"), Column("?")]
     aggregates, state = Aggregates(asked, columns, 20), MemoryState()
@@ -318,7 +325,7 @@ def test_what_is_asked_of_six_events_by_hand() -> None:
 
 
 def test_a_late_event_sees_its_own_past_and_enters_the_windows_of_others() -> None:
-    sums, state = windows(*(Asked("sum", w, 0) for w in (50, 61, 62))), MemoryState()
+    sums, state = windows(*(Aggregate("sum", w, 0) for w in (50, 61, 62))), MemoryState()
     sums.update(state, 100, [1])
     late = sums.update(state, 40, [10])
     assert (late.values[0], late.late, late.seq) == (10.0, True, 2)
@@ -327,7 +334,10 @@ def test_a_late_event_sees_its_own_past_and_enters_the_windows_of_others() -> No
 
 
 def test_an_event_older_than_the_retention_is_flagged_and_not_logged() -> None:
-    counts, state = windows(Asked("count", 1), Asked("count", 100), retention=100), MemoryState()
+    counts, state = (
+        windows(Aggregate("count", 1), Aggregate("count", 100), retention=100),
+        MemoryState(),
+    )
     counts.update(state, 1_000, [0])
     for at, entries in ((901, 1.0), (900, 0.0), (-5, 0.0)):
         found = counts.update(state, at, [0])
@@ -351,7 +361,7 @@ def test_nothing_is_kept_that_no_window_can_see() -> None:
 
 def test_a_key_that_was_silent_for_long_begins_anew() -> None:
     day = 2 * 86_400_000
-    asked = [Asked("count", 1_000), Asked("count", day // 1_000, decayed=True)]
+    asked = [Aggregate("count", 1_000), Aggregate("count", day // 1_000, decayed=True)]
     counts, state, windows_ = (
         Aggregates(asked, [], 1_000),
         MemoryState(),
@@ -391,7 +401,7 @@ def test_a_log_that_keeps_nothing_goes_on() -> None:
 def test_sums_near_the_largest_double(
     values: list[float], total: float | None, padding: int
 ) -> None:
-    asked = [Asked(op, 10_000, 0) for op in ("sum", "mean")]
+    asked = [Aggregate(op, 10_000, 0) for op in ("sum", "mean")]
     both, state = windows(*asked, column=Column("d"), retention=10_000), MemoryState()
     for at, value in enumerate([*values, *[0.0] * padding]):
         found = both.update(state, at, [value])
@@ -400,7 +410,7 @@ def test_sums_near_the_largest_double(
 
 
 def test_sums_beyond_64_bits() -> None:
-    asked = [Asked(op, 2, 0) for op in ("sum", "mean", "std")]
+    asked = [Aggregate(op, 2, 0) for op in ("sum", "mean", "std")]
     both, state = windows(*asked, retention=2), MemoryState()
     largest = 2**63 - 1
     assert both.update(state, 0, [largest]).values == [float(largest), float(largest), None]
@@ -410,7 +420,7 @@ def test_sums_beyond_64_bits() -> None:
 
 
 def test_a_zero_has_no_sign_wherever_it_lies() -> None:
-    asked = [Asked(op, 10_000, 0) for op in ("sum", "mean", "min", "max", "first", "last")]
+    asked = [Aggregate(op, 10_000, 0) for op in ("sum", "mean", "min", "max", "first", "last")]
     zeros, state = windows(*asked, column=Column("d"), retention=10_000), MemoryState()
     for at in range(300):
         for value in zeros.update(state, at, [-0.0 if at % 2 else 0.0]).values:
@@ -419,18 +429,18 @@ def test_a_zero_has_no_sign_wherever_it_lies() -> None:
 
 def test_there_is_no_other_aggregate() -> None:
     with pytest.raises(ValueError, match="there are the aggregates count, sum"):
-        windows(Asked("median", 1, 0))
+        windows(Aggregate("median", 1, 0))
 
 
 def test_more_extremes_than_there_are_kinds_of_chunks_are_refused() -> None:
     columns = [Column("q", meaning=f"c{i}") for i in range(64)]
     for op in ("min", "distinct"):
         with pytest.raises(StateError, match="more than 63 arguments of min, max and distinct"):
-            Aggregates([Asked(op, 10, i) for i in range(64)], columns, 10)
+            Aggregates([Aggregate(op, 10, i) for i in range(64)], columns, 10)
 
 
 def test_a_page_that_is_gone_is_said_to_be() -> None:
-    counts, state = windows(Asked("count", 250), retention=10_000), MemoryState()
+    counts, state = windows(Aggregate("count", 250), retention=10_000), MemoryState()
     for at in range(2 * rows.OPEN_MAX):
         counts.update(state, at, [0])
     state.chunks.clear()
@@ -439,7 +449,7 @@ def test_a_page_that_is_gone_is_said_to_be() -> None:
 
 
 def test_a_head_of_another_layout_is_refused() -> None:
-    counts, state = windows(Asked("count", 1)), MemoryState()
+    counts, state = windows(Aggregate("count", 1)), MemoryState()
     counts.update(state, 0, [0])
     state.put(b"\xfe" + (state.head or b"")[1:])
     with pytest.raises(StateError, match="layout 254, this release reads 1 to 3"):
@@ -479,7 +489,7 @@ def test_the_cost_of_an_event_does_not_grow_with_its_window() -> None:
 def test_an_event_from_ahead_of_time_lets_no_head_grow() -> None:
     """All that follow it are late; and however many they are, they lie in pages."""
     pair, day = (
-        Pair([Asked("count", 500_000), Asked("distinct", 500_000, SHOP)], 1_000_000),
+        Pair([Aggregate("count", 500_000), Aggregate("distinct", 500_000, SHOP)], 1_000_000),
         400_000,
     )
     pair.update(day, (1, 2, 0.5, True, 1))
@@ -493,7 +503,7 @@ def test_an_event_from_ahead_of_time_lets_no_head_grow() -> None:
 
 def test_more_late_events_of_one_time_than_a_page_has_places_for() -> None:
     """As when a partition is read to its end before another one is begun."""
-    counts, state = windows(Asked("count", 100_000), retention=100_000), MemoryState()
+    counts, state = windows(Aggregate("count", 100_000), retention=100_000), MemoryState()
     for at in range(3 * rows.OPEN_MAX):
         counts.update(state, at, [0])
     for _ in range(3_000):
@@ -608,7 +618,7 @@ def test_rocksdb_reopened_around_the_first_spill(tmp_path: Path) -> None:
 # Heads of another plan
 
 
-def _only(*columns: int) -> list[Asked]:
+def _only(*columns: int) -> list[Aggregate]:
     return [
         asked._replace(column=None if asked.column is None else columns.index(asked.column))
         for asked in ASKED
@@ -666,7 +676,7 @@ def test_ids_before_the_head_do_not_matter() -> None:
     from verdict.state.store.dedupe import SeenState
 
     state, seen = MemoryState(), SeenState(1_000)
-    counts = windows(Asked("count", 100))
+    counts = windows(Aggregate("count", 100))
     for at in (1, 2):
         assert seen.open(state, f"e{at}", b"body") is None
         seen.add(at)

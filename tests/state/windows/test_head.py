@@ -12,7 +12,7 @@ from verdict.state.windows import fast, rows
 from verdict.state.windows.general import Windows
 from verdict.state.windows.head import Packing
 from verdict.state.windows.layout import COLD, HEAD, LABELLED, ROWS, WIDE, Since
-from verdict.state.windows.plan import Asked, Column, Plan, Settled
+from verdict.state.windows.plan import Aggregate, Column, Plan, Settled
 from verdict.state.windows.values import NULL
 
 ID, AMOUNT, KM, SHOP, LABEL = range(5)
@@ -25,17 +25,17 @@ COLUMNS = [
 ]
 PLAN = Plan(
     [
-        Asked("count", 30, delay=5),
-        Asked("sum", 300, AMOUNT),
-        Asked("std", 30, KM),
-        Asked("min", 300, KM),
-        Asked("max", 30, AMOUNT),
-        Asked("max", 300, AMOUNT),
-        Asked("first", 300, AMOUNT),
-        Asked("last", 30, KM),
-        Asked("distinct", 300, SHOP),
-        Asked("mean", 20, KM, decayed=True),
-        Asked("rate", 300, LABEL, 50),
+        Aggregate("count", 30, delay=5),
+        Aggregate("sum", 300, AMOUNT),
+        Aggregate("std", 30, KM),
+        Aggregate("min", 300, KM),
+        Aggregate("max", 30, AMOUNT),
+        Aggregate("max", 300, AMOUNT),
+        Aggregate("first", 300, AMOUNT),
+        Aggregate("last", 30, KM),
+        Aggregate("distinct", 300, SHOP),
+        Aggregate("mean", 20, KM, decayed=True),
+        Aggregate("rate", 300, LABEL, 50),
     ],
     COLUMNS,
     retention=400,
@@ -77,7 +77,7 @@ def test_what_is_unpacked_is_packed_to_the_same_bytes(events: list[tuple[Any, ..
 
 
 def test_flags_say_what_stands_behind_the_rows() -> None:
-    packing = Packing(Plan([Asked("sum", 9, 0)], [Column("q")], 9))
+    packing = Packing(Plan([Aggregate("sum", 9, 0)], [Column("q")], 9))
     state = MemoryState()
     head = packing.empty(state)
     head.newest = 5

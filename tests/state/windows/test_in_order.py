@@ -6,12 +6,12 @@ from verdict.state.windows.extremes import Candidates
 from verdict.state.windows.head import Packing
 from verdict.state.windows.in_order import InOrder
 from verdict.state.windows.labels import WaitingLabels
-from verdict.state.windows.plan import Asked, Column, Plan
+from verdict.state.windows.plan import Aggregate, Column, Plan
 from verdict.state.windows.tallies import Tallies
 
 
 def test_each_step_by_hand() -> None:
-    asked = [Asked("count", 10), Asked("max", 10, 0), Asked("distinct", 10, 1)]
+    asked = [Aggregate("count", 10), Aggregate("max", 10, 0), Aggregate("distinct", 10, 1)]
     plan = Plan(asked, [Column("q"), Column("q", meaning="distinct shop")], retention=10)
     packing = Packing(plan)
     tallies = Tallies(plan, packing)

@@ -13,7 +13,7 @@ from verdict.state.windows import fast, rows
 from verdict.state.windows.aggregates import Aggregates
 from verdict.state.windows.general import Windows
 from verdict.state.windows.layout import newest
-from verdict.state.windows.plan import Asked, Column, Plan, Settled
+from verdict.state.windows.plan import Aggregate, Column, Plan, Settled
 from verdict.state.windows.result import LATE, REPEATED, TAKEN, UNKNOWN_IN_TIME
 from verdict.state.windows.values import NEVER, NULL
 
@@ -31,15 +31,15 @@ OVER = (1, 40, 300)
 LATENESS = 120
 RETENTION = max(OVER) + 250 + LATENESS
 ASKED = [
-    Asked("count", 40),
-    Asked("sum", 300, CENTS),
+    Aggregate("count", 40),
+    Aggregate("sum", 300, CENTS),
     *(
-        Asked(op, over, column, delay)
+        Aggregate(op, over, column, delay)
         for over in OVER
         for op in ("rate", "count", "sum", "mean")
         for column, delay in ((SOON, 100), (LATER, 250), (ONLINE_LATER, 250), (SILENT, 250))
     ),
-    Asked("mean", 300, CENTS, 100),
+    Aggregate("mean", 300, CENTS, 100),
 ]
 
 
@@ -82,7 +82,7 @@ class Raw:
         ]
         return max(found)[2] if found else None
 
-    def value(self, asked: Asked, at: int) -> float | None:
+    def value(self, asked: Aggregate, at: int) -> float | None:
         begin, end = at - asked.delay - asked.over, at - asked.delay
         inside = [event for event in self.events if begin < event[0] <= end]
         if asked.column in (None, CENTS):
@@ -198,7 +198,7 @@ def test_by_hand() -> None:
         Column("q", nullable=False, meaning="id"),
         Column("q", meaning="label", label=Settled(700, 0)),
     ]
-    terminal = Aggregates([Asked("rate", 1_000, 1, 700)], columns, 1_700)
+    terminal = Aggregates([Aggregate("rate", 1_000, 1, 700)], columns, 1_700)
     state = MemoryState()
     for at, event in ((100, 1), (200, 2), (300, 3)):
         assert terminal.update(state, at, (event, NULL)).values == [None]
@@ -229,7 +229,7 @@ def test_the_best_source_decides_and_of_it_the_last_word() -> None:
         ([(0, 1, 10, 1, 0), (0, 1, 101, 0, 0)], 1.0),  # but too late
         ([(0, 2, 10, 1, 0)], 0.0),  # of another event
     ):
-        terminal, state = Aggregates([Asked("rate", 100, 1, 100)], columns, 200), MemoryState()
+        terminal, state = Aggregates([Aggregate("rate", 100, 1, 100)], columns, 200), MemoryState()
         terminal.update(state, 0, (1, NULL))
         for label in labels:
             terminal.label(state, label)
@@ -241,7 +241,7 @@ def test_a_label_may_come_before_its_event_and_its_entity() -> None:
         Column("q", nullable=False, meaning="id"),
         Column("q", meaning="label", label=Settled(100, 0)),
     ]
-    terminal, state = Aggregates([Asked("rate", 100, 1, 100)], columns, 200), MemoryState()
+    terminal, state = Aggregates([Aggregate("rate", 100, 1, 100)], columns, 200), MemoryState()
     assert terminal.label(state, (1_000, 1, 1_050, 1, 0)) == TAKEN
     found = terminal.update(state, 1_000, (1, NULL))
     assert (found.seq, found.late) == (1, False)
@@ -256,7 +256,7 @@ def test_all_labels_may_come_before_all_events() -> None:
         Column("q", nullable=False, meaning="id"),
         Column("q", meaning="label", label=Settled(100, 0)),
     ]
-    terminal = Aggregates([Asked("rate", 300, 1, 100)], columns, 400)
+    terminal = Aggregates([Aggregate("rate", 300, 1, 100)], columns, 400)
     labels = [(7 * i, i, 7 * i + 50, int(i % 3 == 0), 0) for i in range(300)]
     random.Random(1).shuffle(labels)
     first, in_time = MemoryState(), MemoryState()
@@ -273,10 +273,10 @@ def test_all_labels_may_come_before_all_events() -> None:
 
 @pytest.mark.usefixtures("small_pages")
 def test_labels_that_wait_and_those_that_count_go_on_under_another_plan() -> None:
-    asked = [Asked("rate", 300, 3, 100), Asked("rate", 300, 4, 250)]
+    asked = [Aggregate("rate", 300, 3, 100), Aggregate("rate", 300, 4, 250)]
     old = Aggregates(asked, COLUMNS, RETENTION)
     columns = [*COLUMNS[:5], Column("q", meaning="more")]
-    new = Aggregates([*asked, Asked("sum", 300, 5)], columns, RETENTION)
+    new = Aggregates([*asked, Aggregate("sum", 300, 5)], columns, RETENTION)
     kept, before = MemoryState(), MemoryState()
     rest = (NULL,) * 4
     for index in range(120):
@@ -319,11 +319,13 @@ def test_a_key_is_as_new_as_the_event_of_its_last_label() -> None:
         Column("q", nullable=False, meaning="id"),
         Column("q", meaning="label", label=Settled(100, 0)),
     ]
-    rate = Asked("rate", 300, 1, 100)
+    rate = Aggregate("rate", 300, 1, 100)
     terminal, state = Aggregates([rate], columns, 400), MemoryState()
     terminal.label(state, (9_000, 2, 9_050, 1, 0))
     assert newest(state.head or b"") == 9_000
-    more = Aggregates([rate, Asked("sum", 300, 2)], [*columns, Column("q", meaning="more")], 400)
+    more = Aggregates(
+        [rate, Aggregate("sum", 300, 2)], [*columns, Column("q", meaning="more")], 400
+    )
     more.label(state, (8_000, 3, 8_050, 1, 0))
     assert newest(state.head or b"") == 9_000
     found, time, _, labels = more.remembered(state)

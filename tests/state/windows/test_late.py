@@ -5,15 +5,15 @@ from hypothesis import strategies as st
 
 from verdict.state.store.keyed import MemoryState
 from verdict.state.windows.general import Windows
-from verdict.state.windows.plan import Asked, Column, Plan
+from verdict.state.windows.plan import Aggregate, Column, Plan
 
 ASKED = [
     *(
-        Asked(op, 50, 0)
+        Aggregate(op, 50, 0)
         for op in ("count", "sum", "std", "min", "max", "first", "last", "distinct")
     ),
-    Asked("mean", 50, 0, delay=20),
-    Asked("time_since_last", 50, 0),
+    Aggregate("mean", 50, 0, delay=20),
+    Aggregate("time_since_last", 50, 0),
 ]
 PLAN = Plan(ASKED, [Column("q", nullable=False)], retention=1_000)
 

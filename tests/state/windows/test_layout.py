@@ -19,7 +19,7 @@ from verdict.state.windows.layout import (
     seen_number,
     since_of,
 )
-from verdict.state.windows.plan import Asked, Column, Plan, Settled
+from verdict.state.windows.plan import Aggregate, Column, Plan, Settled
 from verdict.state.windows.rows import KIND_BITS
 from verdict.state.windows.values import NEVER, NULL
 
@@ -46,7 +46,7 @@ def test_values_that_share_a_chunk_are_told_apart() -> None:
 
 
 def test_a_packed_head_says_what_it_is_of_and_how_new() -> None:
-    plan = Plan([Asked("count", 5)], [], 5)
+    plan = Plan([Aggregate("count", 5)], [], 5)
     aggregates, state = Aggregates(plan.asked, [], 5), MemoryState()
     for at in (3, 9, 7):
         aggregates.update(state, at, [])
@@ -57,7 +57,7 @@ def test_a_packed_head_says_what_it_is_of_and_how_new() -> None:
 
 def test_a_label_of_an_event_to_come_makes_a_head_newer() -> None:
     columns = [Column("q", nullable=False), Column("q", label=Settled(50, 0))]
-    aggregates, state = Aggregates([Asked("sum", 9, 1, 50)], columns, 100), MemoryState()
+    aggregates, state = Aggregates([Aggregate("sum", 9, 1, 50)], columns, 100), MemoryState()
     aggregates.update(state, 10, [1, NULL])
     aggregates.label(state, (30, 2, 31, 1, 0))
     assert newest(state.head or b"") == 30
@@ -66,8 +66,8 @@ def test_a_label_of_an_event_to_come_makes_a_head_newer() -> None:
 def test_a_head_says_since_when_something_is_kept() -> None:
     state = MemoryState()
     for at in range(20):
-        Aggregates([Asked("count", 5)], [], 5).update(state, at, [])
-    Aggregates([Asked("count", 9)], [], 9).update(state, 20, [])
+        Aggregates([Aggregate("count", 5)], [], 5).update(state, at, [])
+    Aggregates([Aggregate("count", 9)], [], 9).update(state, 20, [])
     assert state.head is not None
     assert since_of(state.head, COLD) == [Since(ROWS, 0, 14)]
     assert since_of(state.head, 0) == []

@@ -13,7 +13,7 @@ from verdict.state.windows import rows
 from verdict.state.windows.aggregates import Aggregates
 from verdict.state.windows.head import Packing
 from verdict.state.windows.migrate import read_old_head
-from verdict.state.windows.plan import Asked, Column, Plan
+from verdict.state.windows.plan import Aggregate, Column, Plan
 
 LAYOUT_3 = Path(__file__).parents[1] / "fixtures" / "make_windows_layout_3.py"
 
@@ -37,7 +37,7 @@ def test_layout_3_is_read() -> None:
     assert run(aggregates, state, 260, 300) == expected
     assert state.chunks
     # Another plan reads what was written byte by byte, whatever this release would write.
-    other = Aggregates([*asked, Asked("min", 600_000, 1)], columns, retention)
+    other = Aggregates([*asked, Aggregate("min", 600_000, 1)], columns, retention)
     found = run(other, read(), 260, 300)
     for each, value, before in zip(asked, found, expected, strict=False):
         if each.decayed:
@@ -50,7 +50,7 @@ def test_layout_3_is_read() -> None:
 def test_a_head_says_all_its_rows_and_chunks(events: list[tuple[int, int]], wide: bool) -> None:
     columns = [Column("q", meaning="distinct shop"), Column("d" if wide else "q", meaning="amount")]
     plan = Plan(
-        [Asked("distinct", 10_000, 0), Asked("max", 10_000, 1), Asked("std", 500, 1)],
+        [Aggregate("distinct", 10_000, 0), Aggregate("max", 10_000, 1), Aggregate("std", 500, 1)],
         columns,
         retention=10_000,
     )

@@ -9,7 +9,7 @@ import pytest
 from verdict.state.errors import StateError
 from verdict.state.store.keyed import MemoryState
 from verdict.state.windows.aggregates import Aggregates
-from verdict.state.windows.plan import Asked, Column
+from verdict.state.windows.plan import Aggregate, Column
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 LAYOUT_1 = FIXTURES / "windows_layout_1.bin"
@@ -36,11 +36,11 @@ def test_layout_1_is_read() -> None:
             state.put_chunk(number, part)
     assert list(state.chunks) == [1, 2]  # 0 was forgotten
     asked = [
-        Asked("count", 60_000),
-        Asked("count", 180_000),
-        *(Asked(op, 60_000, i) for i in (0, 1) for op in ("count", "sum", "min", "max")),
-        Asked("sum", 180_000, 0),
-        Asked("mean", 180_000, 0),
+        Aggregate("count", 60_000),
+        Aggregate("count", 180_000),
+        *(Aggregate(op, 60_000, i) for i in (0, 1) for op in ("count", "sum", "min", "max")),
+        Aggregate("sum", 180_000, 0),
+        Aggregate("mean", 180_000, 0),
     ]
     aggregates = Aggregates(asked, OLD_COLUMNS, 200_000)
     found = aggregates.update(state, 300_000, [30_000, 37.5])
@@ -56,10 +56,10 @@ def test_layout_1_is_read() -> None:
 
 def test_layout_2_is_read() -> None:
     asked = [
-        Asked("count", 60_000),
-        Asked("sum", 60_000, 0),
-        Asked("mean", 180_000, 0),
-        Asked("max", 180_000, 1),
+        Aggregate("count", 60_000),
+        Aggregate("sum", 60_000, 0),
+        Aggregate("mean", 180_000, 0),
+        Aggregate("max", 180_000, 1),
     ]
     state = MemoryState()
     state.put(_with_mark(LAYOUT_2.read_bytes(), OLD_MEANING))
@@ -72,7 +72,7 @@ def test_an_old_layout_of_other_columns_is_refused() -> None:
     state = MemoryState()
     state.put(LAYOUT_2.read_bytes())
     with pytest.raises(StateError, match="of other aggregates than 'amount as q of scale 2"):
-        Aggregates([Asked("count", 1)], OLD_COLUMNS, 200_000).update(state, 400_000, [1, 1.0])
+        Aggregates([Aggregate("count", 1)], OLD_COLUMNS, 200_000).update(state, 400_000, [1, 1.0])
 
 
 def test_a_chunk_that_is_gone_is_said_to_be() -> None:
@@ -84,4 +84,4 @@ def test_a_chunk_that_is_gone_is_said_to_be() -> None:
             state.put(_with_mark(head[12 : 12 + length], OLD_MEANING))
         head = head[12 + length :]
     with pytest.raises(StateError, match="chunk 1 of a key's window log is missing"):
-        Aggregates([Asked("count", 1)], OLD_COLUMNS, 200_000).update(state, 300_000, [1, 1.0])
+        Aggregates([Aggregate("count", 1)], OLD_COLUMNS, 200_000).update(state, 300_000, [1, 1.0])

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from verdict.state.store.keyed import MemoryState
 from verdict.state.windows.head import Packing
-from verdict.state.windows.plan import Asked, Column, Plan
+from verdict.state.windows.plan import Aggregate, Column, Plan
 from verdict.state.windows.rows import Row
 from verdict.state.windows.tallies import Tallies
 from verdict.state.windows.values import NULL
@@ -13,10 +13,10 @@ from verdict.state.windows.values import NULL
 COLUMNS = [Column("q", 2), Column("d"), Column("?")]
 PLAN = Plan(
     [
-        *(Asked(op, 100, column) for op in ("mean", "std") for column in (0, 1)),
-        Asked("count", 30, 2),
-        Asked("sum", 30, 0, delay=10),
-        Asked("last", 100, 0),
+        *(Aggregate(op, 100, column) for op in ("mean", "std") for column in (0, 1)),
+        Aggregate("count", 30, 2),
+        Aggregate("sum", 30, 0, delay=10),
+        Aggregate("last", 100, 0),
     ],
     COLUMNS,
     retention=100,

@@ -17,7 +17,7 @@ from verdict.operators.message import Message
 from verdict.operators.names import DEAD_LETTERS, DECISIONS, EVENTS, LABELS
 from verdict.pipelines.engines.embedded.broker import KafkaBroker
 from verdict.pipelines.engines.embedded.from_kafka import run_kafka
-from verdict.pipelines.engines.embedded.runner import Output
+from verdict.pipelines.engines.embedded.runner import OutputRecord
 from verdict.pipelines.errors import KafkaError
 from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.jobs import catalog
@@ -270,7 +270,7 @@ def test_a_record_that_is_too_large_is_an_error_of_its_topic(paid: Paid) -> None
     broker = KafkaBroker(paid.stage.clients, {}, {DECISIONS: "paid-decisions"}, {})
     cause = Message(EVENTS, None, None, "t", 0, 0, 0)
     with pytest.raises(KafkaError, match=r"writing paid-decisions: .*too large"):
-        broker.send(Output(DECISIONS, b"", bytes(2_000_000), cause))
+        broker.send(OutputRecord(DECISIONS, b"", bytes(2_000_000), cause))
     broker.flush()
     broker.close()
 

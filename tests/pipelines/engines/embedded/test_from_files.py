@@ -12,7 +12,7 @@ import pytest
 from verdict.operators.names import LABELS_JOB
 from verdict.pipelines.engines.embedded import from_files
 from verdict.pipelines.engines.embedded.from_files import BATCH, paced, run_files
-from verdict.pipelines.engines.embedded.runner import Output
+from verdict.pipelines.engines.embedded.runner import OutputRecord
 from verdict.pipelines.errors import FileError
 from verdict.pipelines.formats.avro_file import AvroFile
 from verdict.pipelines.formats.streams import definition
@@ -130,7 +130,7 @@ def test_stopped_and_crashed_at_every_batch_it_makes_the_same_bytes(
 def test_with_nothing_new_nothing_changes(example: Any, tmp_path: Path) -> None:
     done = run(example.pipeline, [example.events], tmp_path, ["score"])
     before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-    seen: list[Sequence[Output]] = []
+    seen: list[Sequence[OutputRecord]] = []
     assert run(example.pipeline, [example.events], tmp_path, ["score"], watch=seen.append) == done
     assert seen == []
     assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before

@@ -10,14 +10,14 @@ from tests.pipelines.engines.embedded.test_runner import COUNT_JOB
 from verdict.operators.message import Message
 from verdict.operators.names import EVENTS
 from verdict.pipelines.engines.embedded.from_kafka import run_kafka
-from verdict.pipelines.engines.embedded.runner import Output
+from verdict.pipelines.engines.embedded.runner import OutputRecord
 from verdict.pipelines.errors import KafkaError
 
 
 class Topic:
     """A topic in memory, and what was sent; acknowledged by `flush`, which may fail."""
 
-    def __init__(self, count: int, sent: list[Output], fail_at: int = -1) -> None:
+    def __init__(self, count: int, sent: list[OutputRecord], fail_at: int = -1) -> None:
         self.records = [Message(EVENTS, None, b"%d" % n, "t", 0, n, 0) for n in range(count)]
         self.sent = sent
         self.fail_at = fail_at
@@ -35,7 +35,7 @@ class Topic:
         self.polled.append(len(batch))
         return batch
 
-    def send(self, output: Output) -> None:
+    def send(self, output: OutputRecord) -> None:
         self.sent.append(output)
 
     def flush(self) -> None:
@@ -50,7 +50,7 @@ class Topic:
 
 
 def test_nothing_is_committed_before_it_is_acknowledged(tmp_path: Path) -> None:
-    sent: list[Output] = []
+    sent: list[OutputRecord] = []
     topic = Topic(10, sent, fail_at=2)
     with pytest.raises(KafkaError, match="not acknowledged"):
         run_kafka(COUNT_JOB, topic, tmp_path, stop=threading.Event(), bounded=True, commit_s=0)
