@@ -57,16 +57,16 @@ class OperatorError(VerdictError):
     """An operator failed as none should on a record: it, or a function of one's own, is wrong."""
 
 
-def told(error: BaseException) -> str:
+def safe_text(error: BaseException) -> str:
     """Say an error without quoting the record: it goes to logs, which must not hold a key or value.
 
     Ours say nothing of a record's. Of another one the text is left out, and its place is named.
 
     Examples
     --------
-    >>> told(KafkaError("no broker answers"))
+    >>> safe_text(KafkaError("no broker answers"))
     'KafkaError: no broker answers'
-    >>> told(KeyError("card-4711"))
+    >>> safe_text(KeyError("card-4711"))
     'KeyError; its text may quote the record and is left out'
     """
     kind = type(error).__name__

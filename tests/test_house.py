@@ -9,6 +9,16 @@ import pytest
 from tests.house import LAYERS, ROOT, House, circles, figures, floors, modules_page, way
 
 HOUSE = House()
+NO_NAMES = {
+    *("against", "beside", "ahead", "silence", "probe", "originals", "hush", "told", "found"),
+    *("made", "said", "asked"),
+}
+"""Words that say nothing to who searches for what is behind them."""
+NO_OTHER = {
+    "state.windows.plan: silence": "stands in the mark of each stored head",
+    "operators.features.columns: silence": "is that of the column",
+    "pipelines.cli.check: against": "is the option `--against`",
+}
 TRADE = re.compile(r"`([A-Z]\w+)`")
 
 
@@ -17,6 +27,7 @@ def test_there_is_no_circle_and_few_floors() -> None:
     assert circles(HOUSE.rooms) == []
     sums = figures(HOUSE)
     assert sums["floors of rooms"] <= 13
+    assert sums["max"] <= 500
 
 
 def test_circles_and_floors_are_found() -> None:
@@ -38,6 +49,37 @@ def test_a_module_is_known_by_its_last_word() -> None:
             if len([m for m in modules if not m.startswith("pipelines.cli.")]) > 1
         }
         assert {word for word in twice if layer != "pipelines"} == set(), twice
+
+
+def test_public_classes_have_names_of_their_own() -> None:
+    assert [name for name, count in HOUSE.classes().items() if count > 1] == []
+
+
+def test_names_can_be_searched_for() -> None:
+    faults = []
+    for module, tree in HOUSE.trees.items():
+        if set(module.split(".")[-1].split("_")) & NO_NAMES:
+            faults.append(module)
+        for node in ast.walk(tree):
+            names: list[str] = []
+            if isinstance(node, ast.ClassDef):
+                names = [node.name]
+                names += [
+                    item.target.id
+                    for item in node.body
+                    if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)
+                ]
+            elif isinstance(node, ast.FunctionDef):
+                arguments = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+                names = [node.name, *(argument.arg for argument in arguments)]
+            faults += [f"{module}: {name}" for name in names if name.strip("_").lower() in NO_NAMES]
+    assert sorted(faults) == sorted(NO_OTHER)
+
+
+def test_every_module_says_what_it_is_in_a_line() -> None:
+    lines = {module: HOUSE.says(module) for module in HOUSE.files}
+    assert [module for module, line in lines.items() if not line.endswith((".", "?"))] == []
+    assert len(set(lines.values())) == len(lines), "two modules say the same of themselves"
 
 
 def test_the_directory_of_modules_is_made_anew() -> None:

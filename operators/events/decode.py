@@ -1,4 +1,4 @@
-"""From a record's bytes to an event: Avro, Confluent's wire format or JSON, and the fields read.
+"""From a record's bytes to a record: Avro, Confluent's wire format or JSON.
 
 Whatever is wrong with a record is a `BadRecord`, which says what; never another exception.
 """

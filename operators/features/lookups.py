@@ -150,7 +150,7 @@ class LookupReader:
         Paths of the parts of its key in the event.
     expires
         Whether rows do.
-    asked
+    features
         The features.
 
     Examples
@@ -170,7 +170,7 @@ class LookupReader:
         rows: RowReader,
         key: Sequence[str],
         expires: bool,
-        asked: Sequence[LookedUp],
+        features: Sequence[LookedUp],
     ) -> None:
         self.table = table
         self._unpack = rows.unpack
@@ -178,10 +178,11 @@ class LookupReader:
         self._path = key[0] if len(key) == 1 else None
         self._expires = expires
         self._asked = [
-            (None if each.column is None else each.column + expires, each.default) for each in asked
+            (None if each.column is None else each.column + expires, each.default)
+            for each in features
         ]
         self._without = [0.0 if column is None else default for column, default in self._asked]
-        self.names = [each.name for each in asked]
+        self.names = [each.name for each in features]
 
     def __call__(self, event: Event) -> list[float | None]:
         """Return the features' values for an event."""

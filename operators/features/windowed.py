@@ -1,4 +1,4 @@
-"""From an event and its entity's history to numbers."""
+"""From an event and its entity's history to numbers: the windowed features of one hop."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -140,8 +140,8 @@ class EntityFeatures:
         """Return the same without logging the event: for one that has been logged before."""
         return self._filled(self._aggregates.look(state, event.time))
 
-    def _filled(self, found: WindowResult) -> WindowResult:
-        pairs = zip(found.values, self.defaults, strict=True)
-        return found._replace(
+    def _filled(self, result: WindowResult) -> WindowResult:
+        pairs = zip(result.values, self.defaults, strict=True)
+        return result._replace(
             values=[default if value is None else value for value, default in pairs]
         )

@@ -155,8 +155,8 @@ class Join:
         return Emit(ENTITY_LABELS, (keys[0][1] or "").encode(), self._encode(record))
 
 
-def _packed(time: int, kind: str, said: Any) -> bytes:
-    body = json.dumps([kind, said], separators=(",", ":"), ensure_ascii=False)
+def _packed(time: int, kind: str, record: Any) -> bytes:
+    body = json.dumps([kind, record], separators=(",", ":"), ensure_ascii=False)
     return LAYOUT + time.to_bytes(8, "big", signed=True) + body.encode()
 
 

@@ -1,4 +1,4 @@
-"""Labels: what came of an event, as somebody says later."""
+"""Labels as others send them, and with their event's time and keys: read."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol

@@ -1,4 +1,4 @@
-"""The records that verdict puts out: how they are made and encoded."""
+"""Records of the output streams: compiled encoders and decoders."""
 
 import io
 from collections.abc import Callable, Mapping

@@ -121,12 +121,12 @@ class Obey:
         return (Emit(STATE_ANSWERS, key, self._encode(self._answer(command, found, remembered))),)
 
     def _answer(
-        self, command: Command, found: bool, remembered: Mapping[str, Any] | None
+        self, command: Command, is_known: bool, remembered: Mapping[str, Any] | None
     ) -> dict[str, Any]:
         return {
             "command_id": command.id,
             "pipeline": self._pipeline,
             **{name: getattr(command, name) for name in command._fields[1:]},
-            "found": found,
+            "found": is_known,
             "remembered": None if remembered is None else json.dumps(remembered),
         }

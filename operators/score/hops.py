@@ -1,4 +1,4 @@
-"""The score job's operators: decode, an entity's hop, and the decision at the end of the last.
+"""The score job's operators: the decode hop, and an entity's hop.
 
 Between hops a `Carry` travels: what the record was, what is known of it so far.
 """

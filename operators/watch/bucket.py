@@ -1,4 +1,4 @@
-"""One bucket of a window: histograms of its share of the events."""
+"""The watch job's second hop: one bucket's part of a window."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The watch job's first two hops: tumbling windows of decisions and shadow scores, in 16 buckets.
+"""The watch job's first hop: decisions and shadow scores go to 16 buckets.
 
 A stream that one key must see whole does not scale. So each record goes to one of 16 buckets by a
 hash of its event id; a bucket sums up its part of the open window; when the window closes, what it

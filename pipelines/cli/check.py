@@ -81,6 +81,6 @@ def _retention(pipeline: Pipeline) -> list[str]:
         return [f"{error}; so nobody knows how long the topic keeps its records"]
 
 
-def _end_of_check(found: Sequence[Change]) -> None:
-    if any(change.effect is Effect.REFUSED for change in found):
+def _end_of_check(changes_: Sequence[Change]) -> None:
+    if any(change.effect is Effect.REFUSED for change in changes_):
         raise typer.Exit(1)

@@ -34,7 +34,9 @@ LettersFrom = Annotated[
 ]
 
 
-def _asked(stage: Stage | None, kind: str | None, since: str | None, places: list[str]) -> Any:
+def _letter_filter(
+    stage: Stage | None, kind: str | None, since: str | None, places: list[str]
+) -> Any:
     from verdict.pipelines.dead_letters.letter import LetterFilter
     from verdict.pipelines.kafka.coordinates import coordinates
 
@@ -73,7 +75,7 @@ def list_letters(
     from verdict.pipelines.dead_letters.text import line, table
 
     loaded = load(file_of(pipeline))
-    asked = _asked(stage, kind, since, [])
+    asked = _letter_filter(stage, kind, since, [])
     found = read.letters(loaded, asked, _letters_folder(loaded, source), _strange)
     if last is not None:
         found = iter(read.newest(found, last))
@@ -115,7 +117,7 @@ def show_letters(
 
     loaded = load(file_of(pipeline))
     folder = _letters_folder(loaded, source)
-    asked = _asked(None, None, None, [place])
+    asked = _letter_filter(None, None, None, [place])
     # One a job and kind: after a crash of Flink the same may stand twice.
     found = {(each.job, each.kind): each for each in read.letters(loaded, asked, folder, _strange)}
     if not found:
@@ -150,10 +152,10 @@ def replay_letters(
     that came since, with `--since`.
     """
     from verdict.pipelines.dead_letters import read
-    from verdict.pipelines.dead_letters.replay import LetterReplay, told
+    from verdict.pipelines.dead_letters.replay import LetterReplay, summary_lines
 
     loaded = load(file_of(pipeline))
-    asked = _asked(stage, kind, since, places or [])
+    asked = _letter_filter(stage, kind, since, places or [])
 
     def say(what: str, done: bool) -> None:
         if not as_json and (dry_run or not done):
@@ -163,10 +165,10 @@ def replay_letters(
         try:
             with bar("letters", is_quiet(as_json), counts=True) as show:
                 found = read.letters(loaded, asked, None, _strange, show)
-                replay.run(found, asked.originals or ())
+                replay.run(found, asked.places or ())
         finally:
             if as_json:
                 print(json.dumps({**replay.did.as_json(), "dry_run": dry_run}))
             else:
-                for text in told(replay.did, dry_run):
+                for text in summary_lines(replay.did, dry_run):
                     out.print(text)

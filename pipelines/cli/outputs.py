@@ -117,7 +117,13 @@ def repeats(
     Next: with one partition and parallelism 1 none may differ. Else `docs/operations.md` says which
     fields may.
     """
-    from verdict.pipelines.outputs.repeats import Differing, Repeats, RepeatsMeter, line, told
+    from verdict.pipelines.outputs.repeats import (
+        Differing,
+        Repeats,
+        RepeatsMeter,
+        line,
+        summary_lines,
+    )
     from verdict.pipelines.outputs.repeats_read import read
     from verdict.pipelines.telemetry.server import Endpoint, serve
 
@@ -157,7 +163,7 @@ def repeats(
         listed = {} if follow else {"differing": [one.as_json() for one in found]}
         print(json.dumps({**seen.as_json(), **listed}))
     else:
-        for text in (*map(line, found), *told(seen)):
+        for text in (*map(line, found), *summary_lines(seen)):
             out.print(text)
     if seen.repeat_differs:
         raise typer.Exit(1)

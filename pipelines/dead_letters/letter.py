@@ -12,7 +12,7 @@ from typing import Any
 from verdict.operators.records.dead_letter import MAX_RAW
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.kafka.coordinates import Coordinates
-from verdict.pipelines.kafka.fetch import Original, Originals
+from verdict.pipelines.kafka.fetch import Original, RecordFetcher
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.text import moment
 
@@ -84,14 +84,14 @@ class LetterFilter:
         Of the letter.
     since
         Milliseconds since the epoch; letters written before it are left out.
-    originals
+    places
         Of the records.
     """
 
     stage: str | None = None
     kind: str | None = None
     since: int | None = None
-    originals: frozenset[Coordinates] | None = None
+    places: frozenset[Coordinates] | None = None
 
     def fits(self, letter: Letter) -> bool:
         """Whether a letter is one of those."""
@@ -99,7 +99,7 @@ class LetterFilter:
             self.stage in (None, letter.stage)
             and self.kind in (None, letter.kind)
             and (self.since is None or letter.at >= self.since)
-            and (self.originals is None or letter.original in self.originals)
+            and (self.places is None or letter.original in self.places)
         )
 
 
@@ -129,5 +129,5 @@ def _sha256(value: bytes) -> str:
 
 def look(pipeline: Pipeline, letter: Letter) -> OriginalState:
     """Fetch a letter's original and say what became of it."""
-    with Originals(clients(pipeline.spec.settings, pipeline.path.parent)) as originals:
-        return compared(letter, originals.fetch(letter.original))
+    with RecordFetcher(clients(pipeline.spec.settings, pipeline.path.parent)) as fetcher:
+        return compared(letter, fetcher.fetch(letter.original))

@@ -24,7 +24,7 @@ from verdict.pipelines.text import moment
 
 def letters(
     pipeline: Pipeline,
-    asked: LetterFilter,
+    wanted: LetterFilter,
     folder: Path | None = None,
     strange: Callable[[str], None] = lambda _where: None,
     progress: Callable[[int, int], None] = lambda _done, _of: None,
@@ -37,7 +37,7 @@ def letters(
     ----------
     pipeline
         Whose they are.
-    asked
+    wanted
         Which of them.
     folder
         Of the output files of a run from files; None reads the topic.
@@ -51,25 +51,25 @@ def letters(
     KafkaError
         The broker does not answer, or has no such topic.
     FileError
-        There is no such file; or ``since`` is asked of one.
+        There is no such file; or ``since`` is wanted of one.
     """
-    found = _of_topic(pipeline, asked.since, strange, progress)
+    found = _of_topic(pipeline, wanted.since, strange, progress)
     if folder is not None:
-        if asked.since is not None:
+        if wanted.since is not None:
             raise FileError("--since goes by the time at which Kafka got a letter; a file has none")
         found = _of_file(pipeline, folder)
     with closing(found):
-        yield from filter(asked.fits, found)
+        yield from filter(wanted.fits, found)
 
 
-def newest(found: Iterable[Letter], most: int) -> list[Letter]:
+def newest(all_letters: Iterable[Letter], most: int) -> list[Letter]:
     """Return the newest of some letters, oldest first, without their values.
 
     >>> newest([], 3)
     []
     """
     kept: list[tuple[int, int, Letter]] = []
-    for number, letter in enumerate(found):
+    for number, letter in enumerate(all_letters):
         slim = Letter(**{**vars(letter), "value": None})
         (heapq.heappush if len(kept) < most else heapq.heappushpop)(kept, (letter.at, number, slim))
     return [letter for *_, letter in sorted(kept)]
@@ -136,10 +136,10 @@ class LetterCount:
         return asdict(self) | {"first": moment(self.first), "last": moment(self.last)}
 
 
-def summary(found: Iterable[Letter]) -> list[LetterCount]:
+def summary(all_letters: Iterable[Letter]) -> list[LetterCount]:
     """Count letters by stage, kind and job, the most first."""
     tallies: dict[tuple[str, str, str], LetterCount] = {}
-    for letter in found:
+    for letter in all_letters:
         key = (letter.stage, letter.kind, letter.job)
         tally = tallies.setdefault(key, LetterCount(*key))
         tally.count += 1

@@ -24,7 +24,7 @@ from verdict.pipelines.errors import KafkaError
 from verdict.pipelines.kafka.admin import require
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.kafka.coordinates import Coordinates
-from verdict.pipelines.kafka.fetch import Original, Originals
+from verdict.pipelines.kafka.fetch import Original, RecordFetcher
 from verdict.pipelines.spec.pipeline import Pipeline
 
 WINDOW = 200
@@ -77,10 +77,10 @@ class Replayed:
         return asdict(self) | {"why": dict(self.why or {})}
 
 
-def told(did: Replayed, dry: bool) -> list[str]:
+def summary_lines(did: Replayed, dry: bool) -> list[str]:
     """Say what a replay did.
 
-    >>> print(*told(Replayed(replayed=2, gone=1), dry=False), sep="\\n")
+    >>> print(*summary_lines(Replayed(replayed=2, gone=1), dry=False), sep="\\n")
     2 replayed, 1 gone, 0 changed, 0 skipped
     """
     sent = f"{did.replayed:,} {'would be ' if dry else ''}replayed"
@@ -136,7 +136,7 @@ class LetterReplay:
         self._dedupes = pipeline.spec.events.dedupe is not None
         settings = clients(pipeline.spec.settings, pipeline.path.parent)
         self._partitions = require(settings, [self._topic])[self._topic]
-        self._originals = Originals(settings)
+        self._originals = RecordFetcher(settings)
         ours = {"message.max.bytes": LARGEST, "queue.buffering.max.kbytes": QUEUED_KB}
         self._producer = None if dry else Producer({**settings.producer, **ours})
 
@@ -146,12 +146,12 @@ class LetterReplay:
     def __exit__(self, *_: object) -> None:
         self._originals.close()
 
-    def run(self, found: Iterable[Letter], wanted: Iterable[Coordinates] = ()) -> Replayed:
-        """LetterReplay letters; what was sent is acknowledged when it returns, or raises.
+    def run(self, letters: Iterable[Letter], wanted: Iterable[Coordinates] = ()) -> Replayed:
+        """Replay letters; what was sent is acknowledged when it returns, or raises.
 
         Parameters
         ----------
-        found
+        letters
             The letters.
         wanted
             Originals that must be among theirs.
@@ -164,7 +164,7 @@ class LetterReplay:
         missing = set(wanted)
         window: list[Letter] = []
         try:
-            for letter in found:
+            for letter in letters:
                 if self._failure is not None:
                     break
                 missing.discard(letter.original)

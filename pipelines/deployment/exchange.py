@@ -154,21 +154,21 @@ def start_or_go_back(
             come_up(rest, again, seconds)
         except Exception as second:
             raise Standing(
-                f"{name} does not run: neither the new job came up ({_said(error)}) nor the old "
-                f"one ({_said(second)}); mend the cause, then 'verdict run --cluster' with {file}: "
-                f"it goes on from {savepoint}",
+                f"{name} does not run: neither the new job came up ({_message(error)}) nor the old "
+                f"one ({_message(second)}); mend the cause, then 'verdict run --cluster' with "
+                f"{file}: it goes on from {savepoint}",
                 f"{_details(error)}\n{_details(second)}",
             ) from None
         raise RolledBack(
             f"{name} runs as it did before, as {again}: the new job did not come up: "
-            f"{_said(error)}",
+            f"{_message(error)}",
             again,
             _details(error),
         ) from None
     return started[0]
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     if isinstance(error, VerdictError):
         return str(error)
     return f"{type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""Changes a job on a standalone cluster: savepoint, new job, and back if that does not come up."""
+"""A job on a standalone cluster: submitted, and upgraded to what its pipeline is now."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Events from files, outputs to files: the embedded engine without Kafka."""
+"""Events from files: the embedded engine without Kafka."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path

@@ -21,7 +21,7 @@ from verdict.pipelines.formats.avro_file import AvroFile
 from verdict.pipelines.formats.streams import definition
 from verdict.pipelines.history.columns import BackfillSummary, Columns, Says, no_label
 from verdict.pipelines.history.hops import Hops, More, Parts
-from verdict.pipelines.history.prefetch import Ahead, halves
+from verdict.pipelines.history.prefetch import Prefetch, halves
 from verdict.pipelines.jobs import score
 from verdict.pipelines.jobs.label_feed import LabelFeed, LabelSummary, outcomes
 from verdict.pipelines.spec.load import over
@@ -98,7 +98,7 @@ def batches(
         cut = halves(job) if _is_large(files) else None
         second: Hops | None = None
         if cut is not None:
-            ahead = Ahead(parts.first)
+            ahead = Prefetch(parts.first)
             stack.callback(ahead.close)
             found: Iterator[tuple[list[Any], list[OutputRecord], More]] = iter(ahead)
             second = stack.enter_context(contextlib.closing(Hops(cut[1], folder / "second")))

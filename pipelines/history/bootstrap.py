@@ -1,7 +1,7 @@
-"""State made from history: a pipeline's job reads its topic from the start, and puts out nothing.
+"""State made from history on the embedded engine: the job reads its topic, and puts out nothing.
 
 What the topic does not reach back to may come from files first: events before a time from those,
-the others from the topic. `flink_bootstrap` does it on a cluster.
+the others from the topic. `bootstrap_flink` does it on a cluster.
 
 So a feature that looks back 30 days is right at its first decision. The job that decides goes on
 meanwhile. When the new state has caught up, that job is stopped; the new one reads silently up to

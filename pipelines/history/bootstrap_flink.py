@@ -119,7 +119,7 @@ def bootstrap(
     """
     handover = Handover.read(pipeline, SCORE_JOB, state, cluster)
     rest, new = Rest(cluster), handover.new
-    silent = beside(new)
+    silent = silent_twin(new)
     _reads_the_same(handover.before, new)
     _runs_alone(rest, silent)
     _has_slots(rest, silent)
@@ -146,7 +146,7 @@ def bootstrap(
     return Bootstrapped(job_id, decided, made.read, again, read_s, down_s)
 
 
-class _Made(NamedTuple):
+class _StateMade(NamedTuple):
     """State made from history: how many offsets were read for it, at least, and where it is."""
 
     read: int
@@ -191,17 +191,17 @@ class _Steps:
         self._silent_starts = [(part, prepare(part)) for part in parts]
         self._start, self._start_old = prepare(handover.new), prepare(handover.old)
 
-    def make_state(self) -> _Made:
+    def make_state(self) -> _StateMade:
         """Read the topics from their start in silence, labels first; leave it as a savepoint."""
         _rewind(self._clients, self._silent)
-        made: _Made | None = None
+        made: _StateMade | None = None
         for part, start in self._silent_starts:
             _look_whether_to_stop(self._stop)
             made = self._run(part, start(None if made is None else made.savepoint))
         assert made is not None
         return made
 
-    def _run(self, part: Program, running: str) -> _Made:
+    def _run(self, part: Program, running: str) -> _StateMade:
         """Let a silent job that was started catch up, and stop it; cancel it if that fails."""
         rest, say = self._rest, self._say
         say(f"{self._silent.name} reads {', '.join(_read(part))} from the start, as {running}")
@@ -212,7 +212,7 @@ class _Steps:
             decides = self._handover.before.job_id
             say(f"it has caught up; stopping it with a savepoint: {decides} goes on")
             folder = part.settings.checkpoint_folder / SAVEPOINTS
-            return _Made(read, rest.stop(running, folder, STOP_S))
+            return _StateMade(read, rest.stop(running, folder, STOP_S))
         except BaseException:
             with contextlib.suppress(FlinkError):  # what went wrong first is to be said
                 end(rest, running)
@@ -291,7 +291,7 @@ class _Steps:
         return job_id, decided
 
 
-def beside(new: Program) -> Program:
+def silent_twin(new: Program) -> Program:
     """Make of a job the silent one, which takes nothing from the one that decides.
 
     Examples
@@ -299,7 +299,7 @@ def beside(new: Program) -> Program:
     >>> from verdict.pipelines.engines.flink.settings import FlinkSettings
     >>> from verdict.pipelines.topology import Job
     >>> settings = FlinkSettings("localhost:9092", Path("/f"), Path("/f/checkpoints"))
-    >>> made = beside(Program(Job("score", "p", (), (), ()), {}, settings))
+    >>> made = silent_twin(Program(Job("score", "p", (), (), ()), {}, settings))
     >>> made.name, made.settings.group, made.settings.checkpoint_folder.name
     ('p/score, silent', 'p.score.silent', 'checkpoints-silent')
     """
@@ -328,9 +328,9 @@ def labels_of(silent: Program) -> Program | None:
     return replace(silent, job=replace(silent.job, inputs=labels)) if labels else None
 
 
-def _rewind(made: Clients, silent: Program) -> None:
+def _rewind(settings: Clients, silent: Program) -> None:
     """Forget how far the silent job of a former bootstrap was."""
-    group = Committed(made, str(silent.settings.group), require(made, _read(silent)))
+    group = Committed(settings, str(silent.settings.group), require(settings, _read(silent)))
     with contextlib.closing(group):
         group.rewind()
 
@@ -392,7 +392,7 @@ def _room(silent: Program) -> Iterator[list[Path]]:
 def _catch_up(
     rest: Rest,
     job_id: str,
-    made: Clients,
+    settings: Clients,
     silent: Program,
     seconds: float,
     stop: Stop | None,
@@ -404,8 +404,8 @@ def _catch_up(
     """
     come_up(rest, job_id, seconds)
     within = CAUGHT_UP_S + 2 * silent.settings.checkpoint_interval_ms / 1000
-    partitions = require(made, _read(silent))
-    group = Committed(made, str(silent.settings.group), partitions)
+    partitions = require(settings, _read(silent))
+    group = Committed(settings, str(silent.settings.group), partitions)
     failed, lowest = len(rest.failures(job_id)), None
     with contextlib.closing(group):
         while True:

@@ -39,10 +39,8 @@ BEGIN = (
 )
 PART, END, FAILED = b"p", b"e", b"f"
 """What is sent: what came of some events, the end, an error."""
-
 SAID = {error.__name__: error for error in (FileError, RegistryError)}
 """Errors that are raised here as they were there; any other is an `OperatorError`."""
-
 Part = tuple[list[OutputRecord], list[OutputRecord], Any]
 """What goes on to the hops to come, what the first ones put out, what else there is to say."""
 
@@ -63,7 +61,7 @@ def halves(job: Job) -> tuple[Job, Job] | None:
     return replace(job, hops=job.hops[:cut]), replace(job, hops=job.hops[cut:])
 
 
-class Ahead:
+class Prefetch:
     """A process that works ahead; its parts are there to be iterated over.
 
     Parameters

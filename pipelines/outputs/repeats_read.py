@@ -9,7 +9,7 @@ from verdict.operators.names import DECISIONS
 from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.kafka.coordinates import Coordinates
-from verdict.pipelines.kafka.fetch import Originals
+from verdict.pipelines.kafka.fetch import RecordFetcher
 from verdict.pipelines.kafka.read import Reader
 from verdict.pipelines.outputs.repeats import Differing, Repeats, differences
 from verdict.pipelines.spec.pipeline import Pipeline
@@ -61,20 +61,22 @@ def read(
     topic = pipeline.topics[DECISIONS]
     decode = stream_decoder(DECISIONS, pipeline.spec.settings)
 
-    def described(originals: Originals, source: str, first: Coordinates, record: Any) -> Differing:
+    def described(
+        fetcher: RecordFetcher, source: str, first: Coordinates, record: Any
+    ) -> Differing:
         again = Coordinates(topic, record.partition(), record.offset())
         event_id = fields = None
         with suppress(BadRecord):
             new = decode(record.value())
             event_id = new["event_id"]
-            original = originals.fetch(first)
+            original = fetcher.fetch(first)
             if original is not None and original.value is not None:
                 fields = differences(decode(original.value), new)
         return Differing(event_id, source, first, again, fields)
 
     with ExitStack() as opened:
         reader = opened.enter_context(Reader(settings, "verdict-repeats"))
-        originals: Originals | None = None
+        originals: RecordFetcher | None = None
         left = 0 if differing is None else shown
         for record in reader.read(topic, since=since, follow=follow, stop=stop, progress=progress):
             source = next(
@@ -91,6 +93,6 @@ def read(
                 continue
             if first is not None and differing is not None and left:
                 left -= 1
-                originals = originals or opened.enter_context(Originals(settings))
+                originals = originals or opened.enter_context(RecordFetcher(settings))
                 name = source.decode("utf-8", "backslashreplace")
                 differing(described(originals, name, first._replace(topic=topic), record))

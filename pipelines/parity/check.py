@@ -56,23 +56,23 @@ class Parity:
         """Whether a decision was lost: one must be there, and no dead letter says why not."""
         return between and (self._letters is None or source_of(message) not in self._letters)
 
-    def decided(self, item: Item, made: bytes) -> None:
+    def decided(self, item: Item, replayed: bytes) -> None:
         """Compare a decision."""
         summary, compare = self.summary, self._compare
         summary.compared += 1
-        if made == item.decided:
+        if replayed == item.decided:
             compare.equal += 1
             summary.equal += 1
             return
         decode = self._decisions.decode
         guessed = self._decisions.guesses(item.carry.event.keys)
         source = source_of(item.message)
-        self._differs(compare(decode(item.decided), decode(made), item.gaps, source, guessed))
+        self._differs(compare(decode(item.decided), decode(replayed), item.gaps, source, guessed))
 
-    def alone(self, item: Item, made: bytes) -> None:
+    def alone(self, item: Item, replayed: bytes) -> None:
         """Count a decision that was lost."""
         self.summary.lost += 1
-        self._show([self._compare.lost(self._decisions.decode(made), source_of(item.message))])
+        self._show([self._compare.lost(self._decisions.decode(replayed), source_of(item.message))])
 
     def died(self, message: Message, decided: bytes, reason: str) -> None:
         """Count a decided event that is a dead letter now."""

@@ -13,7 +13,7 @@ from verdict.operators.message import NEXT, Deferred, Emit, Message
 from verdict.operators.names import DEAD_LETTERS
 from verdict.operators.score.carry import WITH_KEY, WITHOUT_KEY, Carry
 from verdict.operators.score.hops import EntityHop
-from verdict.pipelines.errors import OperatorError, told
+from verdict.pipelines.errors import OperatorError, safe_text
 from verdict.pipelines.formats.streams import stream_decoder
 from verdict.pipelines.replay.decisions import Decisions, RecordedLookups
 from verdict.pipelines.replay.gaps import Gap, Gaps
@@ -73,10 +73,10 @@ class Watcher(Protocol):
         after it have one, of a time from which none is missing.
         """
 
-    def decided(self, item: Item, made: bytes) -> None:
+    def decided(self, item: Item, replayed: bytes) -> None:
         """Take an event with its recorded decision, and what the replay decides."""
 
-    def alone(self, item: Item, made: bytes) -> None:
+    def alone(self, item: Item, replayed: bytes) -> None:
         """Take an event that is wanted, and that the replay alone decides."""
 
     def died(self, message: Message, decided: bytes, reason: str) -> None:
@@ -255,7 +255,7 @@ class Replay:
             raise
         except Exception as error:
             raise OperatorError(
-                f"replaying {source_of(message)} in the hop '{hop.entity}': {told(error)}; "
+                f"replaying {source_of(message)} in the hop '{hop.entity}': {safe_text(error)}; "
                 "'verdict -v' shows it"
             ) from error
         if item.number >= 0 and len(item.carry.hops) == index + 1:

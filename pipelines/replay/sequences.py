@@ -147,7 +147,7 @@ class _Line:
 
     def fits_late(self, place: HopPlace) -> tuple[bool, int, int, int] | None:
         """Say how badly a late event fits in, the better the less; None if it cannot be."""
-        before, astray = self._beside(place, place.seq)
+        before, astray = self._neighbour(place, place.seq)
         if place.seq in self.taken or before is None:
             return None
         behind, follows = before.time - place.time, place.seq - 1 in self.taken
@@ -158,13 +158,13 @@ class _Line:
 
     def fits_retry(self, place: HopPlace) -> tuple[bool, int, int] | None:
         """Say how badly a retry fits in."""
-        before, astray = self._beside(place, place.seq + 1)
+        before, astray = self._neighbour(place, place.seq + 1)
         if before is None:
             return None
         behind = before.time - place.time
         return behind < 0, astray, behind
 
-    def _beside(self, place: HopPlace, seq: int) -> tuple[HopPlace | None, int]:
+    def _neighbour(self, place: HopPlace, seq: int) -> tuple[HopPlace | None, int]:
         """Return the newest sure event before a number, and how far from its neighbours it was.
 
         That is, when a place was decided before the one, or after the other.

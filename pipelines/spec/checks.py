@@ -1,4 +1,4 @@
-"""A pipeline file, read and checked against its schema and its bundles."""
+"""What checks of a pipeline file share: what a field is, and what was meant by a name."""
 
 import difflib
 from collections.abc import Iterable, Sequence

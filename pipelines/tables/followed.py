@@ -31,17 +31,17 @@ OLDEST_S = 12 * 3600
 """A table that was not at its topic's end for so long is filled anew: Kafka keeps the mark of a
 deleted key for a day (``delete.retention.ms``), and who comes later never hears of it."""
 COMPACT_FROM = 10_000
-"""RowReader read at a start from which on the table's files are put in order."""
+"""Rows read at a start from which on the table's files are put in order."""
 
 
 def followed(
-    name: str, folder: Path, made_of: str, rows: RowReader, topic: str, made: Clients
+    name: str, folder: Path, made_of: str, rows: RowReader, topic: str, settings: Clients
 ) -> "Followed":
     key = (str(folder), name, made_of)
     with lock:
         table = tables.get(key)
         if not isinstance(table, Followed) or table.failed:
-            table = tables[key] = Followed(name, folder, made_of, rows, topic, made)
+            table = tables[key] = Followed(name, folder, made_of, rows, topic, settings)
         else:
             table.users += 1
         return table
@@ -62,7 +62,7 @@ class Followed(Shared):
         Packs them.
     topic
         Compacted: a key's last record is its row, one without value deletes it.
-    made
+    settings
         Settings of the clients.
 
     Raises
@@ -72,9 +72,9 @@ class Followed(Shared):
     """
 
     def __init__(
-        self, name: str, folder: Path, made_of: str, rows: RowReader, topic: str, made: Clients
+        self, name: str, folder: Path, made_of: str, rows: RowReader, topic: str, settings: Clients
     ) -> None:
-        partitions = require(made, [topic])[topic]
+        partitions = require(settings, [topic])[topic]
         super().__init__(name, claim(folder, made_of))
         self._topic, self._pack = topic, rows.pack
         self._failure: VerdictError | None = None
@@ -88,7 +88,7 @@ class Followed(Shared):
             # What a producer took back was never in the table; a lag is known to the last record.
             "isolation.level": "read_committed",
         }
-        self._consumer = Consumer({**made.consumer, **ours})
+        self._consumer = Consumer({**settings.consumer, **ours})
         self._parts = [TopicPartition(topic, number) for number in range(partitions)]
         self._at: dict[int, int] = {}
         try:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TextIO
 
-from verdict.pipelines.errors import frames, told
+from verdict.pipelines.errors import frames, safe_text
 from verdict.state.errors import VerdictError
 
 LOGGER = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class JsonLines(logging.Formatter):
         }
         error = record.exc_info[1] if record.exc_info else None
         if error is not None:
-            said |= {"error": told(error), "stack": frames(error)}
+            said |= {"error": safe_text(error), "stack": frames(error)}
         return json.dumps(said)
 
 
@@ -64,7 +64,7 @@ class Lines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         error = record.exc_info[1] if record.exc_info else None
-        because = "" if error is None else f": {told(error)}"
+        because = "" if error is None else f": {safe_text(error)}"
         return f"{_time(record)} {record.levelname} {record.name}: {record.getMessage()}{because}"
 
 

@@ -1,4 +1,4 @@
-"""What engines and operators count, shown to Prometheus: one HTTP server a process.
+"""What engines and operators count, as families of the page.
 
 Where an event passes, plain integers are counted up and nothing else is done. Names, labels and
 text are made when Prometheus asks. Nothing of an event's own (a key, an id, a field) is in a label.

@@ -127,7 +127,7 @@ class Page:
         self,
         name: str,
         labels: Mapping[str, str],
-        found: Histogram | Ages,
+        histogram_: Histogram | Ages,
         bounds: Sequence[int] = BOUNDS_NS,
         unit: float = 1e9,
     ) -> None:
@@ -137,7 +137,7 @@ class Page:
         if family is None:
             made = self._core.HistogramMetricFamily(f"{PREFIX}_{name}", help_, labels=names)
             family = self._families[name] = made
-        counts, total = list(found.counts), found.total
+        counts, total = list(histogram_.counts), histogram_.total
         buckets, below = [], 0
         for bound, count in zip((*bounds, None), counts, strict=True):
             below += count

@@ -57,7 +57,7 @@ class CheckedValue:
 
     name: str
     expected: Any
-    found: Any
+    actual: Any
     differs: bool = False
     tolerance: float | None = None
 
@@ -118,7 +118,7 @@ class Outcome:
 
 
 def _row_as_json(row: CheckedValue) -> dict[str, Any]:
-    found = {"name": row.name, "found": _known(row.found), "differs": row.differs}
+    found = {"name": row.name, "found": _known(row.actual), "differs": row.differs}
     return found if row.expected is UNASKED else {**found, "expected": _known(row.expected)}
 
 
@@ -275,12 +275,12 @@ def _decided(
     yield CheckedValue("because", UNASKED, decision["because"])
 
 
-def _near(expected: float | None, found: float, tolerance: float | None) -> bool:
+def _near(expected: float | None, actual: float, tolerance: float | None) -> bool:
     assert expected is not None
-    if math.isnan(expected) or math.isnan(found):
-        return math.isnan(expected) and math.isnan(found)
+    if math.isnan(expected) or math.isnan(actual):
+        return math.isnan(expected) and math.isnan(actual)
     if tolerance is None:
-        return math.isclose(expected, found, rel_tol=FEATURE_TOLERANCE)
+        return math.isclose(expected, actual, rel_tol=FEATURE_TOLERANCE)
     # 0.3 is a little more than 0.1 from 0.2 in binary; but who says 0 means to the last bit.
     relative = FEATURE_TOLERANCE if tolerance else 0.0
-    return math.isclose(expected, found, rel_tol=relative, abs_tol=tolerance)
+    return math.isclose(expected, actual, rel_tol=relative, abs_tol=tolerance)

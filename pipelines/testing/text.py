@@ -47,7 +47,7 @@ def table(result: Result) -> list[str]:
     cells = [(" ", *HEADS, "")]
     for row in result.rows:
         mark = DIFFERS if row.differs else " "
-        cells.append((mark, row.name, _expected(row), said(row.found), _by(row)))
+        cells.append((mark, row.name, _expected(row), written_value(row.actual), _by(row)))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return [_joined(row, widths) for row in cells]
 
@@ -60,22 +60,22 @@ def _joined(cells: Sequence[str], widths: Sequence[int]) -> str:
 def _expected(row: CheckedValue) -> str:
     if row.expected is UNASKED:
         return ""
-    return said(row.expected) + (f" ± {row.tolerance:g}" if row.tolerance else "")
+    return written_value(row.expected) + (f" ± {row.tolerance:g}" if row.tolerance else "")
 
 
 def _by(row: CheckedValue) -> str:
     """Say by how much a number differs."""
-    pair = (row.expected, row.found)
+    pair = (row.expected, row.actual)
     if not row.differs or not all(isinstance(each, float) and math.isfinite(each) for each in pair):
         return ""
-    return f"{row.found - row.expected:+.6g}"
+    return f"{row.actual - row.expected:+.6g}"
 
 
-def said(value: Any) -> str:
+def written_value(value: Any) -> str:
     """Say a value as the file of tests would.
 
-    >>> said(2.0), said(0.1 + 0.2), said(float("nan")), said(["fast", "big"]), said([])
-    ('2', '0.3', 'null', '[fast, big]', '[]')
+    >>> [written_value(value) for value in (2.0, 0.1 + 0.2, float("nan"), ["fast", "big"], [])]
+    ['2', '0.3', 'null', '[fast, big]', '[]']
     """
     if isinstance(value, list):
         return f"[{', '.join(value)}]"

@@ -16,7 +16,7 @@ class Aggregates:
 
     Parameters
     ----------
-    asked
+    aggregates
         The aggregates.
     columns
         What is kept of an event.
@@ -40,9 +40,13 @@ class Aggregates:
     """
 
     def __init__(
-        self, asked: Sequence[Aggregate], columns: Sequence[Column], retention: int, name: str = ""
+        self,
+        aggregates: Sequence[Aggregate],
+        columns: Sequence[Column],
+        retention: int,
+        name: str = "",
     ) -> None:
-        self._windows = Windows(Plan(asked, columns, retention), name)
+        self._windows = Windows(Plan(aggregates, columns, retention), name)
         self._quick: Update = quick(self._windows)
 
     def update(self, state: KeyedState, at: int, values: Sequence[Number]) -> WindowResult:

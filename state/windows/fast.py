@@ -135,7 +135,7 @@ class _Writer:
         yield "found = new(WindowResult, (["
         for i, (asked, formula) in enumerate(zip(plan.asked, plan.formulas, strict=True)):
             value = f"before_{i}" if i in plan.before else formula
-            yield f"    # {plan.said(asked)}"
+            yield f"    # {plan.described(asked)}"
             yield f"    {value},"
         yield "], seq, False, cold))"
         yield "state.put(head)"

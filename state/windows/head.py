@@ -144,14 +144,14 @@ class Packing:
             crc32(f"{0 if column is None else self.marks[column]} {power} {half_life}".encode())
             for column, power, half_life in plan.decays
         ]
-        self.said = self._said()
+        self.said = self._of_itself()
         self.head = struct.Struct(f"{codes}{len(self.said)}s")
         self.fields = struct.Struct(f"{codes}{len(self.said)}x")
 
     def _has_value(self, column: int | None) -> bool:
         return column is not None and self.plan.columns[column].code != "?"
 
-    def _said(self) -> bytes:
+    def _of_itself(self) -> bytes:
         """Say what a head is made of, so that another plan can make sense of it."""
         plan, columns = self.plan, range(len(self.plan.columns))
         distinct = {column for _, column in plan.distincts}

@@ -158,7 +158,7 @@ class Plan:
 
     Parameters
     ----------
-    asked
+    aggregates
         The aggregates.
     columns
         Of the rows.
@@ -179,11 +179,11 @@ class Plan:
     """
 
     def __init__(
-        self, asked: Sequence[Aggregate], columns: Sequence[Column], retention: int
+        self, aggregates: Sequence[Aggregate], columns: Sequence[Column], retention: int
     ) -> None:
-        if any(each.op not in OPS for each in asked):
+        if any(each.op not in OPS for each in aggregates):
             raise ValueError(f"there are the aggregates {', '.join(OPS)}")
-        self.asked = tuple(asked)
+        self.asked = tuple(aggregates)
         self.columns = tuple(columns)
         self.retention = retention
         self.cursors: list[Cursor] = []
@@ -203,7 +203,7 @@ class Plan:
             for delay in self.delays
         ]
         """Of each delay the cursor of the rows that enter its windows, and its columns."""
-        self.formulas = [self._formula(each) for each in asked]
+        self.formulas = [self._formula(each) for each in aggregates]
         if len(self.extremes) > MOST or any(column >= MOST for _, column in self.distincts):
             raise StateError(
                 f"an entity's features keep more than {MOST} arguments of min, max and distinct: "
@@ -212,7 +212,9 @@ class Plan:
         for windows in self.windows:
             windows.sort(reverse=True)
         self.before: Collection[int] = [
-            i for i, each in enumerate(asked) if not each.current or each.op == "time_since_last"
+            i
+            for i, each in enumerate(aggregates)
+            if not each.current or each.op == "time_since_last"
         ]
         self.horizon = max(
             [LEAST_HORIZON, retention, *(FADED_AWAY * each.half_life for each in self.decays)]
@@ -257,13 +259,13 @@ class Plan:
         code = self.columns[column].code
         return {"q": f"{value} == {NULL}", "d": f"{value} != {value}", "?": f"not {value}"}[code]
 
-    def said(self, asked: Aggregate) -> str:
+    def described(self, aggregate: Aggregate) -> str:
         """Say what an aggregate is, for whoever reads the code."""
-        of = "" if asked.column is None else f" of {self.columns[asked.column].meaning!r}"
-        span = "half-life" if asked.decayed else "over"
-        delay = f", delay {asked.delay} ms" if asked.delay else ""
-        without = "" if asked.current else ", without the event"
-        return f"{asked.op}{of}, {span} {asked.over} ms{delay}{without}"
+        of = "" if aggregate.column is None else f" of {self.columns[aggregate.column].meaning!r}"
+        span = "half-life" if aggregate.decayed else "over"
+        delay = f", delay {aggregate.delay} ms" if aggregate.delay else ""
+        without = "" if aggregate.current else ", without the event"
+        return f"{aggregate.op}{of}, {span} {aggregate.over} ms{delay}{without}"
 
     def _unit(self, column: int) -> int:
         return int(10 ** self.columns[column].scale)

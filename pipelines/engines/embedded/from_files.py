@@ -55,7 +55,7 @@ def run_files(
     schema
         Of the events.
     topics
-        OutputRecord stream -> name of its file in ``out``, without ``.avro``.
+        Output stream -> name of its file in ``out``, without ``.avro``.
     state
         Folder of the state. A run that was stopped goes on where it was committed last; so does
         one over files that have grown, or over others that follow those already read.

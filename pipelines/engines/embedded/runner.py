@@ -23,7 +23,7 @@ from verdict.operators.message import (
     Operator,
     new,
 )
-from verdict.pipelines.errors import OperatorError, RegistryError, told
+from verdict.pipelines.errors import OperatorError, RegistryError, safe_text
 from verdict.pipelines.telemetry.meters import HopMeter, hop_labels
 from verdict.pipelines.topology import Job
 from verdict.state.errors import VerdictError
@@ -186,4 +186,4 @@ class Runner:
         job = self.job
         where = " to ".join(f"{m.topic}/{m.partition}/{m.offset}" for m in messages)
         hop = f"{job.pipeline}/{job.name}/{job.hops[index].name}"
-        return OperatorError(f"{hop} failed on {where}: {told(error)}; 'verdict -v' shows it")
+        return OperatorError(f"{hop} failed on {where}: {safe_text(error)}; 'verdict -v' shows it")

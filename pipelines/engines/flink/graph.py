@@ -19,7 +19,7 @@ from pyflink.table import StreamTableEnvironment
 from verdict.pipelines.engines.flink.configure import configure
 from verdict.pipelines.engines.flink.hop import KeyedHop, PlainHop, emitted_type, record_type
 from verdict.pipelines.engines.flink.settings import EXACTLY_ONCE, FlinkSettings
-from verdict.pipelines.engines.flink.silent import hush
+from verdict.pipelines.engines.flink.silent import mute
 from verdict.pipelines.engines.flink.uids import hop_uid, name_all, uid_prefix
 from verdict.pipelines.errors import FlinkError
 from verdict.pipelines.topology import MAX_CARRIED, SOURCE_HEADER, Hop, Job
@@ -68,7 +68,7 @@ class Graph:
         self.uids = self._build()
         """Of every transformation."""
         if settings.silent:
-            hush(self.env, settings.silent)
+            mute(self.env, settings.silent)
 
     def _build(self) -> list[str]:
         records = self._source()

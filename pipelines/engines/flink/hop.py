@@ -20,7 +20,7 @@ from verdict.operators.names import DEAD_LETTERS
 from verdict.pipelines.engines.flink.silent import SILENT, is_silent
 from verdict.pipelines.engines.flink.state import FlinkState, NoState
 from verdict.pipelines.engines.garbage import spare
-from verdict.pipelines.errors import FlinkError, RegistryError, frames, told
+from verdict.pipelines.errors import FlinkError, RegistryError, frames, safe_text
 from verdict.pipelines.formats.patience import Patience
 from verdict.pipelines.telemetry import logs
 from verdict.pipelines.telemetry.meters import HopMeter, hop_labels
@@ -113,13 +113,13 @@ class _Hop:
             said = f"{type(error).__name__}: {error}"
             raise FlinkError(f"{self.where} cannot start: {_with_stack(said, error)}") from error
         self.state = state
-        self._hush(silent)
+        self._mute(silent)
         if self.metrics is not None:
             self._measure(self.metrics, {**self.labels, "subtask": str(subtask)})
         _opening.hop = self
         spare()
 
-    def _hush(self, silent: str) -> None:
+    def _mute(self, silent: str) -> None:
         """Of records that are silent, put out only what goes to the next hop."""
         asked = is_silent(silent, tuple(topic for _, topic in self.sources))
         if asked is None:
@@ -187,7 +187,7 @@ class _Hop:
                 rows.append((number, key, value, src, partition, offset, timestamp, headers))
         except Exception as error:
             where = f"{self.where} failed on {topic}/{partition}/{offset}"
-            raise FlinkError(f"{where}: {_with_stack(told(error), error)}") from error
+            raise FlinkError(f"{where}: {_with_stack(safe_text(error), error)}") from error
         return rows
 
     def _waited(self, message: Message, error: RegistryError) -> Iterable[Emit]:
@@ -304,9 +304,9 @@ def _from_java(hop: _Hop) -> Callable[[Any], Iterator[Any]]:
     return lambda value: ((0, row) for row in rows(value[1]))
 
 
-def _with_stack(said: str, error: Exception) -> str:
+def _with_stack(text: str, error: Exception) -> str:
     """Add to an error where it comes from, as Java does: Java hears no more of it."""
-    return "\n".join([said, *(f"\tat {frame}" for frame in frames(error))])
+    return "\n".join([text, *(f"\tat {frame}" for frame in frames(error))])
 
 
 if "pemja" in sys.modules:  # within a TaskManager

@@ -1,4 +1,4 @@
-"""The Flink engine: a job's hops as Python operators in thread mode, Kafka on both sides.
+"""A job on a mini cluster of its own, in a JVM beside this process.
 
 `run` has a mini cluster in a JVM of its own; `submit` hands the same job to a cluster that runs.
 The stream goes through SQL's Kafka tables and Java's key selector, so that no Python runs between
@@ -74,14 +74,14 @@ def run(
                 shutil.rmtree(bounded_folder(settings.checkpoint_folder), ignore_errors=True)
 
 
-def _follow(client: Any, name: str, settings: FlinkSettings, asked: Stop) -> None:
-    """Wait for a job's end, or end it when asked; say when Flink starts it again."""
+def _follow(client: Any, name: str, settings: FlinkSettings, stop: Stop) -> None:
+    """Wait for a job's end, or end it when stop; say when Flink starts it again."""
     result = client.get_job_execution_result()
     rest = Rest(f"127.0.0.1:{settings.web_port}")
     job_id = str(client.get_job_id())
     told, asking = "", time.monotonic() + ASK_S
     while not result.done():
-        if asked.is_set():
+        if stop.is_set():
             # It may end by itself in this very moment.
             with contextlib.suppress(Exception):
                 client.cancel().result()

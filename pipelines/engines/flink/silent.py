@@ -58,7 +58,7 @@ def is_silent(text: str, topics: tuple[str, ...]) -> Callable[[int, int, int], b
     return lambda source, partition, offset: offset < ends.get((source, partition), 0)
 
 
-def hush(env: Any, silent: Silent) -> None:
+def mute(env: Any, silent: Silent) -> None:
     """Tell the hops of a program, before it is executed, which records are silent."""
     from pyflink.java_gateway import get_gateway
 

@@ -10,7 +10,7 @@ from verdict.pipelines.engines.flink.jvm import Jvm
 from verdict.pipelines.engines.flink.rest import Rest
 from verdict.pipelines.engines.flink.session import build, explained, session_jvm
 from verdict.pipelines.engines.flink.settings import FlinkSettings, title
-from verdict.pipelines.engines.flink.silent import Silent, hush
+from verdict.pipelines.engines.flink.silent import Silent, mute
 from verdict.pipelines.topology import Job
 
 SHORT_LIVED_JAVA = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
@@ -48,7 +48,7 @@ class Submitter:
                 if restore is not None:
                     _restore_from(env, restore, allow_non_restored)
                 if silent is not None:
-                    hush(env, silent)
+                    mute(env, silent)
                 return str(env.execute_async(title(job, settings)).get_job_id())
 
         return submit

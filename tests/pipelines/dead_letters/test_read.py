@@ -25,7 +25,7 @@ from verdict.pipelines.formats.streams import stream_encoder
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import Clients, clients
 from verdict.pipelines.kafka.coordinates import Coordinates, coordinates
-from verdict.pipelines.kafka.fetch import Originals
+from verdict.pipelines.kafka.fetch import RecordFetcher
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.pipeline import Pipeline
@@ -386,7 +386,7 @@ def test_what_cannot_be_fetched_again(verdict: Verdict, shop: Any) -> None:
     future = admin.delete_records([TopicPartition(made.events, 0, 2)])
     assert all(each.result(20) for each in future.values())
 
-    with Originals(made.clients) as originals:
+    with RecordFetcher(made.clients) as originals:
         assert originals.fetch(short) is None
         assert originals.fetch(there._replace(partition=9)) is None
         fetched = originals.fetch(there)
@@ -458,15 +458,15 @@ def test_an_interrupt_leaves_nothing_half_done(
     for number in range(5):
         value = b"bad %d" % number
         made.letter(made.message(made.send(value), value))
-    fetch, calls = Originals.fetch, []
+    fetch, calls = RecordFetcher.fetch, []
 
-    def interrupted(self: Originals, place: Coordinates) -> Any:
+    def interrupted(self: RecordFetcher, place: Coordinates) -> Any:
         calls.append(place)
         if len(calls) == 4:
             raise KeyboardInterrupt
         return fetch(self, place)
 
-    monkeypatch.setattr(Originals, "fetch", interrupted)
+    monkeypatch.setattr(RecordFetcher, "fetch", interrupted)
     ran = verdict("dlq", "replay", made.file)
     assert ran.code == 130
     assert ran.out == "3 replayed, 0 gone, 0 changed, 0 skipped\n"

@@ -17,7 +17,7 @@ from verdict.pipelines.deployment.record import (
 from verdict.pipelines.deployment.submit import conflicts
 from verdict.pipelines.engines.flink.settings import FlinkSettings
 from verdict.pipelines.errors import FlinkError, SpecError
-from verdict.pipelines.history.bootstrap_flink import _room, beside
+from verdict.pipelines.history.bootstrap_flink import _room, silent_twin
 from verdict.pipelines.jobs import score
 from verdict.pipelines.spec.load import load
 from verdict.pipelines.spec.package import pack
@@ -92,7 +92,7 @@ def test_record_is_kept_with_its_package(
 
 def test_room_stays_as_long_as_a_job_may_start_from_it(former: Pipeline, tmp_path: Path) -> None:
     settings = replace(program(former).settings, checkpoint_folder=tmp_path / "checkpoints")
-    silent = beside(replace(program(former), settings=settings))
+    silent = silent_twin(replace(program(former), settings=settings))
     kept = silent.settings.checkpoint_folder / "savepoints" / "one"
 
     def fail(standing: bool) -> None:

@@ -18,7 +18,7 @@ from verdict.operators.score.carry import Carry
 from verdict.pipelines.engines.embedded.runner import OutputRecord
 from verdict.pipelines.errors import FileError, OperatorError
 from verdict.pipelines.history import backfill, hops, prefetch
-from verdict.pipelines.history.prefetch import Ahead, Part
+from verdict.pipelines.history.prefetch import Part, Prefetch
 from verdict.pipelines.jobs import score
 from verdict.pipelines.spec.load import load, over
 
@@ -62,7 +62,7 @@ class Work:
 
 
 def worked(work: Work) -> list[tuple[list[Message], list[OutputRecord], Any]]:
-    process = Ahead(work)
+    process = Prefetch(work)
     try:
         return list(process)
     finally:
@@ -110,7 +110,7 @@ def test_what_lies_where_it_is_started_does_not_matter(
 
 
 def test_if_it_is_killed_that_is_said(tmp_path: Path) -> None:
-    process = Ahead(Work(10**9, pid=tmp_path / "pid"))
+    process = Prefetch(Work(10**9, pid=tmp_path / "pid"))
     try:
         parts = iter(process)
         next(parts)
@@ -123,7 +123,7 @@ def test_if_it_is_killed_that_is_said(tmp_path: Path) -> None:
 
 
 def test_it_ends_with_whoever_reads_it(tmp_path: Path) -> None:
-    process = Ahead(Work(10**9, pid=tmp_path / "pid"))
+    process = Prefetch(Work(10**9, pid=tmp_path / "pid"))
     next(iter(process))
     process.close()
     with pytest.raises(ProcessLookupError):

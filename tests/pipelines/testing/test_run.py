@@ -96,11 +96,11 @@ def test_what_is_named_is_held_against_the_decision(
 def test_a_result_has_all_that_the_decision_has(ran: Callable[[str], Outcome]) -> None:
     (result,) = ran("score: 0.3, tolerance: 0.05, action: review").results
     score = result.rows[2]
-    assert score.found == pytest.approx(0.2689414)
+    assert score.actual == pytest.approx(0.2689414)
     assert result.rows == (
         CheckedValue("amount", UNASKED, 100.0),
         CheckedValue("card_count_1h", UNASKED, 2.0),
-        CheckedValue("score", 0.3, score.found, False, 0.05),
+        CheckedValue("score", 0.3, score.actual, False, 0.05),
         CheckedValue("action", "review", "approve", True),
         CheckedValue("rules", UNASKED, []),
         CheckedValue("because", UNASKED, "otherwise"),
@@ -139,7 +139,7 @@ def test_a_dead_letter_that_nobody_expects_fails(tiny: Path) -> None:
     dead, decided = outcomes(path)["one"].results
     assert (dead.event, dead.line, dead.ok) == ("p1", 5, False)
     assert dead.rows[0] == CheckedValue("dead letter", "decision", "wrong-type", True)
-    assert "field 'amount' has the wrong type" in dead.rows[1].found
+    assert "field 'amount' has the wrong type" in dead.rows[1].actual
     assert decided.ok
 
 
@@ -173,7 +173,7 @@ def test_a_feature_without_value_is_null_and_so_is_the_score(tiny: Path) -> None
     path.write_text(tests)
     (result,) = outcomes(path)["one"].results
     assert result.ok
-    assert math.isnan(result.rows[0].found)
+    assert math.isnan(result.rows[0].actual)
     assert result.rows[2] == CheckedValue("score", None, None)
     path.write_text(tests.replace("amount: null", "amount: 3").replace("score: null", "score: 1"))
     assert differing(outcomes(path)["one"]) == ["amount", "score"]
@@ -221,7 +221,7 @@ def test_the_decisions_are_those_of_a_run_from_files(example: Any, tmp_path: Pat
     for decision in decided:
         rows = found[decision["event_id"]].rows
         assert not [row for row in rows if row.differs]
-        assert {row.name: row.found for row in rows[:15]} == decision["features"]
+        assert {row.name: row.actual for row in rows[:15]} == decision["features"]
 
 
 def as_yaml(fields: dict[str, Any], say: Callable[[Any], str] = lambda v: repr(str(v))) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from verdict.pipelines.testing.check import Case
 from verdict.pipelines.testing.run import UNASKED, CheckedValue, Outcome, Result
-from verdict.pipelines.testing.text import failures, line, said, table
+from verdict.pipelines.testing.text import failures, line, table, written_value
 
 PATH = Path("a/pipeline_test.yaml")
 SAME = Result("t1", 5, (CheckedValue("action", "approve", "approve"),))
@@ -80,7 +80,7 @@ def test_what_a_record_says_cannot_steer_the_terminal() -> None:
     ],
 )
 def test_a_number_is_shown_as_one_would_write_it(value: float | None, text: str) -> None:
-    assert said(value) == text
+    assert written_value(value) == text
 
 
 def test_json_has_every_value() -> None:
