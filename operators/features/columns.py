@@ -27,7 +27,7 @@ class WindowedFeature:
     Attributes
     ----------
     op
-        One of `state.windows.plan.OPS`.
+        One of `state.windows.aggregate.OPS`.
     argument
         An expression; None for events.
     over

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from verdict.state.store.keyed import KeyedState
+from verdict.state.windows.aggregate import Aggregate
 from verdict.state.windows.fast import Update, quick
 from verdict.state.windows.general import Windows
-from verdict.state.windows.plan import Aggregate, Column, Plan
+from verdict.state.windows.plan import Column, Plan
 from verdict.state.windows.result import WindowResult
 from verdict.state.windows.rows import Row
 from verdict.state.windows.values import Number

@@ -1,8 +1,9 @@
 """`Aggregates` as operators use it: log, look, label, tell, forget."""
 
 from verdict.state.store.keyed import MemoryState
+from verdict.state.windows.aggregate import Aggregate
 from verdict.state.windows.aggregates import Aggregates
-from verdict.state.windows.plan import Aggregate, Column, Settled
+from verdict.state.windows.plan import Column, Settled
 from verdict.state.windows.result import REPEATED, TAKEN, WindowResult
 from verdict.state.windows.rows import OPEN_MAX
 from verdict.state.windows.values import NULL

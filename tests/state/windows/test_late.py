@@ -4,8 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from verdict.state.store.keyed import MemoryState
+from verdict.state.windows.aggregate import Aggregate
 from verdict.state.windows.general import Windows
-from verdict.state.windows.plan import Aggregate, Column, Plan
+from verdict.state.windows.plan import Column, Plan
 
 ASKED = [
     *(
