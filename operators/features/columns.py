@@ -184,6 +184,7 @@ def plain(column: Column, value: Number) -> Any:
 
 
 def iso(time: int) -> str:
+    """Write a time, in milliseconds since the epoch, as ISO 8601 in UTC."""
     return (EPOCH + timedelta(milliseconds=time)).isoformat(timespec="milliseconds")
 
 

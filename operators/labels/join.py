@@ -51,6 +51,7 @@ class Route:
         self._refuse = Refusals(pipeline, JobName.LABELS, encode_dead, self.meter)
 
     def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
+        """Send a decision's time and keys, or a label, to its event's id."""
         try:
             if message.stream == LABELS:
                 label = self._read(message.value)
@@ -114,6 +115,7 @@ class Join:
         )
 
     def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
+        """Take a decision and put out the labels that waited for it; or take a label."""
         if message.stream == LABELS:
             return self._label(message, state)
         time, keys = message.value

@@ -54,6 +54,7 @@ class DecodeHop:
         self.takers: Takers = {}
 
     def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
+        """Send an event to its first key; what is no event becomes a dead letter."""
         if self.takers and message.stream in self.takers:
             return _taken(self.takers[message.stream], self._refuse, message, state)
         timed = self.meter.start()
@@ -162,6 +163,7 @@ class EntityHop:
         return new(Emit, (self._finish.output, (carry.event.keys[0] or "").encode(), end))
 
     def __call__(self, message: Message, state: KeyedState, defer: bool = False) -> Iterable[Emit]:
+        """Take an event into its key's state; put out what goes on, a decision or a dead letter."""
         if self.takers and message.stream in self.takers:
             return _taken(self.takers[message.stream], self._refuse, message, state)
         meter = self.meter

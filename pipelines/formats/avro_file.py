@@ -20,12 +20,13 @@ def canonical(definition: Any) -> str:
 
 
 def damaged(file: Path, number: int, error: Exception) -> FileError:
+    """Make the error of a file that ends, or is wrong, after so many records."""
     why = str(error) or "it ends early"
     return FileError(f"{file}: damaged after {number} records: {type(error).__name__}: {why}")
 
 
 class AvroFile:
-    """An Avro container that grows by whole blocks and can be cut back to a known length.
+    r"""An Avro container that grows by whole blocks and can be cut back to a known length.
 
     Parameters
     ----------
@@ -43,7 +44,7 @@ class AvroFile:
     >>> counted = {"type": "record", "name": "Counted", "fields": [{"name": "n", "type": "int"}]}
     >>> with TemporaryDirectory() as folder:
     ...     file = AvroFile(Path(folder, "counted.avro"), counted, length=0)
-    ...     file.append([b"\\x02", b"\\x04"])
+    ...     file.append([b"\x02", b"\x04"])
     ...     file.close()
     ...     list(read_records(Path(folder, "counted.avro")))
     [{'n': 1}, {'n': 2}]

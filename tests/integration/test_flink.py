@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -90,7 +90,7 @@ def settings(kafka: LocalKafka, jars: list[Path], tmp_path: Path) -> FlinkSettin
 
 
 @pytest.fixture(scope="module")
-def three(kafka: LocalKafka) -> Iterator[Topics]:
+def three(kafka: LocalKafka) -> Topics:
     """Inputs with all that keys and values can be."""
     topics = Topics(kafka, "three", flink_jobs.three_hops())
     keys = [None, b"", b"\xff", b"\xfe\xff", "schlüssel".encode(), b"k'1", b"\x00"]
@@ -103,7 +103,7 @@ def three(kafka: LocalKafka) -> Iterator[Topics]:
     topics.send("events", records)
     # Other keys for both hops: how two inputs mix is nobody's to say.
     topics.send("labels", [(b"l%d" % (n % 4), b"\xfa\xfb%d|label" % (n % 2)) for n in range(30)])
-    yield topics
+    return topics
 
 
 def test_mini_cluster_makes_the_right_records(three: Topics, settings: FlinkSettings) -> None:
