@@ -2,7 +2,8 @@
 
 To add one: its name here, its formula in `Plan` (`plan.py`), and what it carries along, if that is
 new: a tally in `tallies.py`, candidates in `extremes.py`, each in its slow way and, where it is
-quick, in `fast.py`. `pipelines/spec/features.py` makes a setting of each name by itself.
+quick, in `fast.py`; and its field in `pipelines/spec/features.py`, by which a pipeline file asks
+for it.
 """
 
 from typing import NamedTuple

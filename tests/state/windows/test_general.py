@@ -55,7 +55,7 @@ ASKED = [
     *(
         Aggregate("distinct", window, SHOP, current=current)
         for window in WINDOWS
-        for current in (1, 0)
+        for current in (True, False)
     ),
     *(
         Aggregate("time_since_last", window, column)
@@ -207,7 +207,7 @@ def _recomputed(op: str, column: int, known: Known) -> float | None:
         return float(known.total / len(values))
     if op == "std":
         return math.sqrt(float(known.variance)) if len(values) > 1 else None
-    chosen = {"min": min, "max": max, "first": lambda x: x[0], "last": lambda x: x[-1]}[op](values)
+    chosen = {"min": min, "max": max, "first": lambda x: x[0], "last": lambda x: x[-1]}[op](values)  # type: ignore[operator]
     return float(Fraction(chosen) / known.unit)
 
 
