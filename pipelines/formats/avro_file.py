@@ -86,7 +86,7 @@ class AvroFile:
         self._file.close()
 
 
-def read_records(path: Path) -> Iterator[dict[str, Any]]:
+def read_records(path: Path | str) -> Iterator[dict[str, Any]]:
     """Read an output file back, decimals as `Decimal` and times as `datetime`.
 
     Raises
@@ -101,7 +101,7 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
     Traceback (most recent call last):
     verdict.pipelines.errors.FileError: cannot read decisions.avro: No such file or directory
     """
-    number = 0
+    path, number = Path(path), 0
     try:
         with path.open("rb") as container:
             for record in fastavro.reader(container):
