@@ -109,5 +109,5 @@ def test_reading_back_what_is_not_there_or_cut_is_an_error(tmp_path: Path) -> No
 
 
 def test_a_path_may_be_text(tmp_path: Path) -> None:
-    with pytest.raises(FileError, match="cannot read .*nowhere.avro"):
+    with pytest.raises(FileError, match=r"cannot read .*nowhere\.avro"):
         list(read_records(str(tmp_path / "nowhere.avro")))
