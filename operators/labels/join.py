@@ -75,7 +75,7 @@ class Join:
     ----------
     pipeline
         Its name.
-    keeps
+    horizon
         Milliseconds of event time for which either is remembered.
     encode
         Encodes an entity's label.
@@ -95,10 +95,10 @@ class Join:
     [Emit(output='entity-labels', key=b'c1', value=[{'entity': 'card', 'key': 'c1'}])]
     """
 
-    def __init__(self, pipeline: str, keeps: int, encode: Encode, encode_dead: Encode) -> None:
+    def __init__(self, pipeline: str, horizon: int, encode: Encode, encode_dead: Encode) -> None:
         self.meter = Meter()
         self._pipeline = pipeline
-        self._keeps = keeps
+        self._horizon = horizon
         self._encode = encode
         self._refuse = Refusals(pipeline, JobName.LABELS, encode_dead, self.meter)
         self._agreed = AgreedTime()
@@ -111,7 +111,7 @@ class Join:
         """
         return (
             int.from_bytes(head[1:BODY], "big", signed=True)
-            <= self._agreed.newest - 2 * self._keeps
+            <= self._agreed.newest - 2 * self._horizon
         )
 
     def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:

@@ -117,7 +117,7 @@ class EntityHop:
         self._refuse = Refusals(pipeline, JobName.SCORE, encode_dead, self.meter)
         self.takers: Takers = {}
         self._seen = seen
-        self._keeps = 2 * max(features.horizon, seen.window if seen is not None else 0)
+        self._deleted_after = 2 * max(features.horizon, seen.window if seen is not None else 0)
         self._agreed = AgreedTime()
         self.models = (finish.card,) if isinstance(finish, Finish) else ()
         """What the models that it asks say of themselves."""
@@ -147,7 +147,7 @@ class EntityHop:
         deleted. How late it is, `AgreedTime` says.
         """
         last = newest(without_ids(head))
-        return last is not None and last <= self._agreed.newest - self._keeps
+        return last is not None and last <= self._agreed.newest - self._deleted_after
 
     def settle(self, deferred: Sequence[Deferred]) -> list[Emit]:
         """Return what each would have been: a decision, or a dead letter."""
