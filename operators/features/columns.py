@@ -27,7 +27,7 @@ class WindowedFeature:
     Attributes
     ----------
     op
-        One of `state.windows.aggregate.OPS`.
+        One of `state.windows.aggregates.OPS`.
     argument
         An expression; None for events.
     over

@@ -17,7 +17,7 @@ from verdict.pipelines.spec.features import (
 )
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.spec.yaml_file import SourceFile
-from verdict.state.windows.aggregate import LABELLED
+from verdict.state.windows.aggregates import LABELLED
 
 LONGEST_WINDOW = 365 * 86_400_000
 

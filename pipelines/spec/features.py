@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Discriminator, Tag, model_validator
 
 from verdict.pipelines.spec.values import Default, Duration, Function, Name
 from verdict.pipelines.spec.yaml_file import Fault, Model
-from verdict.state.windows.aggregate import DECAYED, DELAYED, OPS
+from verdict.state.windows.aggregates import DECAYED, DELAYED, OPS
 
 
 class ExpressionFeature(Model):

@@ -1,6 +1,6 @@
 """What a process of verdict logs: nothing while all is well, else a line of JSON on stderr.
 
-A person at a terminal gets text instead. No line quotes a record: see `pipelines.errors.told`.
+A person at a terminal gets text instead. No line quotes a record: see `pipelines.errors.safe_text`.
 """
 
 import json

@@ -41,7 +41,7 @@ class Windows:
 
     Examples
     --------
-    >>> from verdict.state.windows.aggregate import Aggregate
+    >>> from verdict.state.windows.aggregates import Aggregate
     >>> from verdict.state.windows.plan import Column
     >>> from verdict.state.store.keyed import MemoryState
     >>> asked = [Aggregate("sum", 60_000, 0), Aggregate("count", 10)]

@@ -114,7 +114,7 @@ class Packing:
 
     Examples
     --------
-    >>> from verdict.state.windows.aggregate import Aggregate
+    >>> from verdict.state.windows.aggregates import Aggregate
     >>> from verdict.state.store.keyed import MemoryState
     >>> packing, state = Packing(Plan([Aggregate("count", 10)], [], 10)), MemoryState()
     >>> head = packing.empty(state)

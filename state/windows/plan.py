@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from zlib import crc32
 
 from verdict.state.errors import StateError
-from verdict.state.windows.aggregate import DECAYED, LABELLED, OPS, Aggregate
+from verdict.state.windows.aggregates import DECAYED, LABELLED, OPS, Aggregate
 from verdict.state.windows.values import FADE_BITS, FADE_BITS_D, NULL, Code
 
 LEAST_HORIZON = 2 * 86_400_000

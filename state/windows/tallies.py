@@ -35,7 +35,7 @@ class Tallies:
     Examples
     --------
     >>> from verdict.state.store.keyed import MemoryState
-    >>> from verdict.state.windows.aggregate import Aggregate
+    >>> from verdict.state.windows.aggregates import Aggregate
     >>> from verdict.state.windows.plan import Column
     >>> plan = Plan([Aggregate("sum", 10, 0)], [Column("q")], retention=10)
     >>> packing = Packing(plan)

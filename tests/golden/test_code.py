@@ -9,8 +9,8 @@ from verdict.pipelines.engines.embedded.runner import Runner
 from verdict.pipelines.jobs.score import score
 from verdict.pipelines.spec.load import load
 from verdict.state.store.rocks import RocksStore
-from verdict.state.windows.aggregate import Aggregate
-from verdict.state.windows.aggregates import Aggregates
+from verdict.state.windows.aggregates import Aggregate
+from verdict.state.windows.aggregator import Aggregates
 from verdict.state.windows.plan import Column, Settled
 
 Golden = Callable[[str, str], None]

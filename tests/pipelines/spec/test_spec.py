@@ -22,7 +22,7 @@ from verdict.pipelines.spec.settings import (
 )
 from verdict.pipelines.spec.spec import Spec
 from verdict.pipelines.spec.values import DURATION, UNITS_MS, milliseconds
-from verdict.state.windows.aggregate import OPS
+from verdict.state.windows.aggregates import OPS
 
 EVENTS = {"topic": "payments", "schema": "event.avsc", "id": "id", "time": "at"}
 SPEC: dict[str, Any] = {

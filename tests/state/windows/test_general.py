@@ -16,8 +16,8 @@ from verdict.state.errors import StateError
 from verdict.state.store.keyed import MemoryState
 from verdict.state.store.rocks import RocksStore
 from verdict.state.windows import fast, rows
-from verdict.state.windows.aggregate import Aggregate
-from verdict.state.windows.aggregates import Aggregates
+from verdict.state.windows.aggregates import Aggregate
+from verdict.state.windows.aggregator import Aggregates
 from verdict.state.windows.general import Windows
 from verdict.state.windows.plan import Column, Plan
 from verdict.state.windows.values import NULL, Number

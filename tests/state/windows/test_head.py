@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from verdict.state.store.keyed import MemoryState
 from verdict.state.windows import fast, rows
-from verdict.state.windows.aggregate import Aggregate
+from verdict.state.windows.aggregates import Aggregate
 from verdict.state.windows.general import Windows
 from verdict.state.windows.head import Packing
 from verdict.state.windows.layout import COLD, HEAD, LABELLED, ROWS, WIDE, Since

@@ -1,7 +1,7 @@
 """An event's three steps, by hand: what has left goes, the event comes, the aggregates are read."""
 
 from verdict.state.store.keyed import MemoryState
-from verdict.state.windows.aggregate import Aggregate
+from verdict.state.windows.aggregates import Aggregate
 from verdict.state.windows.distinct import DistinctValues
 from verdict.state.windows.extremes import Candidates
 from verdict.state.windows.head import Packing

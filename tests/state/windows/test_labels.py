@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from verdict.state.store.keyed import MemoryState
 from verdict.state.windows import fast, rows
-from verdict.state.windows.aggregate import Aggregate
-from verdict.state.windows.aggregates import Aggregates
+from verdict.state.windows.aggregates import Aggregate
+from verdict.state.windows.aggregator import Aggregates
 from verdict.state.windows.general import Windows
 from verdict.state.windows.layout import newest
 from verdict.state.windows.plan import Column, Plan, Settled

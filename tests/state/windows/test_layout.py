@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from verdict.state.store.keyed import MemoryState
-from verdict.state.windows.aggregate import Aggregate
-from verdict.state.windows.aggregates import Aggregates
+from verdict.state.windows.aggregates import Aggregate
+from verdict.state.windows.aggregator import Aggregates
 from verdict.state.windows.layout import (
     COLD,
     DISTINCTS,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from verdict.state.windows.aggregate import DECAYED, LABELLED, OPS, Aggregate
+from verdict.state.windows.aggregates import DECAYED, LABELLED, OPS, Aggregate
 from verdict.state.windows.plan import LEAST_HORIZON, Column, Plan, Settled
 
 DAY = 86_400_000

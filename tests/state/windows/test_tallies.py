@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from verdict.state.store.keyed import MemoryState
-from verdict.state.windows.aggregate import Aggregate
+from verdict.state.windows.aggregates import Aggregate
 from verdict.state.windows.head import Packing
 from verdict.state.windows.plan import Column, Plan
 from verdict.state.windows.rows import Row
