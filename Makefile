@@ -34,9 +34,8 @@ quick: lint  ## lint, types, layers, and the tests that need no server: a minute
 # it, before a plugin that measures.
 cover: $(VENV)/dev.stamp  ## the tests of `make quick`, and which lines and branches they leave out
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m $(TESTS) $(QUICK)
-	@$(BIN)/coverage combine --quiet
-	@$(BIN)/coverage report
+	@$(BIN)/coverage run -m $(TESTS) $(QUICK); code=$$?; \
+		$(BIN)/coverage combine --quiet && $(BIN)/coverage report && exit $$code
 
 long: $(VENV)/flink.stamp cover  ## `make cover`, and the tests that take a Flink cluster of their own, or long
 	@$(BIN)/python -m pytest -m long
