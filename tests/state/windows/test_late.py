@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from verdict.state.store.keyed import MemoryState
 from verdict.state.windows.general import Windows
 from verdict.state.windows.plan import Aggregate, Column, Plan
+from verdict.state.windows.values import NULL
 
 ASKED = [
     *(
@@ -42,3 +43,10 @@ def test_one_that_comes_last_sees_what_it_would_have_seen_in_its_place(
     assert (found.values, found.late, found.seq) == (expected.values, True, len(events))
     after = at + 1
     assert windows.look(late, after).values == windows.look(in_order, after).values
+
+
+def test_one_that_is_older_than_all_rows_sees_the_last_value_of_its_own_time() -> None:
+    windows, state = Windows(Plan([Aggregate("last", 10, 0)], [Column("q")], 10)), MemoryState()
+    for at, value in ((0, 5), (100, NULL)):
+        windows.update(state, at, [value])
+    assert windows.update(state, 0, [NULL]).values == [5.0]

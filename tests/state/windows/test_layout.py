@@ -55,6 +55,14 @@ def test_a_packed_head_says_what_it_is_of_and_how_new() -> None:
     assert newest(bytes([LAYOUT - 1]) + state.head[1:]) is None
 
 
+def test_a_value_at_the_end_of_a_head_is_no_time() -> None:
+    aggregates, state = Aggregates([Aggregate("sum", 5, 0)], [Column("q")], 5), MemoryState()
+    aggregates.update(state, 9, [1 << 40])
+    assert state.head is not None
+    assert state.head.endswith((1 << 40).to_bytes(8, "little"))
+    assert newest(state.head) == 9
+
+
 def test_a_label_of_an_event_to_come_makes_a_head_newer() -> None:
     columns = [Column("q", nullable=False), Column("q", label=Settled(50, 0))]
     aggregates, state = Aggregates([Aggregate("sum", 9, 1, 50)], columns, 100), MemoryState()
