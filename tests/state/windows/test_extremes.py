@@ -58,3 +58,15 @@ def test_a_late_row_without_a_value_or_out_of_the_window_is_no_candidate() -> No
         candidates.insert(head, row)
     (rows,) = head.extremes
     assert [row for _, row in rows.back(rows.end)] == [(1, -8)]
+
+
+def test_a_late_row_puts_the_windows_where_they_belong() -> None:
+    """Beside another column, with a row at the very edge of the shorter window."""
+    asked = [Aggregate("min", over, 1) for over in (SHORT, LONG)]
+    plan = Plan(asked, [Column("q"), Column("q")], retention=LONG)
+    packing = Packing(plan)
+    candidates, head = Candidates(plan, Tallies(plan, packing)), packing.empty(MemoryState())
+    head.newest = 100
+    candidates.add(head, (100 - SHORT, 1, -9))
+    candidates.insert(head, (90, 2, -5))
+    assert candidates.values(head) == [-9, -5]

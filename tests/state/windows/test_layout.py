@@ -29,11 +29,16 @@ def test_an_integer_comes_back(total: int) -> None:
     assert int.from_bytes(integer_bytes(total), "little", signed=True) == total
 
 
+def test_an_integer_takes_no_more_bytes_than_its_bits_and_sign() -> None:
+    assert [len(integer_bytes(total)) for total in (0, 127, 128, -129, 1 << 63)] == [1, 1, 2, 2, 9]
+
+
 @given(st.integers(0, 62), st.integers(-(1 << 63), (1 << 63) - 1))
 def test_the_values_of_a_column_have_chunks_of_its_kind(column: int, value: int) -> None:
     number = seen_number(column, value)
     assert number >> KIND_BITS == DISTINCTS + column
     assert 0 <= number < 1 << 63  # Flink's keys are signed
+    assert (number - value) % (1 << KIND_BITS) == 0  # each of the next values has another
 
 
 def test_values_that_share_a_chunk_are_told_apart() -> None:
