@@ -65,7 +65,8 @@ def test_one_before_which_the_value_was_missing_sees_the_last_that_was_not() -> 
     ("kept", "expected"),
     [
         (((30, -9), (100, 0)), 3.0),  # the newest surpasses it: all rows of its window are read
-        (((30, -9), (100, 5)), 3.0),  # it is a candidate itself
+        (((30, -9), (100, 5)), 3.0),  # it is a candidate itself, before the newest
+        (((60, 5),), 3.0),  # and one that stands for its window
         (((200, 0),), 3.0),  # its window begins before all candidates do
     ],
 )
