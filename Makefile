@@ -9,11 +9,11 @@ MINUTES ?= 60
 # Bytecode is worth half of the start: write it, whatever the shell says.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test quick long bench chaos lint docs setup clean
+.PHONY: demo test quick long mutants bench chaos lint docs setup clean
 .DEFAULT_GOAL := help
 
 help:  ## show this
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-6s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' Makefile
 
 demo: $(VENV)/run.stamp $(if $(filter flink,$(ENGINE)),$(VENV)/flink.stamp)  ## card payments decided live: SECONDS=60 RATE=500 ENGINE=flink|embedded
 	@$(BIN)/python examples/card-fraud/demo.py --engine=$(ENGINE) --seconds=$(SECONDS) --rate=$(or $(RATE),500)
@@ -28,8 +28,13 @@ test: lint $(VENV)/flink.stamp  ## lint, types, layers, and the tests: some minu
 quick: lint  ## lint, types, layers, and the tests that need no server: a minute or two
 	@$(PYTEST) -m "not long and not server"
 
-long: $(VENV)/dev.stamp $(VENV)/flink.stamp  ## the tests that take a Flink cluster of their own, or long
+long: $(VENV)/dev.stamp $(VENV)/flink.stamp  ## the tests that take a Flink cluster of their own, or long; then mutants
 	@$(BIN)/python -m pytest -m long
+	@$(MAKE) --no-print-directory mutants
+
+mutants: SECONDS = 600
+mutants: $(VENV)/dev.stamp  ## break windows and policy in small ways, and name what no test notices: SECONDS=600
+	@$(BIN)/python tests/mutants.py --seconds=$(SECONDS)
 
 bench: $(VENV)/flink.stamp  ## how fast, beside peers, about an hour: EVENTS=600000
 	@$(BIN)/python load-tests/bench.py $(if $(EVENTS),--events=$(EVENTS))
