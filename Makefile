@@ -9,7 +9,7 @@ MINUTES ?= 60
 # Bytecode is worth half of the start: write it, whatever the shell says.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test quick long mutants bench chaos lint docs setup clean
+.PHONY: demo test quick cover long mutants bench chaos lint docs setup clean
 .DEFAULT_GOAL := help
 
 help:  ## show this
@@ -20,15 +20,25 @@ demo: $(VENV)/run.stamp $(if $(filter flink,$(ENGINE)),$(VENV)/flink.stamp)  ## 
 
 # Each file of tests goes to one of two workers, so that what it starts is started once; the files
 # that take longest come first (tests/conftest.py), so that both end together.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+TESTS := pytest -n 2 --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m $(TESTS)
+QUICK := -m "not long and not server"
 
 test: lint $(VENV)/flink.stamp  ## lint, types, layers, and the tests: some minutes on 2 cores
 	@$(PYTEST) -m "not long" --durations=10
 
 quick: lint  ## lint, types, layers, and the tests that need no server: a minute or two
-	@$(PYTEST) -m "not long and not server"
+	@$(PYTEST) $(QUICK)
 
-long: $(VENV)/dev.stamp $(VENV)/flink.stamp  ## the tests that take a Flink cluster of their own, or long; then mutants
+# Coverage starts pytest, not the other way round: pytest loads verdict's plugin, and much of verdict by
+# it, before a plugin that measures.
+cover: $(VENV)/dev.stamp  ## the tests of `make quick`, and which lines and branches they leave out
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m $(TESTS) $(QUICK)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+
+long: $(VENV)/flink.stamp cover  ## `make cover`, and the tests that take a Flink cluster of their own, or long; then mutants
 	@$(BIN)/python -m pytest -m long
 	@$(MAKE) --no-print-directory mutants
 

@@ -38,8 +38,9 @@ from topics import Topics
 from verdict.pipelines.local.broker import LocalKafka
 from verdict.state.store.keyed import MemoryState
 from verdict.state.store.rocks import RocksStore
-from verdict.state.windows.aggregates import Aggregates
-from verdict.state.windows.plan import Aggregate, Column
+from verdict.state.windows.aggregates import Aggregate
+from verdict.state.windows.aggregator import Aggregates
+from verdict.state.windows.plan import Column
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
 DAY_MS = 86_400_000

@@ -74,7 +74,9 @@ class Operator(Protocol):
     and in ``tables`` (those that it looks things up in).
     """
 
-    def __call__(self, message: Message, state: KeyedState, /) -> Iterable[Emit]: ...
+    def __call__(self, message: Message, state: KeyedState, /) -> Iterable[Emit]:
+        """Return what the record makes, and leave in the state what is to be remembered."""
+        ...
 
 
 class Deferred(NamedTuple):
@@ -107,9 +109,9 @@ class Deferring(Protocol):
 
     defers: bool
 
-    def __call__(
-        self, message: Message, state: KeyedState, defer: bool = False
-    ) -> Iterable[Emit]: ...
+    def __call__(self, message: Message, state: KeyedState, defer: bool = False) -> Iterable[Emit]:
+        """Return what the record makes; with ``defer``, a `Deferred` may stand for it."""
+        ...
 
     def settle(self, deferred: Sequence[Deferred]) -> list[Emit]:
         """Return what stands in the place of each."""

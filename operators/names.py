@@ -33,6 +33,7 @@ class Stream(_Name):
     always: bool
 
     def __new__(cls, name: str, about: str = "", always: bool = True) -> "Stream":
+        """Make a member: its value is its name."""
         made = str.__new__(cls, name)
         made._value_, made.about, made.always = name, about, always
         return made
@@ -98,6 +99,7 @@ class BadKind(_Name):
     stage: Stage
 
     def __new__(cls, name: str, stage: Stage) -> "BadKind":
+        """Make a member: its value is its name."""
         made = str.__new__(cls, name)
         made._value_, made.stage = name, stage
         return made

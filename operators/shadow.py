@@ -52,6 +52,7 @@ class Shadow:
         self._refuse = Refusals(pipeline, JobName.SHADOW, encode_dead, self.meter)
 
     def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
+        """Return each challenger's score; none of a decision that is repeated or has no score."""
         try:
             decision = self._decode(present(message.value))
         except BadRecord as error:

@@ -29,9 +29,9 @@ def moment(at: int) -> str | None:
 
 
 def printable(text: str) -> str:
-    """Escape what a terminal would obey: whoever sent the record chose its text.
+    r"""Escape what a terminal would obey: whoever sent the record chose its text.
 
-    >>> print(printable("a\\x1b[2Jb"))
-    a\\x1b[2Jb
+    >>> print(printable("a\x1b[2Jb"))
+    a\x1b[2Jb
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

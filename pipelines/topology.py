@@ -56,7 +56,9 @@ class Job:
 class Stop(Protocol):
     """Something that says when to stop: a ``threading.Event``."""
 
-    def is_set(self) -> bool: ...
+    def is_set(self) -> bool:
+        """Whether to stop."""
+        ...
 
 
 def topics_of(streams: Sequence[str], topics: Mapping[str, str]) -> dict[str, str]:

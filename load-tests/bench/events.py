@@ -78,7 +78,7 @@ def world(seed: int) -> World:
 
 
 def block(number: int, seed: int) -> Block:
-    """Draw the events number * BLOCK, …"""
+    """Draw the events from number * BLOCK on."""
     rng = np.random.default_rng((seed, number))
     fixed = world(seed)
     times = START_MS + STEP_MS * np.arange(number * BLOCK, (number + 1) * BLOCK)

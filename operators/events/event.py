@@ -29,10 +29,10 @@ class Event(NamedTuple):
 
 
 def composed(parts: Sequence[str | None]) -> str | None:
-    """Make one key of its parts; None where one of them is missing or empty.
+    r"""Make one key of its parts; None where one of them is missing or empty.
 
     >>> composed(["c1"]), composed(["c1", "a|b"]), composed(["c1", None])
-    ('c1', 'c1|a\\\\|b', None)
+    ('c1', 'c1|a\\|b', None)
     """
     if len(parts) == 1:
         return parts[0] or None

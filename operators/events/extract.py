@@ -69,6 +69,13 @@ class Extract:
         self._id_path, self._time_path, self._key_paths = id_path, time_path, keys[0]
 
     def __call__(self, record: Mapping[str, Any]) -> Event:
+        """Take an event out of a decoded record.
+
+        Raises
+        ------
+        BadRecord
+            A value is missing, or is none of its field's.
+        """
         if self._quick is not None:
             event = self._quick(record)
             if event is not None:

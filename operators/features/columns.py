@@ -27,7 +27,7 @@ class WindowedFeature:
     Attributes
     ----------
     op
-        One of `state.windows.plan.OPS`.
+        One of `state.windows.aggregates.OPS`.
     argument
         An expression; None for events.
     over
@@ -184,6 +184,7 @@ def plain(column: Column, value: Number) -> Any:
 
 
 def iso(time: int) -> str:
+    """Write a time, in milliseconds since the epoch, as ISO 8601 in UTC."""
     return (EPOCH + timedelta(milliseconds=time)).isoformat(timespec="milliseconds")
 
 

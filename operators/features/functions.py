@@ -37,6 +37,8 @@ def load_function(target: str) -> Callable[[Mapping[str, Any]], Any]:
 def guarded(
     name: str, function: Callable[[Mapping[str, Any]], Any]
 ) -> Callable[[Mapping[str, Any]], Any]:
+    """Make of a user's function one that returns a float or None, and fails as a `BadRecord`."""
+
     def guarded(fields: Mapping[str, Any]) -> Any:
         try:
             value = function(fields)

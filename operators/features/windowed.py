@@ -9,8 +9,8 @@ from verdict.operators.features.columns import FeatureColumns, WindowedFeature, 
 from verdict.operators.labels.label import Label
 from verdict.state.store.dedupe import ids_of
 from verdict.state.store.keyed import KeyedState
-from verdict.state.windows.aggregates import Aggregates
-from verdict.state.windows.plan import Aggregate
+from verdict.state.windows.aggregates import Aggregate
+from verdict.state.windows.aggregator import Aggregates
 from verdict.state.windows.result import WindowResult
 from verdict.state.windows.values import NEVER
 

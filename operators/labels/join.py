@@ -51,6 +51,7 @@ class Route:
         self._refuse = Refusals(pipeline, JobName.LABELS, encode_dead, self.meter)
 
     def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
+        """Send a decision's time and keys, or a label, to its event's id."""
         try:
             if message.stream == LABELS:
                 label = self._read(message.value)
@@ -74,7 +75,7 @@ class Join:
     ----------
     pipeline
         Its name.
-    keeps
+    horizon
         Milliseconds of event time for which either is remembered.
     encode
         Encodes an entity's label.
@@ -94,10 +95,10 @@ class Join:
     [Emit(output='entity-labels', key=b'c1', value=[{'entity': 'card', 'key': 'c1'}])]
     """
 
-    def __init__(self, pipeline: str, keeps: int, encode: Encode, encode_dead: Encode) -> None:
+    def __init__(self, pipeline: str, horizon: int, encode: Encode, encode_dead: Encode) -> None:
         self.meter = Meter()
         self._pipeline = pipeline
-        self._keeps = keeps
+        self._horizon = horizon
         self._encode = encode
         self._refuse = Refusals(pipeline, JobName.LABELS, encode_dead, self.meter)
         self._agreed = AgreedTime()
@@ -110,10 +111,11 @@ class Join:
         """
         return (
             int.from_bytes(head[1:BODY], "big", signed=True)
-            <= self._agreed.newest - 2 * self._keeps
+            <= self._agreed.newest - 2 * self._horizon
         )
 
     def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
+        """Take a decision and put out the labels that waited for it; or take a label."""
         if message.stream == LABELS:
             return self._label(message, state)
         time, keys = message.value

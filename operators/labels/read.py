@@ -184,7 +184,9 @@ def entity_label(
 class ReadsLabel(Protocol):
     """From a raw record to a label."""
 
-    def __call__(self, value: bytes | None) -> Label: ...
+    def __call__(self, value: bytes | None) -> Label:
+        """Read a record."""
+        ...
 
 
 def check_key(key: bytes | None, label: Label) -> None:

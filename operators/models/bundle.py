@@ -125,7 +125,7 @@ class Bundle:
                     if all(math.isfinite(score) for score, _ in scored):
                         found += scored
                         continue
-                except Exception:  # one by one says which row it is, and why
+                except Exception:  # noqa: S110  one by one says which row it is, and why
                     pass
                 found += map(self._or_error, some)
             return found

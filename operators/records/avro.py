@@ -22,10 +22,10 @@ _DOUBLE = struct.Struct("<d")
 
 
 def long(value: int) -> bytes:
-    """Encode an int or long: zigzag, then seven bits a byte, the lowest first.
+    r"""Encode an int or long: zigzag, then seven bits a byte, the lowest first.
 
     >>> long(0), long(-1), long(64)
-    (b'\\x00', b'\\x01', b'\\x80\\x01')
+    (b'\x00', b'\x01', b'\x80\x01')
     """
     rest = value << 1 if value >= 0 else ~(value << 1)
     if rest < 0x80:
@@ -50,10 +50,10 @@ def long(value: int) -> bytes:
 
 
 def data(value: bytes) -> bytes:
-    """Encode bytes: their length before them.
+    r"""Encode bytes: their length before them.
 
     >>> data(b"ab")
-    b'\\x04ab'
+    b'\x04ab'
     """
     return long(len(value)) + value
 
@@ -80,10 +80,10 @@ def doubles(values: Sequence[float]) -> bytes:
 
 
 def value(value: Any) -> bytes:
-    """Encode a ``null | boolean | long | double | string``.
+    r"""Encode a ``null | boolean | long | double | string``.
 
     >>> value(True), value(None)
-    (b'\\x02\\x01', b'\\x00')
+    (b'\x02\x01', b'\x00')
     """
     if value is None:
         return NULL

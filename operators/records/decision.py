@@ -55,13 +55,13 @@ EncodeDecision = Callable[..., bytes]
 def hop_encoder(
     entity: str, features: Sequence[str]
 ) -> Callable[[str, int, bool, Sequence[int]], bytes]:
-    """Compile the encoder of what an entity's hop says in a decision.
+    r"""Compile the encoder of what an entity's hop says in a decision.
 
     It takes the entity's key, the event's number in the key's sequence, whether it is late, and
     which of the features are cold.
 
     >>> hop_encoder("card", ["spent"])("c1", 7, False, ())
-    b'\\x08card\\x02\\x04c1\\x02\\x0e\\x00\\x00'
+    b'\x08card\x02\x04c1\x02\x0e\x00\x00'
     """
     start = out.text(entity) + PRESENT
     names = [out.text(name) for name in features]

@@ -35,9 +35,11 @@ def as_it_came(message: Message, carry: Carry) -> Message:
 
 
 def key_of_hop(key: str, _seq: int, _late: bool, _cold: Sequence[int]) -> str:
+    """Return a hop's key from what a `Carry` holds of the hop."""
     return key
 
 
 def carried(message: Message) -> Carry:
+    """Return a message's value as the `Carry` that it is."""
     carry: Carry = message.value
     return carry

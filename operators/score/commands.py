@@ -104,6 +104,13 @@ class Obey:
         self._encode = encode
 
     def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
+        """Answer a command from its key's state, or send it on.
+
+        Raises
+        ------
+        BadRecord
+            It is no command, or its record has another key.
+        """
         command = message.value
         if not isinstance(command, Command):
             command = Command.parse(message.value, self._entities)

@@ -82,6 +82,13 @@ class Finish:
         self._judge = decide.over("features, fields", variable)
 
     def __call__(self, carry: Carry, meter: Meter, timed: bool) -> Any:
+        """Return the encoded decision; with ``timed``, tell the meter how long each step took.
+
+        Raises
+        ------
+        BadRecord
+            The event cannot be scored.
+        """
         if self.lookups is not None:
             carry.features.extend(self.lookups(carry.event))
             if timed:
@@ -215,6 +222,7 @@ class Money:
         self._currency_path = currency_path or ""
 
     def __call__(self, event: Event) -> bytes:
+        """Encode an event's money, or that it has none."""
         unscaled = event.units[self._path]
         if unscaled is None:
             return NO_MONEY

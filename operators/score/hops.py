@@ -54,6 +54,7 @@ class DecodeHop:
         self.takers: Takers = {}
 
     def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
+        """Send an event to its first key; what is no event becomes a dead letter."""
         if self.takers and message.stream in self.takers:
             return _taken(self.takers[message.stream], self._refuse, message, state)
         timed = self.meter.start()
@@ -116,7 +117,7 @@ class EntityHop:
         self._refuse = Refusals(pipeline, JobName.SCORE, encode_dead, self.meter)
         self.takers: Takers = {}
         self._seen = seen
-        self._keeps = 2 * max(features.horizon, seen.window if seen is not None else 0)
+        self._deleted_after = 2 * max(features.horizon, seen.window if seen is not None else 0)
         self._agreed = AgreedTime()
         self.models = (finish.card,) if isinstance(finish, Finish) else ()
         """What the models that it asks say of themselves."""
@@ -146,7 +147,7 @@ class EntityHop:
         deleted. How late it is, `AgreedTime` says.
         """
         last = newest(without_ids(head))
-        return last is not None and last <= self._agreed.newest - self._keeps
+        return last is not None and last <= self._agreed.newest - self._deleted_after
 
     def settle(self, deferred: Sequence[Deferred]) -> list[Emit]:
         """Return what each would have been: a decision, or a dead letter."""
@@ -162,6 +163,7 @@ class EntityHop:
         return new(Emit, (self._finish.output, (carry.event.keys[0] or "").encode(), end))
 
     def __call__(self, message: Message, state: KeyedState, defer: bool = False) -> Iterable[Emit]:
+        """Take an event into its key's state; put out what goes on, a decision or a dead letter."""
         if self.takers and message.stream in self.takers:
             return _taken(self.takers[message.stream], self._refuse, message, state)
         meter = self.meter

@@ -78,6 +78,13 @@ class Intake:
         self._max_ahead = max_ahead
 
     def __call__(self, message: Message) -> Carry:
+        """Read a record.
+
+        Raises
+        ------
+        BadRecord
+            It is no event, or one that the pipeline refuses.
+        """
         value = message.value
         if not value:
             present(value)

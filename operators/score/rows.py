@@ -61,6 +61,7 @@ class FeatureRows:
         self.lookups = lookups
 
     def __call__(self, carry: Carry, meter: Meter, timed: bool) -> Row:
+        """Return an event's row: its features, and no score."""
         event, features = carry.event, carry.features
         if self.lookups is not None:
             features.extend(self.lookups(event))

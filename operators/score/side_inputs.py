@@ -59,6 +59,13 @@ class TakeLabels:
         self._goes_on = any(labelled[index + 1 :])
 
     def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
+        """Take a label into its key's state, and send it on.
+
+        Raises
+        ------
+        BadRecord
+            It is no label, or its record has another key.
+        """
         label = message.value
         if not isinstance(label, Label):
             label = self._read(label)

@@ -64,6 +64,7 @@ class Bucket:
         self._fingerprint = hashlib.blake2b(layout.encode(), digest_size=8).digest()
 
     def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
+        """Count a decision or a shadow score; put out the bucket's sums when its window closes."""
         key = message.key or b""
         if key.startswith(DRIFT.encode()):
             return self._decision(key, message.value or b"", state)

@@ -29,6 +29,7 @@ class Merge:
         self._comparisons = comparisons
 
     def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
+        """Keep a bucket's sums; put out what is said of each window that is whole by them."""
         kind, _, name = (message.key or b"").decode().partition("/")
         summary = json.loads(message.value or b"")
         head = state.get()

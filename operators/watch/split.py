@@ -57,6 +57,7 @@ class Split:
         self._refuse = Refusals(pipeline, JobName.WATCH, encode_dead, self.meter)
 
     def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
+        """Send what is counted of a record to its bucket; a repeated decision is not counted."""
         try:
             record = self._decoders[message.stream](present(message.value))
         except BadRecord as error:

@@ -78,9 +78,9 @@ class Replayed:
 
 
 def summary_lines(did: Replayed, dry: bool) -> list[str]:
-    """Say what a replay did.
+    r"""Say what a replay did.
 
-    >>> print(*summary_lines(Replayed(replayed=2, gone=1), dry=False), sep="\\n")
+    >>> print(*summary_lines(Replayed(replayed=2, gone=1), dry=False), sep="\n")
     2 replayed, 1 gone, 0 changed, 0 skipped
     """
     sent = f"{did.replayed:,} {'would be ' if dry else ''}replayed"

@@ -17,9 +17,9 @@ STATES = {
 
 
 def table(tallies: Sequence[LetterCount]) -> list[str]:
-    """Lay a summary out in columns.
+    r"""Lay a summary out in columns.
 
-    >>> print(*table([LetterCount("decode", "not-avro", "score", 12, 0, 60_000)]), sep="\\n")
+    >>> print(*table([LetterCount("decode", "not-avro", "score", 12, 0, 60_000)]), sep="\n")
        count  stage     kind             job     first                     last
           12  decode    not-avro         score   1970-01-01T00:00:00.000Z  1970-01-01T00:01:00.000Z
     """

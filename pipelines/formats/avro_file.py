@@ -20,12 +20,13 @@ def canonical(definition: Any) -> str:
 
 
 def damaged(file: Path, number: int, error: Exception) -> FileError:
+    """Make the error of a file that ends, or is wrong, after so many records."""
     why = str(error) or "it ends early"
     return FileError(f"{file}: damaged after {number} records: {type(error).__name__}: {why}")
 
 
 class AvroFile:
-    """An Avro container that grows by whole blocks and can be cut back to a known length.
+    r"""An Avro container that grows by whole blocks and can be cut back to a known length.
 
     Parameters
     ----------
@@ -43,7 +44,7 @@ class AvroFile:
     >>> counted = {"type": "record", "name": "Counted", "fields": [{"name": "n", "type": "int"}]}
     >>> with TemporaryDirectory() as folder:
     ...     file = AvroFile(Path(folder, "counted.avro"), counted, length=0)
-    ...     file.append([b"\\x02", b"\\x04"])
+    ...     file.append([b"\x02", b"\x04"])
     ...     file.close()
     ...     list(read_records(Path(folder, "counted.avro")))
     [{'n': 1}, {'n': 2}]
@@ -85,7 +86,7 @@ class AvroFile:
         self._file.close()
 
 
-def read_records(path: Path) -> Iterator[dict[str, Any]]:
+def read_records(path: Path | str) -> Iterator[dict[str, Any]]:
     """Read an output file back, decimals as `Decimal` and times as `datetime`.
 
     Raises
@@ -100,7 +101,7 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
     Traceback (most recent call last):
     verdict.pipelines.errors.FileError: cannot read decisions.avro: No such file or directory
     """
-    number = 0
+    path, number = Path(path), 0
     try:
         with path.open("rb") as container:
             for record in fastavro.reader(container):

@@ -116,10 +116,10 @@ def _column(column: pa.Array, kind: Any, convert: Convert) -> list[Any]:
 
 
 def _converter(type_: Any) -> Convert:
-    """Compile the way from what Arrow gives for a value that is not null to Avro's raw value.
+    r"""Compile the way from what Arrow gives for a value that is not null to Avro's raw value.
 
     >>> _converter({"type": "bytes", "logicalType": "decimal", "scale": 2})(Decimal("-1.5"))
-    b'\\xffj'
+    b'\xffj'
     >>> _converter({"type": "long", "logicalType": "timestamp-millis"})(EPOCH + timedelta(1))
     86400000
     """

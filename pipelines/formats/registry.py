@@ -78,8 +78,9 @@ class SchemaSource:
         return SchemaSource, self._made_of
 
     def writer_schema(self, schema_id: int) -> Any:
-        """Return a schema by its id, parsed, its logical types dropped as in
-        `operators.events.schema`.
+        """Return a schema by its id, parsed.
+
+        Its logical types are dropped, as in `operators.events.schema`.
 
         Raises
         ------

@@ -64,6 +64,7 @@ class Silent:
         """Partitions of which a record behind the last one has come."""
 
     def poll(self, most: int, timeout: float) -> list[Message]:
+        """Return the records that came, without those from the end on."""
         found = self._broker.poll(most, timeout)
         if self._until is not None:
             found = [message for message in found if self._is_before(message, self._until)]
@@ -87,6 +88,7 @@ class Silent:
         """There is nothing to wait for."""
 
     def at_end(self, offsets: Mapping[str, int]) -> bool:
+        """Whether each partition is read to its end."""
         if self._until is None or self._broker.at_end(offsets):
             return self._broker.at_end(offsets)
         return all(
@@ -95,9 +97,11 @@ class Silent:
         )
 
     def lags(self, offsets: Mapping[str, int]) -> dict[tuple[str, int], int]:
+        """Return how many records of each partition lie past an offset."""
         return self._broker.lags(offsets)
 
     def close(self) -> None:
+        """Leave the broker."""
         self._broker.close()
 
 

@@ -84,6 +84,7 @@ class _Span:
 
 
 def within(job: Job, pipeline: Pipeline, is_in: Callable[[int], bool], skipped: Skipped) -> Job:
+    """Return the job, of whose events only those go in whose time does; the others are counted."""
     first, *others = job.hops
     time_of = events.event_times(pipeline)
     spanned = replace(first, operator=lambda: _Span(first.operator(), is_in, time_of, skipped))

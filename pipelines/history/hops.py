@@ -48,6 +48,7 @@ class Hops:
             raise
 
     def __call__(self, messages: Sequence[Message]) -> list[OutputRecord]:
+        """Return what the hops make of some messages."""
         outputs = self._runner.many(messages)
         self._number += 1
         if self._number % LOOK == 0 and self._store.held >= HELD:

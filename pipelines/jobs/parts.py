@@ -90,10 +90,12 @@ def _kept(pipeline: Pipeline) -> list[str]:
 
 
 def make_formulas(pipeline: Pipeline) -> Formulas:
+    """Make what computes a pipeline's features that are formulas."""
     return Formulas(pipeline.formulas, pipeline.schema, typed(pipeline), _kept(pipeline))
 
 
 def make_decide(pipeline: Pipeline) -> Decide:
+    """Make what a pipeline decides by."""
     decide = pipeline.spec.decide
     policy = Policy(
         tuple(Rule(rule.name, rule.when, rule.action) for rule in decide.rules),
@@ -105,13 +107,16 @@ def make_decide(pipeline: Pipeline) -> Decide:
 
 
 def encoder(pipeline: Pipeline, stream: str) -> Encode:
+    """Make the encoder of one of a pipeline's streams, as its topic wants it."""
     return stream_encoder(stream, prefix(pipeline, stream))
 
 
 def prefix(pipeline: Pipeline, stream: str) -> bytes:
+    """Return what stands before each record in a stream's topic."""
     topic = pipeline.topics[stream]
     return stream_prefix(stream, pipeline.spec.settings, topic, pipeline.path.parent)
 
 
 def decoder(pipeline: Pipeline, stream: str) -> Callable[[bytes], dict[str, object]]:
+    """Make the decoder of one of a pipeline's streams."""
     return stream_decoder(stream, pipeline.spec.settings)

@@ -1,4 +1,4 @@
-"""An entity's windows, tried on events of nothing: how large is their state, who can read it?"""
+"""An entity's windows, tried on events of nothing: how large their state is, who can read it."""
 
 from collections import defaultdict
 from typing import Any

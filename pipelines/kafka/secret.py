@@ -18,6 +18,7 @@ class Secret(str):
 
 
 def without_secrets(text: str, config: Mapping[str, Any]) -> str:
+    """Write ``***`` in a text for each secret of a client's settings."""
     for value in config.values():
         if isinstance(value, Secret) and value:
             text = text.replace(value, "***")

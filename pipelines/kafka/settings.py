@@ -209,4 +209,5 @@ def _code(names: list[str] | tuple[str, ...], between: str) -> str:
 
 
 def wrong(name: str, what: str) -> KafkaError:
+    """Make the error of a setting of Kafka's clients."""
     return KafkaError(f"settings.kafka.{name}: {what}")

@@ -1,1 +1,1 @@
-"""This machine: Java, jars, a broker, a folder for caches."""
+"""This machine: Java, jars, a broker, a folder for caches."""  # noqa: D404

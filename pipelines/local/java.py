@@ -31,6 +31,7 @@ class Jar(NamedTuple):
 
     @property
     def file(self) -> str:
+        """Its file's name, as Maven has it."""
         return f"{self.artifact}-{self.version}.jar"
 
     def __str__(self) -> str:
@@ -73,6 +74,7 @@ def kafka_classpath(progress: bool | None = None) -> str:
 
 
 def pinned(section: str) -> list[Jar]:
+    """Read a section's jars from ``deploy/jars.txt``."""
     jars, inside = [], ""
     for line in resource("deploy/jars.txt").read_text().splitlines():
         if line.startswith("["):

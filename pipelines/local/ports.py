@@ -25,6 +25,13 @@ def ports_before(settings: Path) -> tuple[int, int] | None:
 
 
 def free_ports() -> tuple[int, int]:
+    """Return two ports that are free now.
+
+    Raises
+    ------
+    LocalError
+        There are not two.
+    """
     ports = [port for port in random.sample(PORTS, 200) if _is_free(port)]
     if len(ports) < 2:
         raise LocalError(f"{HOST}: no free ports from {PORTS.start} to {PORTS.stop - 1}.")
@@ -43,6 +50,7 @@ def _is_free(port: int) -> bool:
 
 
 def listens(bootstrap: str) -> bool:
+    """Whether something takes connections at an address, ``host:port``, within a second."""
     host, port = bootstrap.split(":")
     try:
         socket.create_connection((host, int(port)), timeout=1.0).close()

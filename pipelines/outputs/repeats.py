@@ -211,9 +211,9 @@ def line(differing: Differing) -> str:
 
 
 def summary_lines(seen: Repeats) -> list[str]:
-    """Say what was counted.
+    r"""Say what was counted.
 
-    >>> print(*summary_lines(Repeats()), sep="\\n")
+    >>> print(*summary_lines(Repeats()), sep="\n")
     0 decisions, 0 repeats, 0 that differ
     """
     differ = f"{seen.repeat_differs:,} that differ"

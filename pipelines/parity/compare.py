@@ -144,7 +144,7 @@ class Compare:
         return [Difference(event_id, source, *each) for each in self._differing]
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Return what became of the values of each name: how many are ``same``, ``differs``, …"""
+        """Return by name how many of its values are ``same``, ``differs`` and so on."""
         rows = {}
         for name in dict.fromkeys((*self._names, *self._counts)):
             found = dict(self._counts.get(name, ()))

@@ -11,9 +11,9 @@ COLUMNS = ("event", "feature", "decided", "replayed", "why it may be")
 
 
 def table(differences: Sequence[Difference]) -> list[str]:
-    """Write differences as a table.
+    r"""Write differences as a table.
 
-    >>> print(*table([Difference("p7", "payments/0/7", "n_1h", 3.0, 2.0, "")]), sep="\\n")
+    >>> print(*table([Difference("p7", "payments/0/7", "n_1h", 3.0, 2.0, "")]), sep="\n")
     event  feature  decided  replayed  why it may be
     p7     n_1h     3.0      2.0
     """

@@ -234,6 +234,7 @@ class RecordedLookups(Lookups):
         ]
 
     def __call__(self, event: Event) -> list[float | None]:
+        """Return what was looked up for the event."""
         return list(self._values)
 
 

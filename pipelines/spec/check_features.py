@@ -17,7 +17,7 @@ from verdict.pipelines.spec.features import (
 )
 from verdict.pipelines.spec.pipeline import Pipeline
 from verdict.pipelines.spec.yaml_file import SourceFile
-from verdict.state.windows.plan import LABELLED
+from verdict.state.windows.aggregates import LABELLED
 
 LONGEST_WINDOW = 365 * 86_400_000
 
@@ -48,6 +48,7 @@ def _looked_up(pipeline: Pipeline, source: SourceFile, name: str, feature: Looku
 
 
 def check_features(pipeline: Pipeline, source: SourceFile) -> Faults:
+    """Check each feature's name, and what it is made of."""
     names = kinds(pipeline.schema)
     for name, feature in pipeline.spec.features.items():
         place = ("features", name)
@@ -137,6 +138,7 @@ def _aggregate(
 
 
 def check_circles(pipeline: Pipeline, source: SourceFile) -> Faults:
+    """Check that no features read each other in a circle."""
     try:
         _ = pipeline.formulas
     except ExpressionError:
@@ -167,6 +169,7 @@ def _expression(
 
 
 def check_decide(pipeline: Pipeline, source: SourceFile) -> Faults:
+    """Check that each rule's condition is one."""
     names = pipeline.rule_names
     for index, rule in enumerate(pipeline.spec.decide.rules):
         place = ("decide", "rules", index, "when")
@@ -182,6 +185,7 @@ def check_decide(pipeline: Pipeline, source: SourceFile) -> Faults:
 
 
 def check_watch(pipeline: Pipeline, source: SourceFile) -> Faults:
+    """Check that features that are not watched exist."""
     for index, name in enumerate(pipeline.spec.watch.ignore):
         if name not in pipeline.spec.features:
             hint = meant(name, pipeline.spec.features)

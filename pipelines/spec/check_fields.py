@@ -12,6 +12,7 @@ from verdict.pipelines.spec.yaml_file import SourceFile
 
 
 def check_entities(pipeline: Pipeline, source: SourceFile) -> Faults:
+    """Check that each entity's key is made of fields that can be one."""
     for entity in pipeline.spec.entities:
         place = ("entities", entity)
         for path in pipeline.key(entity):
@@ -26,6 +27,7 @@ def check_entities(pipeline: Pipeline, source: SourceFile) -> Faults:
 
 
 def check_lookups(pipeline: Pipeline, source: SourceFile) -> Faults:
+    """Check each table's keys, its rows' times and its files."""
     for name, lookup in pipeline.spec.lookups.items():
         place: tuple[str, ...] = ("lookups", name)
         for path in lookup.key_of_event:
@@ -53,6 +55,7 @@ def check_lookups(pipeline: Pipeline, source: SourceFile) -> Faults:
 
 
 def check_labels(pipeline: Pipeline, source: SourceFile) -> Faults:
+    """Check that the fields of labels exist and are of the right type."""
     labels, schema = pipeline.spec.labels, pipeline.label_schema
     if labels is None or schema is None:
         return
@@ -148,6 +151,7 @@ def _key_part(
 
 
 def check_events(pipeline: Pipeline, source: SourceFile) -> Faults:
+    """Check the events' id, time and plausible values."""
     events, fields = pipeline.spec.events, pipeline.schema.fields
     yield from check_field(source, ("events", "id"), events.id, pipeline.schema)
     yield from check_field(source, ("events", "time"), events.time, pipeline.schema)
@@ -167,6 +171,7 @@ def check_events(pipeline: Pipeline, source: SourceFile) -> Faults:
 
 
 def check_amount(pipeline: Pipeline, source: SourceFile) -> Faults:
+    """Check that the amount is money, and its currency a code."""
     events, fields = pipeline.spec.events, pipeline.schema.fields
     if events.amount is not None:
         place = ("events", "amount", "field")
@@ -189,6 +194,7 @@ def check_amount(pipeline: Pipeline, source: SourceFile) -> Faults:
 
 
 def check_source(pipeline: Pipeline, source: SourceFile) -> Faults:
+    """Check where events come from: their files, format and registry."""
     events = pipeline.spec.events
     for index, file in enumerate(events.files or []):
         if file in (events.files or [])[:index]:

@@ -17,6 +17,7 @@ def is_key_type(leaf: Field) -> bool:
 
 
 def kind_of(leaf: Field) -> str:
+    """Say what a field is, for a message."""
     return "decimal" if leaf.is_decimal else str(leaf.kind)
 
 
@@ -27,6 +28,7 @@ def check_field(
     schema: Schema,
     whose: str = "the schema",
 ) -> Faults:
+    """Check that a schema has a field."""
     if path not in schema.fields:
         hint = meant(path, schema.fields)
         yield source.error(place, f"{whose} has no field '{path}'.{hint}")

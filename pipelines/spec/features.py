@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Discriminator, Tag, model_validator
 
 from verdict.pipelines.spec.values import Default, Duration, Function, Name
 from verdict.pipelines.spec.yaml_file import Fault, Model
-from verdict.state.windows.plan import DECAYED, DELAYED, OPS
+from verdict.state.windows.aggregates import DECAYED, DELAYED, OPS
 
 
 class ExpressionFeature(Model):
@@ -108,8 +108,10 @@ class AggregateFeature(Model):
 
 
 class PythonFeature(Model):
-    """A feature computed by a function of your own, which takes the event's fields (a mapping of
-    dotted paths) and returns a number, or None where it has no value.
+    """A feature computed by a function of your own.
+
+    It takes the event's fields (a mapping of dotted paths) and returns a number, or None where it
+    has no value.
 
     Example: ``distance: {python: "my_features.py:distance", reads: [lat, lon], default: -1}``
     """
@@ -123,8 +125,10 @@ class PythonFeature(Model):
 
 
 class LookupFeature(Model):
-    """A feature that stands in a table of ``lookups``: a number of the row that has the event's
-    key, or whether there is one. Its value is in the decision.
+    """A feature that stands in a table of ``lookups``.
+
+    It is a number of the row that has the event's key, or whether there is one. Its value is in the
+    decision.
 
     Example: ``merchant_risk: {lookup: merchants, field: risk, default: 0}``;
     ``blocked: {listed_in: blocked_cards}`` is 1 or 0.

@@ -10,8 +10,10 @@ from verdict.pipelines.spec.yaml_file import Fault, Model
 
 
 class Labels(Model):
-    """What came of events, as somebody says later: a customer, a bank, an analyst. Features are
-    over labels by ``rate``, ``count``, ``sum`` or ``mean`` of ``label``, each after a ``delay``.
+    """What came of events, as somebody says later: a customer, a bank, an analyst.
+
+    Features are over labels by ``rate``, ``count``, ``sum`` or ``mean`` of ``label``, each after a
+    ``delay``.
 
     Example: ``labels: {topic: chargebacks, schema: chargeback.avsc, event_id: payment_id,
     value: fraud, known_at: reported_at}``

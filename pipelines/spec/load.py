@@ -29,7 +29,7 @@ from verdict.pipelines.spec.pipeline import FILE_SUFFIX, Pipeline, wrong_suffix
 from verdict.pipelines.spec.spec import Spec
 
 
-def load(path: Path) -> Pipeline:
+def load(path: Path | str) -> Pipeline:
     """Read a pipeline file and check all of it but the models.
 
     Raises
@@ -44,6 +44,7 @@ def load(path: Path) -> Pipeline:
     >>> list(pipeline.spec.features)
     ['amount', 'card_count_1h']
     """
+    path = Path(path)
     source = yaml_file.read(path)
     spec = yaml_file.parse(source, Spec)
     absolute = path.resolve()

@@ -10,9 +10,10 @@ from verdict.pipelines.spec.yaml_file import Model
 
 
 class LookupSpec(Model):
-    """A table of rows by key that features are looked up in: merchants' risk, limits, lists of the
-    blocked. Each process that decides has a copy on disk and follows the topic; the first event is
-    not decided before all is in it that was in the topic.
+    """A table of rows by key that features are looked up in.
+
+    Merchants' risk, limits, lists of the blocked. Each process that decides has a copy on disk and
+    follows the topic; the first event is not decided before all is in it that was in the topic.
 
     Example: ``merchants: {topic: merchant-risk, schema: merchant.avsc, key: merchant_id}``
     """

@@ -270,4 +270,5 @@ class Pipeline:
 
 
 def wrong_suffix(file: Path, format_: str, what: str = "events") -> str:
+    """Say that a file's suffix is not one of its format."""
     return f"'{file}': {what} of format {format_} lie in {' or '.join(FILE_SUFFIX[format_])} files"

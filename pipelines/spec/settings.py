@@ -116,8 +116,9 @@ ClientSetting = Annotated[
 
 
 class Metrics(Model):
-    """Where the processes of a job show what they count and time, for Prometheus to ask: at
-    ``http://HOST:PORT/metrics``.
+    """Where the processes of a job show what they count and time, for Prometheus to ask.
+
+    It is at ``http://HOST:PORT/metrics``.
 
     Example: ``metrics: {ports: 9400-9409}``; ``metrics: {}`` is the same.
     """

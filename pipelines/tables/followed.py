@@ -37,6 +37,7 @@ COMPACT_FROM = 10_000
 def followed(
     name: str, folder: Path, made_of: str, rows: RowReader, topic: str, settings: Clients
 ) -> "Followed":
+    """Return the process's one copy of a table, followed from now on where it was not yet."""
     key = (str(folder), name, made_of)
     with lock:
         table = tables.get(key)

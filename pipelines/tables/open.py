@@ -31,7 +31,8 @@ def lookups(pipeline: Pipeline, where: TablePlace | None) -> Lookups | None:
     opened: list[LookupReader] = []
     try:
         for name in features_by_table(pipeline):
-            opened.append(_lookup(pipeline, name, where))
+            # One that fails closes those before it.
+            opened.append(_lookup(pipeline, name, where))  # noqa: PERF401
         for lookup in opened:
             assert isinstance(lookup.table, Shared)
             lookup.table.ready()

@@ -1,6 +1,6 @@
 """What a process of verdict logs: nothing while all is well, else a line of JSON on stderr.
 
-A person at a terminal gets text instead. No line quotes a record: see `pipelines.errors.told`.
+A person at a terminal gets text instead. No line quotes a record: see `pipelines.errors.safe_text`.
 """
 
 import json
@@ -45,6 +45,7 @@ class JsonLines(logging.Formatter):
         self._fields = fields
 
     def format(self, record: logging.LogRecord) -> str:
+        """Write a record as an object; an error without its text, which may quote data."""
         said = {
             "time": _time(record),
             "level": record.levelname,
@@ -63,6 +64,7 @@ class Lines(logging.Formatter):
     """Formats a record as a line for a person."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """Write a record's time, level, logger and message; an error without its text."""
         error = record.exc_info[1] if record.exc_info else None
         because = "" if error is None else f": {safe_text(error)}"
         return f"{_time(record)} {record.levelname} {record.name}: {record.getMessage()}{because}"

@@ -34,7 +34,9 @@ COUNTED: Mapping[str, tuple[str, ...]] = {
 class Lagging(Protocol):
     """A broker that knows, without asking, how far its topics reach."""
 
-    def lags(self, offsets: Mapping[str, int]) -> dict[tuple[str, int], int]: ...
+    def lags(self, offsets: Mapping[str, int]) -> dict[tuple[str, int], int]:
+        """Return how many records of each partition lie past an offset."""
+        ...
 
 
 def hop_labels(job: Job, hop: str, subtask: int = 0) -> dict[str, str]:

@@ -46,9 +46,13 @@ class PageSource(Protocol):
     """Something that has samples to show. Its labels tell it from all others of the process."""
 
     @property
-    def labels(self) -> Mapping[str, str]: ...
+    def labels(self) -> Mapping[str, str]:
+        """The labels of all its samples."""
+        ...
 
-    def show(self, page: Page) -> None: ...
+    def show(self, page: Page) -> None:
+        """Write its samples to the page."""
+        ...
 
 
 class Served:

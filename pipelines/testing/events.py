@@ -95,7 +95,7 @@ def plain(value: Any) -> str:
 
 
 class EventEncoder:
-    """Encodes events for a pipeline to decode, so that a test sees what a producer's event does.
+    r"""Encodes events for a pipeline to decode, so that a test sees what a producer's event does.
 
     JSON goes out as it was written, whatever its values: the pipeline judges them. Avro can only
     hold what the schema allows, so what does not fit is a mistake of the file, not a dead letter.
@@ -122,7 +122,7 @@ class EventEncoder:
     >>> EventEncoder(schema, "json")({"id": "t1"})
     b'{"id": "t1"}'
     >>> EventEncoder(schema, "avro")({"id": "t1", "amount": 2})
-    b'\\x04t1\\x04\\x00\\xc8'
+    b'\x04t1\x04\x00\xc8'
     >>> EventEncoder(schema, "avro")({"id": "t1", "amount": 0.005})  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     verdict.pipelines.spec.yaml_file.Fault: 'amount' has 2 decimal places by the schema, ...
@@ -134,6 +134,13 @@ class EventEncoder:
         self._json = format_ == "json"
 
     def __call__(self, event: Mapping[str, Any]) -> bytes:
+        """Encode an event.
+
+        Raises
+        ------
+        Fault
+            It does not fit the schema.
+        """
         if self._json:
             self._check_names(self._schema, event, ())
             return _json(event, ()).encode("utf-8", "surrogatepass")

@@ -30,14 +30,14 @@ def failures(outcome: Outcome, path: Path) -> list[str]:
 
 
 def table(result: Result) -> list[str]:
-    """Lay out what came of an event in columns: name, expected, found.
+    r"""Lay out what came of an event in columns: name, expected, found.
 
     Examples
     --------
     >>> rows = (CheckedValue("count_1h", 3.0, 2.0, True), CheckedValue("amount", UNASKED, 12.5),
     ...         CheckedValue("score", 0.9, 0.903, False, 0.01),
     ...         CheckedValue("action", "review", "approve", True))
-    >>> print(*table(Result("t1", 7, rows)), sep="\\n")
+    >>> print(*table(Result("t1", 7, rows)), sep="\n")
                 expected    found
     ≠ count_1h  3           2        -1
       amount                12.5

@@ -46,6 +46,7 @@ class Cached(ABC):
         """Store a chunk of the current key; None drops it."""
 
     def get(self) -> bytes | None:
+        """Return the head, or None for a key never seen."""
         head = self.cache.get(self.key)
         if head is None:
             head = self._read()
@@ -54,14 +55,17 @@ class Cached(ABC):
         return head
 
     def put(self, head: bytes) -> None:
+        """Replace the head."""
         self.cache.put(self.key, head)
         self._write(head)
 
     def drop(self) -> None:
+        """Forget the head."""
         self.cache.drop(self.key)
         self._write(None)
 
     def chunk(self, number: int) -> bytes | None:
+        """Return a chunk, or None where there is none of that number."""
         place = chunk_place(self.key, number)
         data = self._chunks.get(place)
         if data is None:
@@ -71,14 +75,16 @@ class Cached(ABC):
         return data
 
     def put_chunk(self, number: int, data: bytes) -> None:
+        """Write a chunk."""
         self._chunks.put(chunk_place(self.key, number), data)
         self._write_chunk(number, data)
 
     def drop_chunk(self, number: int) -> None:
+        """Forget a chunk."""
         self._chunks.drop(chunk_place(self.key, number))
         self._write_chunk(number, None)
 
 
 def chunk_place(key: bytes, number: int) -> bytes:
     """Name a chunk: the number has a fixed length, so none is mistaken for another key's."""
-    return key + number.to_bytes(8, "big")
+    return key + number.to_bytes(8, "big", signed=True)

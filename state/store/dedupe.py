@@ -76,21 +76,27 @@ class SeenState:
         self._ids = self._ids[start:] + _ENTRY.pack(self._id, self._body, at)
 
     def get(self) -> bytes | None:
+        """Return what stands behind the ids, or None where there is nothing."""
         return self._rest
 
     def put(self, head: bytes) -> None:
+        """Replace the head."""
         self._state.put(_START.pack(IDS, len(self._ids) // _ENTRY.size) + self._ids + head)
 
     def drop(self) -> None:
+        """Forget the head."""
         self._state.drop()
 
     def chunk(self, number: int) -> bytes | None:
+        """Return a chunk, or None where there is none of that number."""
         return self._state.chunk(number)
 
     def put_chunk(self, number: int, data: bytes) -> None:
+        """Write a chunk."""
         self._state.put_chunk(number, data)
 
     def drop_chunk(self, number: int) -> None:
+        """Forget a chunk."""
         self._state.drop_chunk(number)
 
 

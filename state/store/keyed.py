@@ -55,19 +55,25 @@ class MemoryState:
         self.chunks: dict[int, bytes] = {}
 
     def get(self) -> bytes | None:
+        """Return the head, or None for a key never seen."""
         return self.head
 
     def put(self, head: bytes) -> None:
+        """Replace the head."""
         self.head = head
 
     def drop(self) -> None:
+        """Forget the head."""
         self.head = None
 
     def chunk(self, number: int) -> bytes | None:
+        """Return a chunk, or None where there is none of that number."""
         return self.chunks.get(number)
 
     def put_chunk(self, number: int, data: bytes) -> None:
+        """Write a chunk."""
         self.chunks[number] = data
 
     def drop_chunk(self, number: int) -> None:
+        """Forget a chunk."""
         self.chunks.pop(number, None)

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+from verdict.state.windows.aggregates import Aggregate
 from verdict.state.windows.head import Packing
 from verdict.state.windows.layout import COLD, COLUMN, DECAY, ROWS, Since, since_of
-from verdict.state.windows.plan import FADED, Aggregate, Plan
+from verdict.state.windows.plan import FADED, Plan
 
 
 class Coldness:

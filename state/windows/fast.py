@@ -29,7 +29,8 @@ def quick(windows: Windows) -> Update:
 
     Examples
     --------
-    >>> from verdict.state.windows.plan import Aggregate, Column, Plan
+    >>> from verdict.state.windows.aggregates import Aggregate
+    >>> from verdict.state.windows.plan import Column, Plan
     >>> from verdict.state.store.keyed import MemoryState
     >>> plan = Plan([Aggregate("sum", 10, 0)], [Column("q", nullable=False)], retention=10)
     >>> update, state = quick(Windows(plan)), MemoryState()

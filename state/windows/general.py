@@ -41,7 +41,8 @@ class Windows:
 
     Examples
     --------
-    >>> from verdict.state.windows.plan import Aggregate, Column
+    >>> from verdict.state.windows.aggregates import Aggregate
+    >>> from verdict.state.windows.plan import Column
     >>> from verdict.state.store.keyed import MemoryState
     >>> asked = [Aggregate("sum", 60_000, 0), Aggregate("count", 10)]
     >>> windows = Windows(Plan(asked, [Column("q", scale=2)], retention=60_000))

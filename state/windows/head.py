@@ -114,7 +114,7 @@ class Packing:
 
     Examples
     --------
-    >>> from verdict.state.windows.plan import Aggregate
+    >>> from verdict.state.windows.aggregates import Aggregate
     >>> from verdict.state.store.keyed import MemoryState
     >>> packing, state = Packing(Plan([Aggregate("count", 10)], [], 10)), MemoryState()
     >>> head = packing.empty(state)
@@ -246,6 +246,7 @@ class Packing:
         return due
 
     def empty(self, state: KeyedState) -> Head:
+        """Make the head of a key never seen."""
         rows = Rows(self.row, 0, state, cursors=[[END, 0] for _ in self.plan.cursors])
         extremes = [
             Rows(layout, EXTREMES + i, state, cursors=[[END, 0] for _ in windows])
@@ -256,6 +257,7 @@ class Packing:
         return Head(state, self.plan, rows, extremes)
 
     def unpacked(self, state: KeyedState, packed: bytes) -> Head:
+        """Read a packed head."""
         plan = self.plan
         _, flags, _, start, count, first, last, following, seq, newest, _, *parts = (
             self.fields.unpack_from(packed)

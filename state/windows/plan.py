@@ -11,28 +11,9 @@ from typing import Any, NamedTuple
 from zlib import crc32
 
 from verdict.state.errors import StateError
+from verdict.state.windows.aggregates import DECAYED, LABELLED, OPS, Aggregate
 from verdict.state.windows.values import FADE_BITS, FADE_BITS_D, NULL, Code
 
-OPS = (
-    "count",
-    "sum",
-    "mean",
-    "std",
-    "min",
-    "max",
-    "first",
-    "last",
-    "distinct",
-    "time_since_last",
-    "rate",
-)
-"""Over windows."""
-LABELLED = ("count", "sum", "mean", "rate")
-"""Over labels; ``rate`` goes with nothing else."""
-DECAYED = ("count", "sum", "mean")
-"""With a half-life."""
-DELAYED = ("count", "sum", "mean", "std", "rate")
-"""With a delay."""
 LEAST_HORIZON = 2 * 86_400_000
 """Milliseconds: no key is forgotten sooner, whatever is asked of it."""
 FADED = 10
@@ -94,33 +75,6 @@ class Column(NamedTuple):
     def mark(self) -> int:
         """What tells it from others in the state."""
         return crc32(f"{self.code}{self.scale} {self.meaning}".encode())
-
-
-class Aggregate(NamedTuple):
-    """One aggregate.
-
-    Attributes
-    ----------
-    op
-        One of `OPS`; with a half-life, one of `DECAYED`.
-    over
-        The window's length in milliseconds, or the half-life.
-    column
-        Index of the column; None for events.
-    delay
-        Milliseconds: the window is (t - delay - over, t - delay].
-    current
-        Whether the event itself counts, where the window reaches to it.
-    decayed
-        ``over`` is a half-life.
-    """
-
-    op: str
-    over: int
-    column: int | None = None
-    delay: int = 0
-    current: bool = True
-    decayed: bool = False
 
 
 class Cursor(NamedTuple):

@@ -35,7 +35,8 @@ class Tallies:
     Examples
     --------
     >>> from verdict.state.store.keyed import MemoryState
-    >>> from verdict.state.windows.plan import Aggregate, Column
+    >>> from verdict.state.windows.aggregates import Aggregate
+    >>> from verdict.state.windows.plan import Column
     >>> plan = Plan([Aggregate("sum", 10, 0)], [Column("q")], retention=10)
     >>> packing = Packing(plan)
     >>> tallies, head = Tallies(plan, packing), packing.empty(MemoryState())

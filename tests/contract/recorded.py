@@ -138,9 +138,11 @@ def run(pipeline: Pipeline, name: str, inputs: Sequence[Message]) -> Ran:
         given, before = pickle.dumps(message), Snapshot.of(state)
         emits = list(operators[index](message, state))
         calls[index].append(Call(given, before, pickle.dumps(emits), Snapshot.of(state)))
-        for emit in reversed(emits):
-            if emit.output == NEXT:
-                waiting.append((index + 1, message._replace(key=emit.key, value=emit.value)))
+        waiting += [
+            (index + 1, message._replace(key=emit.key, value=emit.value))
+            for emit in reversed(emits)
+            if emit.output == NEXT
+        ]
         outputs += [
             Message(emit.output, emit.key, emit.value, emit.output, 0, 0, message.timestamp)
             for emit in emits

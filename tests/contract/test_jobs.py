@@ -181,7 +181,7 @@ def stage(
     kafka: LocalKafka,
     generator: ModuleType,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Stage]:
+) -> Stage:
     """Play events, and let the embedded engine make the inputs of the jobs behind ``score``."""
     folder = tmp_path_factory.mktemp(request.param)
     example = ROOT / "examples" / "card-fraud"
@@ -220,7 +220,7 @@ def stage(
     assert producer.flush(30) == 0
     for name in names:
         run_embedded(stage, catalog.job(pipeline, name))
-    yield stage
+    return stage
 
 
 def labels_of(transaction: Any, number: int) -> list[bytes]:

@@ -1,7 +1,6 @@
 """The example's pipeline, run over three hundred payments: what its outputs are shown from."""
 
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -19,7 +18,7 @@ EVERY = 6
 
 
 @pytest.fixture(scope="package")
-def ran_over(generator: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def ran_over(generator: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with ``events.avro``, and what all jobs put out of it in ``out``."""
     folder = tmp_path_factory.mktemp("golden")
     world = generator.World(days=3, broken=0.05)
@@ -41,4 +40,4 @@ def ran_over(generator: ModuleType, tmp_path_factory: pytest.TempPathFactory) ->
     for each, handler in handlers.items():
         signal.signal(each, handler)
     assert end.value.code == 0
-    yield folder
+    return folder

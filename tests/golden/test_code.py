@@ -9,8 +9,9 @@ from verdict.pipelines.engines.embedded.runner import Runner
 from verdict.pipelines.jobs.score import score
 from verdict.pipelines.spec.load import load
 from verdict.state.store.rocks import RocksStore
-from verdict.state.windows.aggregates import Aggregates
-from verdict.state.windows.plan import Aggregate, Column, Settled
+from verdict.state.windows.aggregates import Aggregate
+from verdict.state.windows.aggregator import Aggregates
+from verdict.state.windows.plan import Column, Settled
 
 Golden = Callable[[str, str], None]
 Code = Callable[[], dict[str, str]]

@@ -1,13 +1,18 @@
 """Topics, records and waiting, as the tests of the Flink engine share them."""
 
+import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from verdict.operators.message import Message
+from verdict.pipelines.engines.flink.settings import FlinkSettings
 from verdict.pipelines.kafka.admin import create_topics
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.local.broker import LocalKafka
@@ -131,3 +136,26 @@ def lives(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+RUN = """
+import json, sys
+from verdict.pipelines.engines.flink.run import run
+from verdict.pipelines.engines.flink.settings import FlinkSettings
+from verdict.pipelines.deployment.main import job_of
+run(job_of(sys.argv[1]), json.loads(sys.argv[2]), FlinkSettings.from_json(sys.argv[3]))
+"""
+
+
+def start_job(
+    topics: Topics, settings: FlinkSettings, printed: Path, made_by: str | None = None
+) -> subprocess.Popen[bytes]:
+    """Run a job as a process of its own, with all that it prints in a file."""
+    job_ref = f"tests.integration.flink_jobs:{made_by or topics.job.name}"
+    with printed.open("wb") as out:
+        return subprocess.Popen(
+            [sys.executable, "-c", RUN, job_ref, json.dumps(topics.names), settings.as_json()],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )

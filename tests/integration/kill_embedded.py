@@ -20,6 +20,7 @@ from typing import Any
 
 from verdict.pipelines.engines.embedded.broker import KafkaBroker
 from verdict.pipelines.engines.embedded.from_kafka import run_kafka
+from verdict.pipelines.engines.embedded.runner import OutputRecord
 from verdict.pipelines.jobs import score
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.spec.load import load
@@ -27,8 +28,21 @@ from verdict.pipelines.spec.settings import Settings
 from verdict.pipelines.topology import topics_of
 
 
-def run(asked: dict[str, Any], stop: threading.Event, begun: int) -> None:
-    """Run the job to the end of its topic; close ``begun`` when it is about to read."""
+class Counting(KafkaBroker):
+    """Closes ``begun`` when so many outputs were handed to the producer."""
+
+    def count(self, begun: int, after: int) -> None:
+        self._begun, self._left = begun, after
+
+    def send(self, output: OutputRecord) -> None:
+        super().send(output)
+        self._left -= 1
+        if self._left == 0:
+            os.close(self._begun)
+
+
+def run(asked: dict[str, Any], stop: threading.Event, begun: int, after: int) -> None:
+    """Run the job to the end of its topic; close ``begun`` after so many outputs."""
     if asked.get("file_size"):  # no file may grow beyond it: what a full disk does to a writer
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (asked["file_size"], asked["file_size"]))
@@ -39,8 +53,8 @@ def run(asked: dict[str, Any], stop: threading.Event, begun: int) -> None:
 
     def broker(offsets: Mapping[str, int]) -> KafkaBroker:
         inputs, outputs = topics_of(job.inputs, topics), topics_of(job.outputs, topics)
-        opened = KafkaBroker(made, inputs, outputs, offsets)
-        os.close(begun)
+        opened = Counting(made, inputs, outputs, offsets)
+        opened.count(begun, after)
         return opened
 
     run_kafka(
@@ -52,8 +66,8 @@ def run(asked: dict[str, Any], stop: threading.Event, begun: int) -> None:
     )
 
 
-def forked(asked: dict[str, Any]) -> int:
-    """Start a run, and return its process's id once it is about to read, or has ended.
+def forked(asked: dict[str, Any], after: int) -> int:
+    """Start a run, and return its process's id after so many outputs, or when it has ended.
 
     It ends with code 0, or 1 and what it raised.
     """
@@ -68,7 +82,7 @@ def forked(asked: dict[str, Any]) -> int:
         os.close(reading)
         stop = threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: stop.set())
-        run(asked, stop, writing)
+        run(asked, stop, writing, after)
         os._exit(0)
     except BaseException as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
@@ -82,12 +96,12 @@ def main() -> None:
     number = getattr(signal, asked.get("signal", "SIGKILL"))
     killed = 0
     for _ in range(asked["times"]):
-        pid = forked(asked)
-        time.sleep(random_source.uniform(*asked["between"]))
+        pid = forked(asked, random_source.randint(*asked["after"]))
+        time.sleep(random_source.uniform(0, 0.05))  # anywhere in a batch, or in its commit
         os.kill(pid, number)
         _, status = os.waitpid(pid, 0)
         killed += os.WIFSIGNALED(status) or number != signal.SIGKILL
-    _, status = os.waitpid(forked(asked), 0)
+    _, status = os.waitpid(forked(asked, 1), 0)
     print(killed)
     sys.exit(os.waitstatus_to_exitcode(status))
 

@@ -120,7 +120,7 @@ def test_windows_are_measured() -> None:
 
 def test_a_commit_is_held_against_the_checkout(tmp_path: Path) -> None:
     """In a repository of one commit: what was checked out may have none."""
-    names = ("avro", "load-tests", "operators", "pipelines", "state", "deploy")
+    names = ("avro", "verdict", "load-tests", "operators", "pipelines", "state", "deploy")
     for name in names:
         left_out = shutil.ignore_patterns("__pycache__", "results")
         shutil.copytree(BENCH.parents[1] / name, tmp_path / name, ignore=left_out, symlinks=True)

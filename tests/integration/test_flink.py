@@ -1,13 +1,12 @@
 """The Flink engine on a real broker: mini cluster, standalone cluster, failures, stops."""
 
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import pytest
 
 from tests.contract.promises import promising
 from tests.integration import flink_jobs
-from tests.integration.flink_topics import DEADLINE_S, Out, Topics, lives, until
+from tests.integration.flink_topics import DEADLINE_S, Out, Topics, lives, start_job, until
 from verdict.operators.message import NEXT, Message
 from verdict.pipelines.deployment import main
 from verdict.pipelines.engines.flink.cluster import FlinkCluster
@@ -91,7 +90,7 @@ def settings(kafka: LocalKafka, jars: list[Path], tmp_path: Path) -> FlinkSettin
 
 
 @pytest.fixture(scope="module")
-def three(kafka: LocalKafka) -> Iterator[Topics]:
+def three(kafka: LocalKafka) -> Topics:
     """Inputs with all that keys and values can be."""
     topics = Topics(kafka, "three", flink_jobs.three_hops())
     keys = [None, b"", b"\xff", b"\xfe\xff", "schlüssel".encode(), b"k'1", b"\x00"]
@@ -104,7 +103,7 @@ def three(kafka: LocalKafka) -> Iterator[Topics]:
     topics.send("events", records)
     # Other keys for both hops: how two inputs mix is nobody's to say.
     topics.send("labels", [(b"l%d" % (n % 4), b"\xfa\xfb%d|label" % (n % 2)) for n in range(30)])
-    yield topics
+    return topics
 
 
 def test_mini_cluster_makes_the_right_records(three: Topics, settings: FlinkSettings) -> None:
@@ -167,7 +166,7 @@ def test_stopped_job_goes_on_from_its_checkpoint_and_no_jvm_is_left(
     topics = Topics(kafka, "stopped", flink_jobs.counting())
     settings = replace(settings, bounded=False, checkpoint_interval_ms=100)
     topics.send("events", [(b"k", b"%d" % n) for n in range(5)])
-    process = _start(topics, settings, tmp_path / "printed")
+    process = start_job(topics, settings, tmp_path / "printed")
     until(lambda: len(topics.outputs()) == 5)
     _await_checkpoint(settings.checkpoint_folder)
     java = _children(process.pid)
@@ -178,7 +177,7 @@ def test_stopped_job_goes_on_from_its_checkpoint_and_no_jvm_is_left(
 
     topics.send("events", [(b"k", b"5")])
     restore = latest_checkpoint(settings.checkpoint_folder)
-    process = _start(topics, replace(settings, restore=restore), tmp_path / "printed")
+    process = start_job(topics, replace(settings, restore=restore), tmp_path / "printed")
     until(lambda: len(topics.outputs()) == 6)
     java += _children(process.pid)
     process.kill()
@@ -258,27 +257,6 @@ def test_program_that_flink_starts_itself(
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert [out.value for out in topics.outputs()] == 9 * [b"last [1048576, -1, 3]"]
-
-
-RUN = """
-import json, sys
-from verdict.pipelines.engines.flink.run import run
-from verdict.pipelines.engines.flink.settings import FlinkSettings
-from verdict.pipelines.deployment.main import job_of
-run(job_of(sys.argv[1]), json.loads(sys.argv[2]), FlinkSettings.from_json(sys.argv[3]))
-"""
-
-
-def _start(topics: Topics, settings: FlinkSettings, printed: Path) -> subprocess.Popen[bytes]:
-    """Run a job as a process of its own, with all that it prints in a file."""
-    job_ref = f"tests.integration.flink_jobs:{topics.job.name}"
-    with printed.open("wb") as out:
-        return subprocess.Popen(
-            [sys.executable, "-c", RUN, job_ref, json.dumps(topics.names), settings.as_json()],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            stdout=out,
-            stderr=subprocess.STDOUT,
-        )
 
 
 def _await_checkpoint(folder: Path) -> None:

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import urllib.error
 import urllib.request
 from collections import Counter
@@ -19,11 +18,10 @@ from confluent_kafka import Producer
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.integration import flink_jobs
-from tests.integration.flink_topics import DEADLINE_S, Reader, Topics, until
+from tests.integration.flink_topics import DEADLINE_S, Reader, Topics, start_job, until
 from verdict.operators.names import DEAD_LETTERS, DECISIONS, EVENTS
 from verdict.pipelines.engines.flink.cluster import FlinkCluster
 from verdict.pipelines.engines.flink.prepare import prepare
-from verdict.pipelines.engines.flink.run import run
 from verdict.pipelines.engines.flink.settings import FlinkSettings
 from verdict.pipelines.engines.flink.submit import SHORT_LIVED_JAVA
 from verdict.pipelines.formats.streams import stream_decoder
@@ -205,22 +203,20 @@ def test_a_job_that_flink_starts_again_is_shown_at_the_same_port(
         python_path=(ROOT,),
         java_options=SHORT_LIVED_JAVA,
     )
-    stop, ended = threading.Event(), threading.Event()
+    printed = tmp_path / "printed"
+    process = start_job(topics, settings, printed, "failing_once")
 
-    def running_to_its_end() -> None:
-        run(topics.job, topics.names, settings, stop=stop)
-        ended.set()
+    def total() -> float:
+        assert process.poll() is None, printed.read_text()
+        return sums(port)["verdict_events_total",]
 
-    running = threading.Thread(target=running_to_its_end)
-    running.start()
     try:
-        until(lambda: sums(port)["verdict_events_total",] == 5)
+        until(lambda: total() == 5)
         # What the first attempt made may be in the topic, or may not have left it.
         until(lambda: {out.value for out in topics.outputs()} == {b"%d" % n for n in range(5)})
     finally:
-        stop.set()
-        running.join(DEADLINE_S)
-    assert ended.is_set()
+        process.send_signal(signal.SIGINT)
+    assert process.wait(DEADLINE_S) == 0, printed.read_text()
 
 
 def test_flink_shows_the_same_and_its_own_beside_it(on_flink: Running) -> None:

@@ -28,7 +28,9 @@ class Feed(Protocol):
 
     def groups(
         self, events: Iterable[Message], starts: Sequence[int], before: Mapping[str, int]
-    ) -> Iterator[list[Message]]: ...
+    ) -> Iterator[list[Message]]:
+        """Yield each event behind what is to be fed before it."""
+        ...
 
 
 def run_files(
@@ -98,7 +100,7 @@ def run_files(
         counts: dict[str, int] = kept.get("counts", {})
         lengths: dict[str, int] = kept.get("lengths", {})
         for job in jobs:
-            runners.append(Runner(job, store))
+            runners.append(Runner(job, store))  # noqa: PERF401  one that fails closes the others
         sinks = {
             stream: AvroFile(
                 out / f"{topics[stream]}.avro", definition(stream), lengths.get(stream, 0)

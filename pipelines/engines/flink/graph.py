@@ -20,7 +20,8 @@ from verdict.pipelines.engines.flink.configure import configure
 from verdict.pipelines.engines.flink.hop import KeyedHop, PlainHop, emitted_type, record_type
 from verdict.pipelines.engines.flink.settings import EXACTLY_ONCE, FlinkSettings
 from verdict.pipelines.engines.flink.silent import mute
-from verdict.pipelines.engines.flink.uids import hop_uid, name_all, uid_prefix
+from verdict.pipelines.engines.flink.sink import delivery
+from verdict.pipelines.engines.flink.uids import hop_uid, name_all
 from verdict.pipelines.errors import FlinkError
 from verdict.pipelines.topology import MAX_CARRIED, SOURCE_HEADER, Hop, Job
 
@@ -161,7 +162,11 @@ class Graph:
         for number, stream in enumerate(self.job.outputs, 1):
             table = f"{view}_output_{number}"
             topic = self.topics[stream]
-            options = {**self._client(), "topic": topic, **self._delivery(hop, topic)}
+            options = {
+                **self._client(),
+                "topic": topic,
+                **delivery(self.job, hop, topic, self.settings),
+            }
             self.tables.execute_sql(
                 f"CREATE TABLE {table} "
                 "(`k` BYTES, `v` BYTES, `headers` MAP<STRING, BYTES> METADATA) "
@@ -170,23 +175,6 @@ class Graph:
             self._sinks.add_insert_sql(
                 f"INSERT INTO {table} SELECT `k`, `v`, {header} FROM {view} WHERE `out` = {number}"
             )
-
-    def _delivery(self, hop: Hop, topic: str) -> dict[str, str]:
-        if self.settings.delivery != EXACTLY_ONCE:
-            return {"sink.delivery-guarantee": self.settings.delivery}
-        # What starts under a prefix aborts what is open under it.
-        beside = "silent/" if self.settings.silent is True else ""
-        return {
-            "sink.delivery-guarantee": EXACTLY_ONCE,
-            # The topic, not the stream: a second run of the job, to topics of its own, would
-            # otherwise abort the first one's transactions.
-            "sink.transactional-id-prefix": f"{beside}{uid_prefix(self.job)}/{hop.name}/{topic}",
-            # A few ids that are used again, and lingering transactions found by asking the broker.
-            # INCREMENTING takes a new id with each checkpoint, which the broker remembers for a
-            # week, and a start without state tries all of them.
-            "sink.transaction-naming-strategy": "POOLING",
-            "properties.transaction.timeout.ms": str(self.settings.transaction_timeout_ms),
-        }
 
     def _client(self) -> dict[str, str]:
         client = {"acks": "all", "linger.ms": "1", **self.settings.client}

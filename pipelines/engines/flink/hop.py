@@ -250,6 +250,7 @@ class KeyedHop(_Hop, KeyedProcessFunction):  # type: ignore[misc]
     """A hop with a key."""
 
     def open(self, context: Any) -> None:
+        """Begin, with the head and the chunks that Flink keeps of the current key."""
         value = Types.PICKLED_BYTE_ARRAY()
         head = ValueStateDescriptor("head", value)
         chunks = MapStateDescriptor("chunks", Types.LONG(), value)
@@ -264,6 +265,7 @@ class PlainHop(_Hop, ProcessFunction):  # type: ignore[misc]
     """A hop without a key."""
 
     def open(self, context: Any) -> None:
+        """Begin, with a state that refuses to be used."""
         self.start(NoState(self.name), _subtask(context), _silent(context))
 
 

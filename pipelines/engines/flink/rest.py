@@ -170,14 +170,14 @@ class Rest:
 
 
 def cause_of(text: str) -> str:
-    """Find the message of the first cause in a Java stack trace.
+    r"""Find the message of the first cause in a Java stack trace.
 
     Examples
     --------
     >>> cause_of(
-    ...     "JobExecutionException: Job execution failed.\\n\\tat a.B.c(B.java:1)\\n"
-    ...     "Caused by: pemja.core.PythonException: <class 'ValueError'>: no amount\\n"
-    ...     "\\tat /x/decode.process_element(decode.py:7)\\n"
+    ...     "JobExecutionException: Job execution failed.\n\tat a.B.c(B.java:1)\n"
+    ...     "Caused by: pemja.core.PythonException: <class 'ValueError'>: no amount\n"
+    ...     "\tat /x/decode.process_element(decode.py:7)\n"
     ... )
     'ValueError: no amount'
     """

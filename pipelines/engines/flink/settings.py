@@ -156,6 +156,7 @@ def bounded_folder(checkpoint_folder: Path) -> Path:
 
 
 def job_name(job: Job) -> str:
+    """Return a job's name in Flink."""
     return f"{job.pipeline}/{job.name}"
 
 

@@ -52,19 +52,25 @@ class NoState:
         return StateError(f"hop '{self._hop}' has no key, so no state; make it Hop(keyed=True)")
 
     def get(self) -> bytes | None:
+        """Refuse."""
         raise self._refuse()
 
     def put(self, head: bytes) -> None:
+        """Refuse."""
         raise self._refuse()
 
     def drop(self) -> None:
+        """Refuse."""
         raise self._refuse()
 
     def chunk(self, number: int) -> bytes | None:
+        """Refuse."""
         raise self._refuse()
 
     def put_chunk(self, number: int, data: bytes) -> None:
+        """Refuse."""
         raise self._refuse()
 
     def drop_chunk(self, number: int) -> None:
+        """Refuse."""
         raise self._refuse()

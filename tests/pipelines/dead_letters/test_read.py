@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,7 @@ def send(clients: Clients, topic: str, value: bytes | None, **more: Any) -> Coor
 
 
 @pytest.fixture
-def shop(variant: Any, kafka: LocalKafka, tmp_path: Path) -> Iterator[Callable[..., Shop]]:
+def shop(variant: Any, kafka: LocalKafka, tmp_path: Path) -> Callable[..., Shop]:
     """Makes the pipeline: ``shop("name", amount={...})``."""
 
     def make(name: str, create: bool = True, **amount: Any) -> Shop:
@@ -107,7 +107,7 @@ def shop(variant: Any, kafka: LocalKafka, tmp_path: Path) -> Iterator[Callable[.
             create_topics(made, list(pipeline.topics.values()), partitions=2)
         return Shop(file, pipeline, made, f"{name}-events", f"{name}-dead-letters")
 
-    yield make
+    return make
 
 
 def event(number: int, **changes: Any) -> bytes:

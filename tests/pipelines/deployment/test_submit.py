@@ -96,15 +96,17 @@ def test_room_stays_as_long_as_a_job_may_start_from_it(former: Pipeline, tmp_pat
     kept = silent.settings.checkpoint_folder / "savepoints" / "one"
 
     def fail(standing: bool) -> None:
-        with pytest.raises(KeyboardInterrupt), _room(silent) as needed:
+        with _room(silent) as needed:
             assert not kept.exists()
             kept.mkdir(parents=True)
             needed += [kept] if standing else []
             raise KeyboardInterrupt
 
-    fail(standing=True)
+    with pytest.raises(KeyboardInterrupt):
+        fail(standing=True)
     assert kept.exists()
-    fail(standing=False)
+    with pytest.raises(KeyboardInterrupt):
+        fail(standing=False)
     assert not silent.settings.checkpoint_folder.exists()
 
 

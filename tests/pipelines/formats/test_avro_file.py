@@ -106,3 +106,8 @@ def test_reading_back_what_is_not_there_or_cut_is_an_error(tmp_path: Path) -> No
     file.write_bytes(file.read_bytes()[:-5])
     with pytest.raises(FileError, match=r"a\.avro: damaged after \d+ records: "):
         list(read_records(file))
+
+
+def test_a_path_may_be_text(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match=r"cannot read .*nowhere\.avro"):
+        list(read_records(str(tmp_path / "nowhere.avro")))

@@ -196,7 +196,7 @@ def test_a_container_cut_at_any_byte_gives_whole_blocks_and_says_how_many_record
         read: list[bytes | None] = []
         try:
             for message in read_events([cut], SCHEMA, "events"):
-                read.append(message.value)
+                read.append(message.value)  # noqa: PERF401  what came before the error counts
         except FileError as error:
             assert f"damaged after {len(read)} records" in str(error)
             assert length not in [end for _, end, _ in blocks]

@@ -88,7 +88,7 @@ def test_what_is_sent_arrives_as_it_was() -> None:
             assert type(message) is Message
             is_label = message.stream == LABELS
             assert type(message.value) is (Label if is_label else Carry)
-            assert is_label or type(message.value.event) is Event
+            assert isinstance(message.value, Label) or type(message.value.event) is Event
         assert outputs == [OutputRecord("dead-letters", b"", b"letter", CAUSE)]
 
 
@@ -140,7 +140,8 @@ def test_two_processes_make_the_same_bytes_as_one(
     for values in ({"LARGE": 1 << 62}, {"LOOK": 1, "HELD": 0}, {"LARGE": 0}):
         for name, value in values.items():
             monkeypatch.setattr(backfill if name == "LARGE" else hops, name, value)
-        out, read = tmp_path / f"{len(made)}.parquet", []
+        read: list[int] = []
+        out = tmp_path / f"{len(made)}.parquet"
         summary = backfill.write(
             example.pipeline,
             [example.events],

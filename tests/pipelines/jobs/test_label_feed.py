@@ -131,7 +131,7 @@ def write(folder: Path, events: Sequence[Event], labels: Sequence[Told]) -> tupl
         more = {"paid_at": event.hour * HOUR, "card": event.card, "shop": event.shop}
         told.append({**record, "who": label.who, **more})
     paths = folder / "events.jsonl", folder / "labels.jsonl"
-    for path, records in zip(paths, (lines, told), strict=True):
+    for path, records in ((paths[0], lines), (paths[1], told)):
         path.write_text("".join(json.dumps(record) + "\n" for record in records))
     return paths
 
@@ -167,7 +167,7 @@ def expected(events: Sequence[Event], labels: Sequence[Told]) -> list[tuple[floa
             value = float(label.fraud)
         else:
             value = 0.0 if labels and now.hour + MATURITY <= newest else None  # type: ignore[assignment]
-        numbers: list[float] = []
+        numbers: list[float | None] = []
         for entity in ("card", "shop"):
             old = [
                 event
@@ -217,7 +217,7 @@ def test_labels_and_rates_are_those_of_a_recomputation_from_all(
     for number, (gap, card, shop) in enumerate(gaps):
         hour += gap
         events.append(Event(number, hour, card, shop))
-    summary = columns.Summary()
+    summary = columns.BackfillSummary()
     paths = write(tmp_path, events, labels)
     found = rows(pipelines[whole], paths[0], [paths[1]], summary=summary)
     names = ("label", "card_risk", "shop_risk", "shop_told")

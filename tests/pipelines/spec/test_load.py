@@ -1012,3 +1012,8 @@ def test_files_of_another_format_are_refused(right: Pipeline) -> None:
 def test_the_right_file_is_what_the_mistakes_are_made_in() -> None:
     assert all(PIPELINE.count(old) == 1 for old, *_ in MISTAKES.values())
     assert not re.search(r"\t", PIPELINE)
+
+
+def test_a_path_may_be_text(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"nowhere\.yaml"):
+        load(str(tmp_path / "nowhere.yaml"))

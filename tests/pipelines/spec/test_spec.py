@@ -22,7 +22,7 @@ from verdict.pipelines.spec.settings import (
 )
 from verdict.pipelines.spec.spec import Spec
 from verdict.pipelines.spec.values import DURATION, UNITS_MS, milliseconds
-from verdict.state.windows.plan import OPS
+from verdict.state.windows.aggregates import OPS
 
 EVENTS = {"topic": "payments", "schema": "event.avsc", "id": "id", "time": "at"}
 SPEC: dict[str, Any] = {
@@ -73,7 +73,7 @@ def test_the_smallest_pipeline_has_defaults_for_the_rest() -> None:
         ({"expr": "a / b", "default": 0}, ExpressionFeature(expr="a / b", default=0)),
         (
             {"sum": "amount", "over": "7d", "by": "card"},
-            AggregateFeature(sum="amount", over="7d", by="card"),
+            AggregateFeature.model_validate({"sum": "amount", "over": "7d", "by": "card"}),
         ),
         (
             {"python": "f.py:distance", "reads": ["a.b"], "default": -1},
@@ -94,7 +94,8 @@ def test_an_aggregate_knows_its_op_and_argument(op: str) -> None:
 
 
 def test_counting_all_events_has_no_argument() -> None:
-    assert AggregateFeature(count="*", over="1h", by="card").argument is None
+    count = AggregateFeature.model_validate({"count": "*", "over": "1h", "by": "card"})
+    assert count.argument is None
 
 
 def test_a_feature_of_a_model_that_knows_what_is_missing_may_default_to_nan() -> None:
@@ -209,8 +210,10 @@ def test_a_secret_comes_from_a_file(tmp_path: Path) -> None:
 
 def test_metrics_are_off_unless_asked_for() -> None:
     assert Settings().metrics is None
-    assert Settings(metrics={}).metrics == Metrics(host="127.0.0.1", ports="9400-9409")
-    assert Metrics(ports=9400).ports == "9400"
+    assert Settings.model_validate({"metrics": {}}).metrics == Metrics(
+        host="127.0.0.1", ports="9400-9409"
+    )
+    assert Metrics.model_validate({"ports": 9400}).ports == "9400"
 
 
 @pytest.mark.parametrize("ports", ["", "0", "9409-9400", "9400-", "65536", "1-2-3", True, None])

@@ -70,9 +70,14 @@ def test_a_person_at_a_terminal_gets_text(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    with pytest.raises(KafkaError), logs.to_stderr("p", "score"):
-        LOGGER.warning("careful")
-        raise KafkaError("gone")
+
+    def fail() -> None:
+        with logs.to_stderr("p", "score"):
+            LOGGER.warning("careful")
+            raise KafkaError("gone")
+
+    with pytest.raises(KafkaError):
+        fail()
     assert re.fullmatch(r"\S+Z WARNING verdict.pipelines.test: careful\n", capsys.readouterr().err)
 
 

@@ -161,7 +161,7 @@ def test_a_run_shows_what_it_counted(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert value(page, "verdict_end_to_end_seconds_bucket", le="1.0") == 0
     assert 6 <= value(page, "verdict_end_to_end_seconds_sum") < 60
     assert value(page, "verdict_end_to_end_seconds_bucket", le="3600.0") == 4
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="refused"):
         scrape(ports[0])
 
 

@@ -31,7 +31,7 @@ def test_hops_of_a_process_share_a_server_that_ends_with_the_last_of_them() -> N
     one.close()
     assert sum(name == "verdict_events_total" for name, _ in scrape(two.port)) == 1
     two.close()
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="refused"):
         scrape(two.port)
     again = serve(ANY, meter())
     assert scrape(again.port)

@@ -47,6 +47,12 @@ def write(folder: Path, old: str = "", new: str = "") -> Path:
     return path
 
 
+def read_cases(path: Path) -> None:
+    """Read a file's cases, by the pipeline that it names."""
+    file = read(path)
+    file.cases(load(file.pipeline))
+
+
 def test_a_right_file_is_read(tmp_path: Path) -> None:
     file = read(write(tmp_path))
     (case,) = file.cases(load(file.pipeline))
@@ -90,8 +96,7 @@ def test_a_right_file_is_read(tmp_path: Path) -> None:
 def test_each_mistake_is_named_with_its_line(tmp_path: Path, old: str, new: str, says: str) -> None:
     path = write(tmp_path, old, new)
     with pytest.raises(SpecError) as caught:
-        file = read(path)
-        file.cases(load(file.pipeline))
+        read_cases(path)
     assert any(message.startswith(f"{path}{says}") for message in caught.value.messages), str(
         caught.value
     )
@@ -102,8 +107,7 @@ def test_all_mistakes_come_at_once_in_the_order_of_the_lines(tmp_path: Path) -> 
     path = write(tmp_path, "channel: pos", "channel: post")
     path.write_text(path.read_text().replace("event: b,", "event: c,").replace("l_a", "l_b"))
     with pytest.raises(SpecError) as caught:
-        file = read(path)
-        file.cases(load(file.pipeline))
+        read_cases(path)
     lines = [int(message.split(":")[1]) for message in caught.value.messages]
     assert lines == sorted(lines)
     assert {4, 26} <= set(lines)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -51,7 +52,7 @@ def test_rocksdb_keeps_the_promises(tmp_path: Path) -> None:
 
 @settings(max_examples=10)
 @given(STEPS)
-def test_rocksdb_remembers_what_memory_does(steps: list[tuple]) -> None:
+def test_rocksdb_remembers_what_memory_does(steps: list[tuple[Any, ...]]) -> None:
     expected: dict[bytes, MemoryState] = {}
     with TemporaryDirectory() as folder:
         store = RocksStore(Path(folder))

@@ -6,9 +6,10 @@ import pytest
 
 from verdict.state.store.keyed import MemoryState
 from verdict.state.windows import rows
-from verdict.state.windows.aggregates import Aggregates
+from verdict.state.windows.aggregates import Aggregate
+from verdict.state.windows.aggregator import Aggregates
 from verdict.state.windows.general import Windows
-from verdict.state.windows.plan import Aggregate, Column, Plan
+from verdict.state.windows.plan import Column, Plan
 from verdict.state.windows.values import Code
 
 INTEGERS = Column("q")

@@ -6,9 +6,10 @@ That both leave the same bytes and see the same, `test_general.py` and `test_lab
 import pytest
 
 from verdict.state.store.keyed import MemoryState
+from verdict.state.windows.aggregates import Aggregate
 from verdict.state.windows.fast import quick
 from verdict.state.windows.general import Windows
-from verdict.state.windows.plan import Aggregate, Column, Plan, Settled
+from verdict.state.windows.plan import Column, Plan, Settled
 from verdict.state.windows.rows import OPEN_MAX
 from verdict.state.windows.values import NULL
 

@@ -16,9 +16,10 @@ from verdict.state.errors import StateError
 from verdict.state.store.keyed import MemoryState
 from verdict.state.store.rocks import RocksStore
 from verdict.state.windows import fast, rows
-from verdict.state.windows.aggregates import Aggregates
+from verdict.state.windows.aggregates import Aggregate
+from verdict.state.windows.aggregator import Aggregates
 from verdict.state.windows.general import Windows
-from verdict.state.windows.plan import Aggregate, Column, Plan
+from verdict.state.windows.plan import Column, Plan
 from verdict.state.windows.values import NULL, Number
 
 CENTS, UNITS, KM, FLAG, SHOP = range(5)
@@ -54,7 +55,7 @@ ASKED = [
     *(
         Aggregate("distinct", window, SHOP, current=current)
         for window in WINDOWS
-        for current in (1, 0)
+        for current in (True, False)
     ),
     *(
         Aggregate("time_since_last", window, column)
@@ -206,7 +207,7 @@ def _recomputed(op: str, column: int, known: Known) -> float | None:
         return float(known.total / len(values))
     if op == "std":
         return math.sqrt(float(known.variance)) if len(values) > 1 else None
-    chosen = {"min": min, "max": max, "first": lambda x: x[0], "last": lambda x: x[-1]}[op](values)
+    chosen = {"min": min, "max": max, "first": lambda x: x[0], "last": lambda x: x[-1]}[op](values)  # type: ignore[operator]
     return float(Fraction(chosen) / known.unit)
 
 

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from verdict.state.store.keyed import MemoryState
 from verdict.state.windows import fast, rows
+from verdict.state.windows.aggregates import Aggregate
 from verdict.state.windows.general import Windows
 from verdict.state.windows.head import Packing
 from verdict.state.windows.layout import COLD, HEAD, LABELLED, ROWS, WIDE, Since
-from verdict.state.windows.plan import Aggregate, Column, Plan, Settled
+from verdict.state.windows.plan import Column, Plan, Settled
 from verdict.state.windows.values import NULL
 
 ID, AMOUNT, KM, SHOP, LABEL = range(5)

@@ -1,12 +1,13 @@
 """An event's three steps, by hand: what has left goes, the event comes, the aggregates are read."""
 
 from verdict.state.store.keyed import MemoryState
+from verdict.state.windows.aggregates import Aggregate
 from verdict.state.windows.distinct import DistinctValues
 from verdict.state.windows.extremes import Candidates
 from verdict.state.windows.head import Packing
 from verdict.state.windows.in_order import InOrder
 from verdict.state.windows.labels import WaitingLabels
-from verdict.state.windows.plan import Aggregate, Column, Plan
+from verdict.state.windows.plan import Column, Plan
 from verdict.state.windows.tallies import Tallies
 
 

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from verdict.state.store.keyed import MemoryState
 from verdict.state.windows import fast, rows
-from verdict.state.windows.aggregates import Aggregates
+from verdict.state.windows.aggregates import Aggregate
+from verdict.state.windows.aggregator import Aggregates
 from verdict.state.windows.general import Windows
 from verdict.state.windows.layout import newest
-from verdict.state.windows.plan import Aggregate, Column, Plan, Settled
+from verdict.state.windows.plan import Column, Plan, Settled
 from verdict.state.windows.result import LATE, REPEATED, TAKEN, UNKNOWN_IN_TIME
 from verdict.state.windows.values import NEVER, NULL
 

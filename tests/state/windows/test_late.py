@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from verdict.state.store.keyed import MemoryState
+from verdict.state.windows.aggregates import Aggregate
 from verdict.state.windows.general import Windows
 from verdict.state.windows.layout import seen_in_pages
-from verdict.state.windows.plan import Aggregate, Column, Plan
+from verdict.state.windows.plan import Column, Plan
 from verdict.state.windows.values import NULL
 
 ASKED = [

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from verdict.state.store.keyed import MemoryState
-from verdict.state.windows.aggregates import Aggregates
+from verdict.state.windows.aggregates import Aggregate
+from verdict.state.windows.aggregator import Aggregates
 from verdict.state.windows.layout import (
     COLD,
     DISTINCTS,
@@ -19,7 +20,7 @@ from verdict.state.windows.layout import (
     seen_number,
     since_of,
 )
-from verdict.state.windows.plan import Aggregate, Column, Plan, Settled
+from verdict.state.windows.plan import Column, Plan, Settled
 from verdict.state.windows.rows import KIND_BITS
 from verdict.state.windows.values import NEVER, NULL
 

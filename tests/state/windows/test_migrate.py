@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from verdict.state.store.keyed import MemoryState
 from verdict.state.windows import rows
-from verdict.state.windows.aggregates import Aggregates
+from verdict.state.windows.aggregates import Aggregate
+from verdict.state.windows.aggregator import Aggregates
 from verdict.state.windows.head import Packing
 from verdict.state.windows.migrate import read_old_head
-from verdict.state.windows.plan import Aggregate, Column, Plan
+from verdict.state.windows.plan import Column, Plan
 
 LAYOUT_3 = Path(__file__).parents[1] / "fixtures" / "make_windows_layout_3.py"
 

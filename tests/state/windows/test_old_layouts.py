@@ -8,8 +8,9 @@ import pytest
 
 from verdict.state.errors import StateError
 from verdict.state.store.keyed import MemoryState
-from verdict.state.windows.aggregates import Aggregates
-from verdict.state.windows.plan import Aggregate, Column
+from verdict.state.windows.aggregates import Aggregate
+from verdict.state.windows.aggregator import Aggregates
+from verdict.state.windows.plan import Column
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 LAYOUT_1 = FIXTURES / "windows_layout_1.bin"

@@ -2,16 +2,8 @@
 
 import pytest
 
-from verdict.state.windows.plan import (
-    DECAYED,
-    LABELLED,
-    LEAST_HORIZON,
-    OPS,
-    Aggregate,
-    Column,
-    Plan,
-    Settled,
-)
+from verdict.state.windows.aggregates import DECAYED, LABELLED, OPS, Aggregate
+from verdict.state.windows.plan import LEAST_HORIZON, Column, Plan, Settled
 
 DAY = 86_400_000
 CENTS, KM, ID = Column("q", 2, meaning="cents"), Column("d", meaning="km"), Column("q")

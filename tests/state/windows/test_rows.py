@@ -51,7 +51,11 @@ class Both:
         self.number += 1
         for i, offset in enumerate(OFFSETS):
             edge = self.newest - offset
-            gone = list(self.rows.pass_by(i, lambda row, edge=edge: row[0] <= edge))
+
+            def left(row: Row, edge: int = edge) -> bool:
+                return bool(row[0] <= edge)
+
+            gone = list(self.rows.pass_by(i, left))
             until = sum(row[0] <= edge for row in self.plain)
             assert gone == self.plain[self.passed[i] : until]
             self.passed[i] = max(until, self.passed[i])

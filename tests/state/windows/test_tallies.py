@@ -4,8 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from verdict.state.store.keyed import MemoryState
+from verdict.state.windows.aggregates import Aggregate
 from verdict.state.windows.head import Packing
-from verdict.state.windows.plan import Aggregate, Column, Plan
+from verdict.state.windows.plan import Column, Plan
 from verdict.state.windows.rows import Row
 from verdict.state.windows.tallies import Tallies
 from verdict.state.windows.values import NULL

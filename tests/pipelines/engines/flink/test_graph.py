@@ -20,14 +20,6 @@ TOPICS = {"events": "payments", "decisions": "decided", "dead-letters": "dead"}
 SETTINGS = FlinkSettings("127.0.0.1:9092", Path("/f"), Path("/c"))
 
 
-def sink(topic: str = "decided", **changes: object) -> dict[str, str]:
-    """Return how a graph's sink delivers; no environment is made for it."""
-    graph = Graph.__new__(Graph)
-    graph.job, graph.topics = JOB, TOPICS
-    graph.settings = replace(SETTINGS, **changes)  # type: ignore[arg-type]
-    return graph._delivery(HOP, topic)
-
-
 def test_an_output_without_a_topic_is_refused() -> None:
     topics = {name: topic for name, topic in TOPICS.items() if name != "dead-letters"}
     with pytest.raises(FlinkError, match="p/score: no topic is named for 'dead-letters'"):
@@ -38,18 +30,6 @@ def test_transactions_without_checkpoints_are_refused() -> None:
     settings = replace(SETTINGS, checkpoint_interval_ms=0)
     with pytest.raises(FlinkError, match="a checkpoint commits the outputs, and checkpoint_inter"):
         Graph(JOB, TOPICS, settings, None)
-
-
-def test_each_sink_has_a_transactional_id_of_its_own() -> None:
-    """By job, hop and topic: what starts under one aborts what is open under it."""
-    prefix = "sink.transactional-id-prefix"
-    assert sink()[prefix] == "p/score/card/decided"
-    assert sink("dead")[prefix] == "p/score/card/dead"
-    assert sink(silent=True)[prefix] == "silent/p/score/card/decided"
-    # Silent up to some offsets, it is the one that decides.
-    assert sink(silent={"payments/0": 7})[prefix] == "p/score/card/decided"
-    assert sink(transaction_timeout_ms=5)["properties.transaction.timeout.ms"] == "5"
-    assert sink(delivery="at-least-once") == {"sink.delivery-guarantee": "at-least-once"}
 
 
 def test_settings_of_kafka_stand_above_ours_but_for_the_brokers() -> None:
