@@ -33,7 +33,12 @@ EQUIVALENT = (
         "what is zipped is of one length, made so beside it",
     ),
     (r"return NEVER, 1", "a value at no time is in no window, and not read"),
-    (r"window (> head.newest -|>= head.newest \+) longest", "the rows say the same, at more cost"),
+    (
+        r"window (> head.newest -|>= head.newest \+) longest|best\[0\] < at\)",
+        "the rows say what the candidates would have said, at more cost",
+    ),
+    (r"if \(plan\.before\) or True", "what is read is not used, at more cost"),
+    (r"^end = None$", "the newest row lies after a late event, and sets it"),
 )
 """Survivors that do what the code does: the line as it becomes, and why."""
 CONFIG = """

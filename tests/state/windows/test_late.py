@@ -74,7 +74,7 @@ def test_one_before_which_the_value_was_missing_sees_the_last_that_was_not() -> 
 def test_one_sees_the_extreme_of_its_own_window_whose_begin_is_outside(
     kept: tuple[tuple[int, int], ...], expected: float
 ) -> None:
-    asked = [Aggregate("min", 20, 1), Aggregate("min", 100, 1)]
+    asked = [Aggregate("min", over, 1) for over in (20, 30, 100)]
     plan = Plan(asked, [Column("q"), Column("q")], retention=400)
     windows, state = Windows(plan), MemoryState()
     for at, value in kept:
@@ -105,3 +105,10 @@ def test_one_that_falls_into_a_page_is_the_last_of_its_value_there() -> None:
         windows.update(state, at, [-1, 0, -2])
     assert windows.update(state, 10, [-3, 7, -4]).values == [2.0]
     assert seen_in_pages(state.chunk, shop, 7) == 10
+
+
+def test_one_that_would_be_forgotten_at_once_is_not_kept() -> None:
+    windows, state = Windows(Plan([Aggregate("count", 10)], [], 10)), MemoryState()
+    for at in (100, 90, 91):
+        windows.update(state, at, [])
+    assert windows.packing.unpacked(state, state.head or b"").rows.open == [(91,), (100,)]
