@@ -9,11 +9,11 @@ MINUTES ?= 60
 # Bytecode is worth half of the start: write it, whatever the shell says.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test quick cover long bench chaos lint docs setup clean
+.PHONY: demo test quick cover long mutants bench chaos lint docs setup clean
 .DEFAULT_GOAL := help
 
 help:  ## show this
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-6s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' Makefile
 
 demo: $(VENV)/run.stamp $(if $(filter flink,$(ENGINE)),$(VENV)/flink.stamp)  ## card payments decided live: SECONDS=60 RATE=500 ENGINE=flink|embedded
 	@$(BIN)/python examples/card-fraud/demo.py --engine=$(ENGINE) --seconds=$(SECONDS) --rate=$(or $(RATE),500)
@@ -37,8 +37,13 @@ cover: $(VENV)/dev.stamp  ## the tests of `make quick`, and which lines and bran
 	@$(BIN)/coverage run -m $(TESTS) $(QUICK); code=$$?; \
 		$(BIN)/coverage combine --quiet && $(BIN)/coverage report && exit $$code
 
-long: $(VENV)/flink.stamp cover  ## `make cover`, and the tests that take a Flink cluster of their own, or long
+long: $(VENV)/flink.stamp cover  ## `make cover`, and the tests that take a Flink cluster of their own, or long; then mutants
 	@$(BIN)/python -m pytest -m long
+	@$(MAKE) --no-print-directory mutants
+
+mutants: SECONDS = 600
+mutants: $(VENV)/dev.stamp  ## break windows and policy in small ways, and name what no test notices: SECONDS=600
+	@$(BIN)/python tests/mutants.py --seconds=$(SECONDS)
 
 bench: $(VENV)/flink.stamp  ## how fast, beside peers, about an hour: EVENTS=600000
 	@$(BIN)/python load-tests/bench.py $(if $(EVENTS),--events=$(EVENTS))

@@ -1,13 +1,15 @@
 """Rules, then thresholds, then otherwise."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verdict.operators.errors import ExpressionError
+from verdict.operators.errors import BadRecord, ExpressionError
 from verdict.operators.expressions import Expression, Kind, Variable
+from verdict.operators.names import BadKind
 from verdict.operators.policy.decide import REVIEW, Decide, Policy, Rule, Verdict
 
 NAMES = {
@@ -69,6 +71,27 @@ def test_a_rule_over_what_is_missing_does_not_fire() -> None:
 def test_an_implausible_field_is_a_review_whatever_the_rules_say() -> None:
     verdict = decide(0.99, ["country", "amount"], amount=0.5)
     assert verdict == Verdict(REVIEW, "implausible country", ("tiny",))
+
+
+def test_without_a_feature_the_policys_action_decides_and_the_rules_are_recorded() -> None:
+    decide = Decide(replace(POLICY, missing="review"), NAMES)
+    values = {**QUIET, "amount": 9_000.0, "count_1h": None, "score": None}
+    assert decide.missing(values, "count_1h") == Verdict("review", "missing count_1h", ("huge",))
+
+
+def test_without_a_feature_and_an_action_for_that_the_event_is_a_dead_letter() -> None:
+    with pytest.raises(BadRecord) as refused:
+        Decide(POLICY, NAMES).missing(QUIET, "count_1h")
+    assert refused.value.kind is BadKind.NO_VALUE
+    assert str(refused.value) == (
+        "feature 'count_1h' has no value: state its default, or decide.missing"
+    )
+
+
+def test_its_function_is_found_by_name_in_profiles_and_tracebacks() -> None:
+    compiled = Decide(POLICY, NAMES).over("amount", Variable)
+    assert compiled.__name__ == "decide"
+    assert compiled.__code__.co_filename.startswith("<verdict policy over amount ")
 
 
 def test_without_rules_and_thresholds() -> None:

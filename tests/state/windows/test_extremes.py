@@ -9,6 +9,7 @@ from verdict.state.windows.extremes import Candidates
 from verdict.state.windows.head import Packing
 from verdict.state.windows.plan import Column, Plan
 from verdict.state.windows.tallies import Tallies
+from verdict.state.windows.values import NULL
 
 LONG, SHORT = 100, 20
 PLAN = Plan(
@@ -47,3 +48,26 @@ def test_candidates_are_the_rows_that_no_later_one_surpasses(events: list[tuple[
         for over, (low, high) in ((LONG, found[::2]), (SHORT, found[1::2])):
             values = [number for time, number in inside if time > head.newest - over]
             assert (low, high) == (min(values, default=None), max(values, default=None))
+
+
+def test_a_late_row_without_a_value_or_out_of_the_window_is_no_candidate() -> None:
+    plan = Plan([Aggregate("min", LONG, 0)], [Column("q")], retention=2 * LONG)
+    packing = Packing(plan)
+    candidates, head = Candidates(plan, Tallies(plan, packing)), packing.empty(MemoryState())
+    head.newest = LONG
+    for row in ((50, NULL), (0, -9), (1, -8)):
+        candidates.insert(head, row)
+    (rows,) = head.extremes
+    assert [row for _, row in rows.back(rows.end)] == [(1, -8)]
+
+
+def test_a_late_row_puts_the_windows_where_they_belong() -> None:
+    """Beside another column, with a row at the very edge of the shorter window."""
+    asked = [Aggregate("min", over, 1) for over in (SHORT, LONG)]
+    plan = Plan(asked, [Column("q"), Column("q")], retention=LONG)
+    packing = Packing(plan)
+    candidates, head = Candidates(plan, Tallies(plan, packing)), packing.empty(MemoryState())
+    head.newest = 100
+    candidates.add(head, (100 - SHORT, 1, -9))
+    candidates.insert(head, (90, 2, -5))
+    assert candidates.values(head) == [-9, -5]

@@ -30,11 +30,16 @@ def test_an_integer_comes_back(total: int) -> None:
     assert int.from_bytes(integer_bytes(total), "little", signed=True) == total
 
 
+def test_an_integer_takes_no_more_bytes_than_its_bits_and_sign() -> None:
+    assert [len(integer_bytes(total)) for total in (0, 127, 128, -129, 1 << 63)] == [1, 1, 2, 2, 9]
+
+
 @given(st.integers(0, 62), st.integers(-(1 << 63), (1 << 63) - 1))
 def test_the_values_of_a_column_have_chunks_of_its_kind(column: int, value: int) -> None:
     number = seen_number(column, value)
     assert number >> KIND_BITS == DISTINCTS + column
     assert 0 <= number < 1 << 63  # Flink's keys are signed
+    assert (number - value) % (1 << KIND_BITS) == 0  # each of the next values has another
 
 
 def test_values_that_share_a_chunk_are_told_apart() -> None:
@@ -54,6 +59,14 @@ def test_a_packed_head_says_what_it_is_of_and_how_new() -> None:
     assert state.head is not None
     assert (asks(state.head), newest(state.head)) == (plan.asks, 9)
     assert newest(bytes([LAYOUT - 1]) + state.head[1:]) is None
+
+
+def test_a_value_at_the_end_of_a_head_is_no_time() -> None:
+    aggregates, state = Aggregates([Aggregate("sum", 5, 0)], [Column("q")], 5), MemoryState()
+    aggregates.update(state, 9, [1 << 40])
+    assert state.head is not None
+    assert state.head.endswith((1 << 40).to_bytes(8, "little"))
+    assert newest(state.head) == 9
 
 
 def test_a_label_of_an_event_to_come_makes_a_head_newer() -> None:

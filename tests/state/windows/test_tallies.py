@@ -68,3 +68,11 @@ def test_the_last_value_is_that_of_the_newest_row_which_has_one() -> None:
     for row in ((5, 50, 0.0, True), (9, NULL, 0.0, True), (3, 30, 0.0, True), (5, 51, 0.0, True)):
         tallies.remember(head, row)
     assert head.lasts == [(5, 51)]
+
+
+def test_where_only_the_time_of_the_last_row_counts_its_value_is_none() -> None:
+    plan = Plan([Aggregate("time_since_last", 100)], [Column("q")], retention=100)
+    packing = Packing(plan)
+    tallies, head = Tallies(plan, packing), packing.empty(MemoryState())
+    tallies.remember(head, (5, 50))
+    assert head.lasts == [(5, 0)]
