@@ -87,4 +87,4 @@ class Cached(ABC):
 
 def chunk_place(key: bytes, number: int) -> bytes:
     """Name a chunk: the number has a fixed length, so none is mistaken for another key's."""
-    return key + number.to_bytes(8, "big", signed=True)
+    return key + number.to_bytes(8, "big")

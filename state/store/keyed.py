@@ -4,7 +4,7 @@ from typing import Protocol
 
 
 class KeyedState(Protocol):
-    """One head of packed bytes for a key, and numbered chunks beside it.
+    """One head of packed bytes for a key, and chunks beside it, numbered from 0.
 
     The head is read and written with every event; a chunk only when a window has outgrown the
     head. Flink keeps them as ``ValueState`` and ``MapState<long, bytes>``, rocksdict under

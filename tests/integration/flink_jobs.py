@@ -31,7 +31,7 @@ class History:
     def __call__(self, message: Message, state: KeyedState) -> Iterable[Emit]:
         assert message.key is not None and message.value is not None
         seen = int.from_bytes(state.get() or b"", "big")
-        number = seen // CHUNK
+        number = 2 + seen // CHUNK  # numbers begin at 0, and two before it are looked for
         before = state.chunk(number - 1) or b"-"
         chunk = (state.chunk(number) or b"") + message.value + b";"
         state.put_chunk(number, chunk)
