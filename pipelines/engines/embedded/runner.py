@@ -8,7 +8,6 @@ same state, make the same bytes.
 
 import time
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 from verdict.operators.message import (
@@ -75,13 +74,9 @@ class Runner:
         self._hops: list[_At] = [
             (hop.operator(), store.keyed(f"{job.name}/{hop.name}")) for hop in job.hops
         ]
-        operator, state = self._hops[-1]
-        self._settles: Deferring | None = None
+        end = self._hops[-1][0]
+        self._settles = end if isinstance(end, Deferring) and end.defers else None
         """The last hop's operator, if that is better asked for many decisions at once."""
-        self._deferring = self._hops
-        if isinstance(operator, Deferring) and operator.defers:
-            self._settles = operator
-            self._deferring = [*self._hops[:-1], (partial(operator, defer=True), state)]
         self.meters: list[HopMeter] = []
         self._held: list[int] = []
         """Nanoseconds that each event took until its decision was left to `settle`."""
@@ -94,7 +89,7 @@ class Runner:
     def __call__(self, message: Message) -> list[OutputRecord]:
         """Run one message through the hops."""
         outputs: list[OutputRecord] = []
-        self._run(self._hops, 0, message, outputs)
+        self._run(0, message, outputs, None)
         return outputs
 
     def many(self, messages: Sequence[Message]) -> list[OutputRecord]:
@@ -103,7 +98,7 @@ class Runner:
         self.taken, self.blocked = 0, None
         try:
             for message in messages:
-                self._run(self._deferring, 0, message, outputs)
+                self._run(0, message, outputs, self._settles)
                 self.taken += 1
         except RegistryError as error:
             # To decode is the first thing that is done with a message: no state knows of it yet.
@@ -151,13 +146,16 @@ class Runner:
         return settled
 
     def _run(
-        self, hops: Sequence[_At], index: int, message: Message, outputs: list[OutputRecord]
+        self, index: int, message: Message, outputs: list[OutputRecord], settles: Deferring | None
     ) -> None:
-        operator, state = hops[index]
+        operator, state = self._hops[index]
         state.key = message.key or b""
         began = time.perf_counter_ns() if self.meters else 0
         try:
-            emits = operator(message, state)
+            if operator is settles:
+                emits = settles(message, state, True)
+            else:
+                emits = operator(message, state)
             if self.meters:
                 emits = tuple(emits)  # a generator works only now
                 self._time(index, time.perf_counter_ns() - began, emits)
@@ -167,7 +165,7 @@ class Runner:
                     following = new(
                         Message, (stream, key, value, topic, partition, offset, timestamp, carried)
                     )
-                    self._run(hops, index + 1, following, outputs)
+                    self._run(index + 1, following, outputs, settles)
                 else:
                     outputs.append(new(OutputRecord, (output, key, value, message)))
         except VerdictError:
