@@ -1,4 +1,4 @@
-"""Every `KeyedState` keeps the same promises: in memory, and in RocksDB across a reopening."""
+"""RocksDB remembers across a reopening; what every `KeyedState` promises is in tests/contract/."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from verdict.state.store.keyed import KeyedState, MemoryState
+from verdict.state.store.keyed import MemoryState
 from verdict.state.store.rocks import RocksStore
 
 BYTES = st.binary(max_size=8)
@@ -22,32 +22,6 @@ STEPS = st.lists(
     ),
     max_size=25,
 )
-
-
-def check_promises(state: KeyedState) -> None:
-    assert state.get() is None
-    assert state.chunk(0) is None
-    state.drop_chunk(0)  # of a chunk that is not there: nothing
-    state.put(b"one")
-    state.put(b"")
-    assert state.get() == b""
-    state.put_chunk(0, b"first")
-    state.put_chunk(2**32, b"far")
-    state.put_chunk(0, b"first again")
-    assert (state.chunk(0), state.chunk(1), state.chunk(2**32)) == (b"first again", None, b"far")
-    state.drop_chunk(0)
-    assert state.chunk(0) is None
-    assert state.get() == b""
-
-
-def test_memory_keeps_the_promises() -> None:
-    check_promises(MemoryState())
-
-
-def test_rocksdb_keeps_the_promises(tmp_path: Path) -> None:
-    store = RocksStore(tmp_path)
-    check_promises(store.keyed("hop", b"key"))
-    store.close()
 
 
 @settings(max_examples=10)
