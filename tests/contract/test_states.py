@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from tests.contract.promises import check_promises
-from tests.flink_state import Backend, MapState, ValueState
+from tests.flink_state import Operator
 from verdict.pipelines.engines.flink.state import FlinkState, NoState
 from verdict.state.errors import StateError
 from verdict.state.store.cache import HeadCache
@@ -86,19 +86,24 @@ class Rocks:
 
 
 class Flink:
-    """A `FlinkState`; Flink turns its own key, `KeyedHop` that of the cache before it."""
+    """A `FlinkState`, whose heads Java has when it is turned to another key or opened again."""
 
     def __init__(self, _folder: Path) -> None:
-        self._backend = Backend()
-        self.reopen()
+        self._java = Operator()
+        self._open()
 
     def of(self, key: bytes) -> KeyedState:
-        self._backend.key = self._state.key = key
+        self._java.write(*self._state.take_written())
+        self._state.key = key
         return self._state
 
-    def reopen(self) -> None:
-        self._state = FlinkState(ValueState(self._backend), MapState(self._backend))
+    def _open(self) -> None:
+        self._state = FlinkState(self._java)
         self._state.cache, self._state._chunks = HeadCache(SMALL), HeadCache(SMALL)
+
+    def reopen(self) -> None:
+        self._java.write(*self._state.take_written())
+        self._open()
 
     def close(self) -> None:
         pass

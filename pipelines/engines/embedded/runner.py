@@ -1,32 +1,22 @@
 """The embedded engine: one Python process, no JVM, state and offsets in one WriteBatch.
 
-Records go through a job's hops one at a time, in the order in which they came. After each batch the
-outputs are made safe first (acknowledged by the broker, or flushed to files), then state and
-offsets are committed together. A crash in between repeats the batch: the same records, from the
-same state, make the same bytes.
+Records go through a job's hops in the order in which they came, a batch through one hop before it
+goes through the next. Then the outputs are made safe (acknowledged by the broker, or flushed to
+files), and state and offsets are committed together. A crash in between repeats the batch: the same
+records, from the same state, make the same bytes.
 """
 
-import time
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
-from verdict.operators.message import (
-    NEXT,
-    Counts,
-    Deferred,
-    Deferring,
-    Emit,
-    Forgetting,
-    Holding,
-    Message,
-    Operator,
-    new,
-)
+from verdict.operators.message import NEXT, Counts, Forgetting, Holding, Message, new
+from verdict.pipelines.engines.batch import Emitted, HopRunner, to_next
 from verdict.pipelines.errors import OperatorError, RegistryError, safe_text
 from verdict.pipelines.telemetry.meters import HopMeter, hop_labels
 from verdict.pipelines.topology import Job
 from verdict.state.errors import VerdictError
-from verdict.state.store.rocks import RocksState, RocksStore
+from verdict.state.store.rocks import RocksStore
 
 SWEPT = 100
 """Heads of each hop that are looked at after a commit, whether they can be deleted."""
@@ -39,10 +29,6 @@ class OutputRecord(NamedTuple):
     key: bytes
     value: Any
     cause: Message
-
-
-_At = tuple[Operator, RocksState]
-"""A hop's operator, and the state of the key that it is at."""
 
 
 class Runner:
@@ -70,116 +56,84 @@ class Runner:
         self.job = job
         self.taken = 0
         self.blocked: RegistryError | None = None
-        self._last = len(job.hops) - 1
-        self._hops: list[_At] = [
-            (hop.operator(), store.keyed(f"{job.name}/{hop.name}")) for hop in job.hops
-        ]
-        end = self._hops[-1][0]
-        self._settles = end if isinstance(end, Deferring) and end.defers else None
-        """The last hop's operator, if that is better asked for many decisions at once."""
         self.meters: list[HopMeter] = []
-        self._held: list[int] = []
-        """Nanoseconds that each event took until its decision was left to `settle`."""
-        if metered:
-            for hop, (operator, state) in zip(job.hops, self._hops, strict=True):
+        self._hops: list[HopRunner] = []
+        for hop in job.hops:
+            operator, state = hop.operator(), store.keyed(f"{job.name}/{hop.name}")
+            last, meter = hop is job.hops[-1], None
+            if metered:
                 cache = state.cache if hop.keyed else None
-                labels, last = hop_labels(job, hop.name), hop is job.hops[-1]
-                self.meters.append(HopMeter(labels, last, operator, cache))
+                meter = HopMeter(hop_labels(job, hop.name), last, operator, cache)
+                self.meters.append(meter)
+            self._hops.append(HopRunner(operator, state, last, meter))
 
     def __call__(self, message: Message) -> list[OutputRecord]:
         """Run one message through the hops."""
-        outputs: list[OutputRecord] = []
-        self._run(0, message, outputs, None)
-        return outputs
+        found = self.many((message,))
+        if self.blocked is not None:
+            raise self.blocked
+        return found
 
     def many(self, messages: Sequence[Message]) -> list[OutputRecord]:
-        """Run messages through the hops, one at a time; a last hop may score them all at once."""
-        outputs: list[OutputRecord] = []
-        self.taken, self.blocked = 0, None
+        """Run messages through the hops, all of them through one before the next.
+
+        What comes of a message stands before what comes of a later one.
+        """
+        outputs: list[tuple[int, OutputRecord]] = []
+        running: Sequence[Message] = messages
+        causes: Sequence[int] = range(len(messages))
+        last = len(self._hops) - 1
+        for index, hop in enumerate(self._hops):
+            emitted = self._emitted(index, running)
+            if index == 0:
+                self.taken, self.blocked = hop.taken, hop.blocked
+            following: list[Message] = []
+            followed: list[int] = []
+            for at, emit in emitted:
+                cause = causes[at]
+                if emit[0] == NEXT and index != last:
+                    following.append(to_next(messages[cause], emit))
+                    followed.append(cause)
+                else:
+                    outputs.append((cause, new(OutputRecord, (*emit, messages[cause]))))
+            running, causes = following, followed
+        if last > 0:
+            outputs.sort(key=itemgetter(0))
+        return [output for _, output in outputs]
+
+    def _emitted(self, index: int, messages: Sequence[Message]) -> list[Emitted]:
+        hop = self._hops[index]
         try:
-            for message in messages:
-                self._run(0, message, outputs, self._settles)
-                self.taken += 1
-        except RegistryError as error:
-            # To decode is the first thing that is done with a message: no state knows of it yet.
-            self.blocked = error
-        if self._settles is None:
-            return outputs
-        places = [i for i, output in enumerate(outputs) if isinstance(output.value, Deferred)]
-        settled = self._settled(self._settles, [outputs[place].value for place in places])
-        for place, emit in zip(places, settled, strict=True):
-            outputs[place] = new(OutputRecord, (*emit, outputs[place].cause))
-        return outputs
+            emitted = hop(messages)
+        except VerdictError:
+            raise
+        except Exception as error:
+            raise self._failed(index, error, hop.failing) from error
+        if index > 0 and hop.blocked is not None:
+            raise hop.blocked
+        return emitted
 
     def close(self) -> None:
         """Let go of what operators hold beside their state: tables that they look up."""
-        for operator, _ in self._hops:
-            if isinstance(operator, Holding):
-                operator.close()
+        for hop in self._hops:
+            if isinstance(hop.operator, Holding):
+                hop.operator.close()
 
     @property
     def counts(self) -> list[Mapping[tuple[str, ...], int]]:
         """What each hop has counted, as its `Meter` says."""
-        return [operator.meter.counts for operator, _ in self._hops if isinstance(operator, Counts)]
+        operators = [hop.operator for hop in self._hops]
+        return [operator.meter.counts for operator in operators if isinstance(operator, Counts)]
 
     def sweep(self) -> int:
         """Delete some of what is forgotten, after a commit; return how many keys."""
         return sum(
-            state.sweep(operator.forgotten, SWEPT)
-            for operator, state in self._hops
-            if isinstance(operator, Forgetting)
+            hop.state.sweep(hop.operator.forgotten, SWEPT)
+            for hop in self._hops
+            if isinstance(hop.operator, Forgetting)
         )
 
-    def _settled(self, last: Deferring, deferred: Sequence[Deferred]) -> list[Emit]:
-        began = time.perf_counter_ns()
-        try:
-            settled = last.settle(deferred)
-        except VerdictError:
-            raise
-        except Exception as error:
-            messages = [each.message for each in (deferred[0], deferred[-1])]
-            raise self._failed(len(self._hops) - 1, error, *messages) from error
-        if self._held:
-            each = (time.perf_counter_ns() - began) // len(self._held)
-            self.meters[-1].times += [before + each for before in self._held]
-            self._held.clear()
-        return settled
-
-    def _run(
-        self, index: int, message: Message, outputs: list[OutputRecord], settles: Deferring | None
-    ) -> None:
-        operator, state = self._hops[index]
-        state.key = message.key or b""
-        began = time.perf_counter_ns() if self.meters else 0
-        try:
-            if operator is settles:
-                emits = settles(message, state, True)
-            else:
-                emits = operator(message, state)
-            if self.meters:
-                emits = tuple(emits)  # a generator works only now
-                self._time(index, time.perf_counter_ns() - began, emits)
-            for output, key, value in emits:
-                if output == NEXT and index != self._last:
-                    stream, _, _, topic, partition, offset, timestamp, carried = message
-                    following = new(
-                        Message, (stream, key, value, topic, partition, offset, timestamp, carried)
-                    )
-                    self._run(index + 1, following, outputs, settles)
-                else:
-                    outputs.append(new(OutputRecord, (output, key, value, message)))
-        except VerdictError:
-            raise
-        except Exception as error:
-            raise self._failed(index, error, message) from error
-
-    def _time(self, index: int, took: int, emits: Sequence[Emit]) -> None:
-        if emits and type(emits[0].value) is Deferred:
-            self._held.append(took)
-        else:
-            self.meters[index].times.append(took)
-
-    def _failed(self, index: int, error: Exception, *messages: Message) -> OperatorError:
+    def _failed(self, index: int, error: Exception, messages: Sequence[Message]) -> OperatorError:
         """Say which hop failed, and on what: one record, or one of those from the first to last."""
         job = self.job
         where = " to ".join(f"{m.topic}/{m.partition}/{m.offset}" for m in messages)

@@ -11,6 +11,8 @@ from verdict.pipelines.topology import Job
 MAX_PARALLELISM = 128
 """Number of key groups: part of the state's layout, so it never changes for a job."""
 EXACTLY_ONCE = "exactly-once"
+BATCH = 64
+"""More records than these at once save nothing, and other hops of a JVM wait meanwhile."""
 TRANSACTION_TIMEOUT_MS = 900_000
 """Longest transaction: what a broker allows at most, unless it is told otherwise."""
 SAVEPOINTS = "savepoints"
@@ -58,6 +60,8 @@ class FlinkSettings:
     slot_groups
         A slot sharing group a hop, so that each has an interpreter, and a lock, of its own.
         For a standalone cluster with one slot a TaskManager; in a mini cluster all share a JVM.
+    batch
+        Most records that a hop calls Python for at once; it waits for none.
     buffer_timeout_ms
         How long a record may wait for others on its way between hops; 0 sends each at once.
     heap_mb, managed_mb
@@ -94,6 +98,7 @@ class FlinkSettings:
     restarts: int | None = None
     parallelism: int = 1
     slot_groups: bool = False
+    batch: int = BATCH
     buffer_timeout_ms: int = 0
     heap_mb: int = 1024
     managed_mb: int = 256

@@ -85,15 +85,15 @@ class _Namer:
             hop = self._job.hops[int(found[1])].name
             place = f"{hop}/sink/{self._job.outputs[int(found[2]) - 1]}"
             self._give(end, place)
-            self._before(end, place, f"{hop}/out")
+            self._before(end, place)
         elif end.getId() in self._hops:
             hop = self._hops[end.getId()]
             self._give(end, hop)
-            self._before(end, f"{hop}/in", f"{hop}/in")
+            self._before(end, f"{hop}/in")
         # Anything else is registered besides, as the conversion before a hop is: a hop leads to it.
 
-    def _before(self, transformation: Any, place: str, rows: str) -> None:
-        """Name what comes before; ``rows``: where the planner shares a part between sinks."""
+    def _before(self, transformation: Any, place: str) -> None:
+        """Name what comes before, up to the hop or the sources that it comes from."""
         for before in transformation.getInputs():
             if before.getId() in self._hops or before.getId() in self._seen:
                 continue
@@ -110,8 +110,8 @@ class _Namer:
                 self._unions += 1
                 self._give(before, f"{place}/{role}/{self._unions}")
             else:
-                self._give(before, f"{rows if role == 'rows' else place}/{role}")
-            self._before(before, place, rows)
+                self._give(before, f"{place}/{role}")
+            self._before(before, place)
 
     def _give(self, transformation: Any, place: str) -> None:
         uid = f"{uid_prefix(self._job)}/{place}"

@@ -1,15 +1,14 @@
 """A job as a Flink program, as far as it is made without a JVM: options, headers, refusals."""
 
-import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from verdict.pipelines.engines.flink.graph import Graph, _options, _packed, _unpacked
+from verdict.pipelines.engines.flink.graph import Graph, _options
 from verdict.pipelines.engines.flink.settings import FlinkSettings
 from verdict.pipelines.errors import FlinkError
-from verdict.pipelines.topology import MAX_CARRIED, Hop, Job
+from verdict.pipelines.topology import Hop, Job
 
 # PyFlink's own, while it is imported.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -46,12 +45,3 @@ def test_what_is_quoted_ends_no_literal() -> None:
     assert _options({"topic": "it's", "group": "a'; DROP"}) == (
         "'topic' = 'it''s', 'group' = 'a''; DROP'"
     )
-
-
-def test_headers_are_carried_as_one_text_and_taken_apart_by_number() -> None:
-    assert _packed(()) == "CAST(NULL AS STRING)"
-    packed = _packed(("traceparent", "it's"))
-    assert packed.count("`headers`['traceparent']") == packed.count("`headers`['it''s']") == 2
-    assert f"> {MAX_CARRIED} THEN" in packed
-    assert packed.endswith(", '-,-') END")
-    assert re.search(r"SPLIT_INDEX\(`hdr`, ',', 1\)", _unpacked(1))

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.flink_state import Operator, flush
 from verdict.operators.message import NEXT, Emit, Message
-from verdict.pipelines.engines.flink.hop import PlainHop
+from verdict.pipelines.engines.flink.hop import FlinkHop
 from verdict.pipelines.engines.flink.silent import is_silent, written
-from verdict.pipelines.engines.flink.state import NoState
 from verdict.pipelines.topology import Hop, Job
 from verdict.state.store.keyed import KeyedState
 
@@ -29,9 +29,9 @@ TOPICS = ("a-topic", "another")
 
 def outputs(silent: str, source: int, partition: int, offset: int) -> list[int]:
     """Return what a hop puts out of one record: 0 is the next hop."""
-    hop = PlainHop(JOB, 0, TOPICS)
-    hop.start(NoState("first"), silent=silent)
-    return [row[0] for row in hop.rows((source, b"k", b"v", partition, offset, 4, None))]
+    hop, java = FlinkHop(JOB, 0, TOPICS), Operator()
+    hop.start(java, silent=silent)
+    return [to for _, to, *_ in flush(hop, java, [(source, b"k", b"v", partition, offset, 4)])]
 
 
 @pytest.mark.parametrize(

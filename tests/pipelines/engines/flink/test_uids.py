@@ -49,18 +49,18 @@ def planned(first: int = 1) -> tuple[list[Node], dict[int, str], list[Node]]:
     selects = [Node(f"Calc[{next(n)}]", source) for source in sources]
     union = Node("Union", *selects)
     decode = Node("hop", Node(f"SinkConversion[{next(n)}]", union))
-    rows = Node(f"DataStreamToTable[{next(n)}]", decode)
-    key = Node("Partition", Node(f"SinkConversion[{next(n)}]", Node(f"Calc[{next(n)}]", rows)))
+    key = Node("Partition", decode)
     card = Node("hop", key)
-    after = Node(f"DataStreamToTable[{next(n)}]", card)
-    sinks = []
-    for hop, end in enumerate((rows, after)):
+    sinks, parts = [], []
+    for number, hop in enumerate((decode, card)):
         for output in (1, 2):
-            select = Node(f"ConstraintEnforcer[{next(n)}]", Node(f"Calc[{next(n)}]", end))
-            sinks.append(Node(f"hop_{hop}_output_{output}[{next(n)}]: Writer", select))
+            rows = Node(f"DataStreamToTable[{next(n)}]", Node("Side Output", hop))
+            last = Node(f"ConstraintEnforcer[{next(n)}]", rows)
+            sinks.append(Node(f"hop_{number}_output_{output}[{next(n)}]: Writer", last))
+            parts += [*rows.getInputs(), rows, last]
     ends = [decode, card, *sinks]
     hops = {decode.getId(): "decode", card.getId(): "card"}
-    return ends, hops, [*sources, *selects, union, rows, key, after]
+    return ends, hops, [*sources, *selects, union, key, *parts]
 
 
 def named(first: int) -> list[str]:
@@ -76,7 +76,7 @@ def test_every_part_has_a_uid_by_what_it_does() -> None:
         "source/commands/select",
         "decode",
         "decode/in/records",
-        "card/out/rows",
+        "card/sink/dead-letters/rows",
         "card",
         "card/in/key",
         "card/sink/dead-letters",
