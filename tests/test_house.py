@@ -104,7 +104,7 @@ def test_the_rooms_of_the_page_are_those_of_the_contracts() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
     for contract in contracts[1:]:
         layers = ast.literal_eval(contract)
-        if "garbage" not in layers:
+        if not any("garbage" in layer for layer in layers):
             assert re.sub(r"\s+", " ", " ".join(layers)) in re.sub(r"\s+", " ", text)
 
 
