@@ -211,7 +211,7 @@ class Results:
         return table
 
     def _latency_table(self) -> Table:
-        columns = ["latency, ms", "events/s", "p50", "p99", "p99.9", "player late"]
+        columns = ["latency, ms", "events/s", "p50", "p99", "p99.9", "late"]
         backlog = any("backlog_s" in w.milliseconds for each in self.windows.values() for w in each)
         table = _table(
             *columns, *(["backlog, s"] if backlog else []), "its", "broker", "bench", "others"

@@ -19,7 +19,7 @@ from verdict.pipelines.paths import cache_folder
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "load-tests" / "bench.py"
 BENCH = SCRIPT.with_suffix("")
-DEADLINE_S = 500.0
+DEADLINE_S = 200.0
 
 Import = Callable[[str], Any]
 

@@ -12,6 +12,7 @@ import org.apache.flink.configuration.StateBackendOptions;
 import org.apache.flink.connector.base.DeliveryGuarantee;
 import org.apache.flink.connector.kafka.sink.KafkaRecordSerializationSchema;
 import org.apache.flink.connector.kafka.sink.KafkaSink;
+import org.apache.flink.connector.kafka.sink.TransactionNamingStrategy;
 import org.apache.flink.connector.kafka.source.KafkaSource;
 import org.apache.flink.connector.kafka.source.enumerator.initializer.OffsetsInitializer;
 import org.apache.flink.formats.avro.AvroDeserializationSchema;
@@ -54,6 +55,7 @@ public final class OneEntity {
                         .setProperty("linger.ms", "1")
                         .setProperty("transaction.timeout.ms", "600000")
                         .setTransactionalIdPrefix(given.getRequired("decisions"))
+                        .setTransactionNamingStrategy(TransactionNamingStrategy.POOLING)
                         .setDeliveryGuarantee(delivery)
                         .setRecordSerializer(
                                 KafkaRecordSerializationSchema.<Tuple2<String, Decision>>builder()
