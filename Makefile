@@ -45,7 +45,7 @@ mutants: SECONDS = 600
 mutants: $(VENV)/dev.stamp  ## break windows and policy in small ways, and name what no test notices: SECONDS=600
 	@$(BIN)/python tests/mutants.py --seconds=$(SECONDS)
 
-bench: $(VENV)/flink.stamp  ## how fast, beside peers, about an hour: EVENTS=600000
+bench: $(VENV)/flink.stamp  ## how fast, beside peers, some 40 minutes: EVENTS=600000
 	@$(BIN)/python load-tests/bench.py $(if $(EVENTS),--events=$(EVENTS))
 
 chaos: $(VENV)/flink.stamp  ## kill -9 for an hour: MINUTES=60 RATE=2000 ENGINE=flink|embedded

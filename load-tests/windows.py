@@ -156,6 +156,7 @@ def engines(quick: bool) -> dict[str, Any]:
                     stem,
                     f"{engine}-{stem}-decisions",
                     f"{engine}-{stem}-dead-letters",
+                    kafka.pid,
                 )
                 place.folder.mkdir()
                 topics.create(place.topics)

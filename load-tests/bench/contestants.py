@@ -11,10 +11,12 @@ from typing import Any
 
 import decisions
 import yaml
+from peer_java import java_jar, submit
 from processes import Failed, Process, cpu_s, peak_mb
 
 from verdict.pipelines.engines.flink.rest import Rest, cause_of
 from verdict.pipelines.paths import cache_folder
+from verdict.pipelines.spec.values import milliseconds
 from verdict.state.errors import VerdictError
 
 HERE = Path(__file__).parent
@@ -33,9 +35,9 @@ class Contestant:
     pipeline
         The work: name of a pipeline file.
     kind
-        What runs it: ``embedded``, ``flink``, ``loop``, ``batched`` or ``quix``.
+        What runs it: ``embedded``, ``flink``, ``loop``, ``batched``, ``quix`` or ``java``.
     task_managers
-        Of ``flink``: one a hop.
+        Of ``flink``: one a hop; of ``java``: one.
     asked
         Only takes part when it is asked for by name.
     """
@@ -52,6 +54,19 @@ class Contestant:
         return self.kind in ("embedded", "flink")
 
     @property
+    def subscribes(self) -> bool:
+        """Whether it reads all partitions of its topic."""
+        return self.kind not in ("loop", "batched")
+
+    @property
+    def last_bit(self) -> tuple[str, ...]:
+        """Features that may differ from the others' in their last bit.
+
+        Java's logarithm is not the C library's: of 400,000 amounts 24 have another last bit.
+        """
+        return ("log_amount",) if self.kind == "java" else ()
+
+    @property
     def decoder(self) -> Callable[[bytes], dict[str, Any]]:
         """Decodes its decisions."""
         return decisions.verdict_decoder() if self.is_verdict else decisions.flat_decoder()
@@ -64,6 +79,7 @@ CONTESTANTS = {
         Contestant("flink", "one-entity", "flink", 1),
         Contestant("loop", "one-entity", "loop"),
         Contestant("quix", "one-entity", "quix"),
+        Contestant("java", "one-entity", "java", 1),
         Contestant("embedded_two_hops", "two-entities", "embedded"),
         Contestant("flink_two_hops", "two-entities", "flink", 2),
         Contestant("loop_batched", "one-entity", "batched"),
@@ -86,6 +102,8 @@ class Place:
         ``host:port`` of the broker.
     events, decisions, dead_letters
         Topics.
+    broker
+        Id of the broker's process.
     changes
         Setting of the pipeline file, dotted -> value, that differs in this run.
     """
@@ -95,6 +113,7 @@ class Place:
     events: str
     decisions: str
     dead_letters: str
+    broker: int
     changes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -104,16 +123,28 @@ class Place:
 
 
 class Running:
-    """A contestant at work."""
+    """A contestant at work.
+
+    Attributes
+    ----------
+    processes
+        That it consists of.
+    cluster
+        ``host:port`` of its Flink cluster; empty where it has none.
+    started
+        When, by the monotonic clock.
+    """
 
     def __init__(self, contestant: Contestant, place: Place) -> None:
         self.contestant = contestant
         self.processes: list[Process] = []
-        self._cluster = ""
+        self.cluster = ""
         self.started = time.monotonic()
         try:
             if contestant.is_verdict:
                 self._start_verdict(place)
+            elif contestant.kind == "java":
+                self._start_java(place)
             else:
                 self._start_peer(place)
         except BaseException:
@@ -131,19 +162,33 @@ class Running:
         if contestant.kind == "embedded":
             self.processes.append(Process(command, log, environment=environment))
             return
+        self._start_cluster(place)
+        submission = Process([*command, "--cluster", self.cluster], log, environment=environment)
+        try:
+            submission.wait(STARTING_S)
+        finally:
+            submission.stop()
+
+    def _start_java(self, place: Place) -> None:
+        jar = java_jar()
+        self._start_cluster(place)
+        interval = milliseconds(str(place.changes.get("settings.checkpoint_interval", "10s")))
+        arguments = ["--bootstrap", place.bootstrap]
+        arguments += ["--events", place.events, "--decisions", place.decisions]
+        arguments += ["--checkpoints", (place.folder / "checkpoints").absolute().as_uri()]
+        arguments += ["--interval-ms", str(interval)]
+        arguments += ["--delivery", str(place.changes.get("settings.delivery", "exactly-once"))]
+        submit(self.cluster, jar, arguments)
+
+    def _start_cluster(self, place: Place) -> None:
         script = [sys.executable, str(HERE / "cluster.py")]
         cluster = Process(
-            [*script, str(place.folder), str(contestant.task_managers)],
+            [*script, str(place.folder), str(self.contestant.task_managers)],
             place.folder / "cluster.log",
             talks=True,
         )
         self.processes.append(cluster)
-        self._cluster = cluster.line()
-        submit = Process([*command, "--cluster", self._cluster], log, environment=environment)
-        try:
-            submit.wait(STARTING_S)
-        finally:
-            submit.stop()
+        self.cluster = cluster.line()
 
     def _start_peer(self, place: Place) -> None:
         kind = self.contestant.kind
@@ -167,9 +212,9 @@ class Running:
     def failure(self, what: str) -> Failed:
         """Make an error of it; of Flink with the cause that it knows."""
         error = self.processes[0].failure(what)
-        if not self._cluster:
+        if not self.cluster:
             return error
-        rest = Rest(self._cluster)
+        rest = Rest(self.cluster)
         with contextlib.suppress(VerdictError):
             for job in rest.get("/jobs/overview")["jobs"]:
                 cause = cause_of(rest.failure(job["jid"]))
@@ -189,7 +234,7 @@ class Running:
         found: dict[str, float] = {}
         for process in self.processes:
             found |= peak_mb(process.pid)
-        if self.contestant.kind == "flink":
+        if self.cluster:
             found.pop("python", None)
         return found
 

@@ -1,6 +1,6 @@
 """What the contestants decided, read back and compared: the same scores, features and actions."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -53,13 +53,26 @@ def feature_names(pipeline: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Decisions:
-    """What one contestant decided, a row an event."""
+    """What one contestant decided, a row an event.
+
+    Attributes
+    ----------
+    who
+        The contestant.
+    names
+        Of the features.
+    scores, features, actions
+        Of each event.
+    last_bit
+        Features that may differ from another's in their last bit.
+    """
 
     who: str
     names: list[str]
     scores: npt.NDArray[np.float64]
     features: npt.NDArray[np.float64]
     actions: npt.NDArray[np.str_]
+    last_bit: Sequence[str] = ()
 
     @classmethod
     def collect(
@@ -69,6 +82,7 @@ class Decisions:
         count: int,
         values: Iterable[bytes],
         decode: Callable[[bytes], dict[str, Any]],
+        last_bit: Sequence[str] = (),
     ) -> "Decisions":
         """Decode a contestant's decisions.
 
@@ -93,7 +107,7 @@ class Decisions:
         if (seen != 1).any():
             missing, twice = int((seen == 0).sum()), int((seen > 1).sum())
             raise Wrong(f"{who} did not decide {missing:,} events, and {twice:,} more than once")
-        return cls(who, names, scores, features, actions)
+        return cls(who, names, scores, features, actions, last_bit)
 
     def compare(self, other: "Decisions") -> float:
         """Hold two contestants against each other; return the largest difference of a score.
@@ -104,7 +118,10 @@ class Decisions:
             A feature differs at all, a score by more than 1e-6, or an action.
         """
         for column, name in enumerate(self.names):
-            unequal = self.features[:, column] != other.features[:, column]
+            mine, others = self.features[:, column], other.features[:, column]
+            unequal = mine != others
+            if name in (*self.last_bit, *other.last_bit):
+                unequal &= np.nextafter(mine, others) != others
             if unequal.any():
                 at = int(unequal.argmax())
                 ours, theirs = self.features[at, column], other.features[at, column]

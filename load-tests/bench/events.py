@@ -14,6 +14,7 @@ from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,9 @@ ONLINE = 0.25
 """Share of payments without a terminal."""
 BLOCK = 10_000
 """Events made at a time. A block has a seed of its own: changing this changes the events."""
+
+HALVES = (0, 1)
+"""Partitions of a topic that has two: librdkafka takes a key's CRC-32."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -136,6 +140,24 @@ def encoded(count: int, start: int = 0, seed: int = 1) -> Iterator[Encoded]:
     numbers = range(first, (start + count + BLOCK - 1) // BLOCK)
     events = (event for number in numbers for event in _encode(number, seed))
     return islice(events, skipped, skipped + count)
+
+
+def half(start: int, span: int, which: int) -> list[tuple[int, Encoded]]:
+    """Return the events of half of the customers, of a span of events: place in it, event.
+
+    Parameters
+    ----------
+    which
+        One of `HALVES`: the partition, of two, that the producers write them to.
+
+    Examples
+    --------
+    >>> halves = [half(0, 1_000, which) for which in HALVES]
+    >>> sum(map(len, halves))
+    1000
+    """
+    numbered = enumerate(encoded(span, start))
+    return [(number, event) for number, event in numbered if crc32(event.key) % 2 == which]
 
 
 def records(count: int, start: int = 0, seed: int = 1) -> Iterator[dict[str, Any]]:

@@ -28,6 +28,10 @@ class Failed(Exception):
     """A process of the benchmark ended, or stands still; the message has the end of its log."""
 
 
+class Skipped(Exception):
+    """A contestant cannot take part on this machine; the message says why."""
+
+
 class Process:
     """A child process with its own session, so that Ctrl-C is the benchmark's to pass on.
 
@@ -156,25 +160,45 @@ def machine_cpu_s() -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def peak_mb(pid: int) -> dict[str, float]:
-    """Return the peak resident memory of a process and its descendants, in MB, by what they are.
+def parts(pid: int) -> dict[str, int]:
+    """Name a process and its descendants by what they are: name -> id.
 
     A JVM of Flink goes by its part; any other process is ``python``. What ended is not in it.
     """
-    found: dict[str, float] = {}
+    found: dict[str, int] = {}
     for number in (pid, *descendants(pid)):
         with contextlib.suppress(OSError):
             command = Path(f"/proc/{number}/cmdline").read_text("utf-8", "replace")
-            status = Path(f"/proc/{number}/status").read_text()
-            match = re.search(r"VmHWM:\s+(\d+) kB", status)
-            if match is None:
-                continue
             name = next((kind for part, kind in KINDS.items() if part in command), "python")
             while name in found:
                 stem, _, count = name.partition("-")
                 name = f"{stem}-{int(count or 1) + 1}"
-            found[name] = int(match[1]) / 1024
+            found[name] = number
     return found
+
+
+def peak_mb(pid: int) -> dict[str, float]:
+    """Return the peak resident memory of a process and its descendants, in MB, by their `parts`."""
+    found: dict[str, float] = {}
+    for name, number in parts(pid).items():
+        with contextlib.suppress(OSError):
+            status = Path(f"/proc/{number}/status").read_text()
+            match = re.search(r"VmHWM:\s+(\d+) kB", status)
+            if match is not None:
+                found[name] = int(match[1]) / 1024
+    return found
+
+
+def threads_cpu_s(pid: int, words: Sequence[str]) -> float:
+    """Return the CPU time of a process's threads whose names begin with one of some words."""
+    ticks = 0
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError):
+            head, _, rest = stat.read_text().rpartition(")")
+            if head.partition("(")[2].startswith(tuple(words)):
+                fields = rest.split()
+                ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def machine() -> str:

@@ -4,8 +4,8 @@
 
 Prints ``ready`` once it reads from the topic's end. ``FILE`` is a numpy array: for each of the
 events from ``--start`` on, the nanoseconds of the monotonic clock at which its decision was first
-read, 0 where none was. Decisions are decoded after the last has come. It polls one record at a
-time: ``consume(n, timeout)`` would wait for more.
+read, 0 where none was. It ends after ``--count`` decisions, which are decoded then. It polls one
+record at a time: ``consume(n, timeout)`` would wait for more.
 """
 
 import argparse
@@ -18,6 +18,8 @@ from confluent_kafka import Consumer, TopicPartition
 from events import event_number
 
 GIVES_UP_S = 15.0
+COMES_S = 90.0
+"""How long the first decision may take: before it, the player makes its events."""
 
 
 def main() -> None:
@@ -27,6 +29,7 @@ def main() -> None:
     parser.add_argument("--topic", required=True)
     parser.add_argument("--start", type=int, required=True, help="number of the first event")
     parser.add_argument("--count", type=int, required=True)
+    parser.add_argument("--span", type=int, help="events that these are of; all, if left out")
     parser.add_argument("--flat", action="store_true", help="the decisions are a peer's")
     parser.add_argument("--committed", action="store_true", help="read committed decisions only")
     parser.add_argument("--out", required=True)
@@ -50,21 +53,22 @@ def main() -> None:
     times: list[int] = []
     clock, poll = time.monotonic_ns, consumer.poll
     gc.disable()
-    last = clock()
+    last, patience = clock(), COMES_S
     while len(values) < asked.count:
         record = poll(0.1)
         now = clock()
         if record is not None and record.error() is None:
             values.append(record.value())
             times.append(now)
-            last = now
-        elif now - last > GIVES_UP_S * 1e9:
+            last, patience = now, GIVES_UP_S
+        elif now - last > patience * 1e9:
             break
     consumer.close()
-    read = np.zeros(asked.count, np.int64)
+    span = asked.span or asked.count
+    read = np.zeros(span, np.int64)
     for value, at in zip(values, times, strict=True):
         number = event_number(decode(value)["event_id"]) - asked.start
-        if 0 <= number < asked.count and read[number] == 0:
+        if 0 <= number < span and read[number] == 0:
             read[number] = at
     np.save(asked.out, read)
 

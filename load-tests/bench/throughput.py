@@ -1,16 +1,14 @@
 """Throughput: how fast a contestant reads a topic that is full, and writes its decisions."""
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from contestants import STARTING_S, Place, Running
 from decisions import Decisions, Wrong, feature_names
-from processes import cpu_s, machine_cpu_s
 from topics import Topics
+from usage import Shares, Usage
 
 STALLED_S = 90.0
 """Seconds without a new decision after which a contestant has failed."""
@@ -34,9 +32,8 @@ class Measured:
     cpu_us
         Microseconds of CPU time of all its processes an event, after the warm-up. Where others
         use the machine, it says more than the rate.
-    others
-        Share of the machine's cores that processes other than the benchmark's took meanwhile. A
-        rate that was measured beside them says little.
+    shares
+        Of the machine's cores meanwhile.
     peak_mb
         Peak resident memory by process.
     decisions
@@ -46,25 +43,9 @@ class Measured:
     rate: float
     seconds: float
     cpu_us: float
-    others: float
+    shares: Shares
     peak_mb: dict[str, float]
     decisions: Decisions | None
-
-
-class Mark(NamedTuple):
-    """A moment, in seconds: by the clock, and in CPU time of all, of the benchmark, of one."""
-
-    done: int
-    at_s: float
-    all_s: float
-    ours_s: float
-    its_s: float
-
-    @classmethod
-    def now(cls, running: Running, done: int) -> "Mark":
-        """Take the time at which so many events are decided."""
-        ours = cpu_s(os.getpid())
-        return cls(done, time.monotonic(), machine_cpu_s(), ours, running.cpu_s())
 
 
 def await_decisions(
@@ -119,18 +100,16 @@ def measure(
     """
     contestant = running.contestant
     first = int(warm_up * count)
-    marks: list[Mark] = []
+    marks: list[tuple[int, Usage]] = []
 
     def passed(done: int) -> None:
         if done >= first and not marks:
-            marks.append(Mark.now(running, done))
+            marks.append((done, Usage.now(running, place)))
         tell(done)
 
     ended = await_decisions(running, topics, place, count, passed)
-    begin, end = marks[0], Mark.now(running, count)
-    cpu_us = (end.its_s - begin.its_s) / max(end.done - begin.done, 1) * 1e6
-    elsewhere = (end.all_s - begin.all_s) - (end.ours_s - begin.ours_s)
-    others = elsewhere / (end.at_s - begin.at_s) / (os.cpu_count() or 1)
+    (done, begin), end = marks[0], Usage.now(running, place)
+    cpu_us = (end.its_s - begin.its_s) / max(count - done, 1) * 1e6
     memory = running.peak_mb()
     running.stop()
     timestamps: list[int] = []
@@ -144,10 +123,12 @@ def measure(
     if compare:
         names = feature_names(contestant.pipeline)
         decode = contestant.decoder
-        decided = Decisions.collect(contestant.name, names, count, values(), decode)
+        decided = Decisions.collect(
+            contestant.name, names, count, values(), decode, contestant.last_bit
+        )
     elif (made := sum(1 for _ in values())) != count:
         raise Wrong(f"{contestant.name} made {made:,} decisions of {count:,} events")
     times = np.sort(np.array(timestamps))
     elapsed = (times[-1] - times[first]) / 1000
     rate = float((count - 1 - first) / elapsed)
-    return Measured(rate, ended - running.started, cpu_us, others, memory, decided)
+    return Measured(rate, ended - running.started, cpu_us, end.shares(begin), memory, decided)

@@ -1,4 +1,4 @@
-"""The benchmark's topics: of one partition, made, filled, watched, read and deleted."""
+"""The benchmark's topics: made, filled, watched, read and deleted."""
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -54,9 +54,11 @@ class Topics:
             }
         )
 
-    def create(self, names: Sequence[str]) -> None:
+    def create(self, names: Sequence[str], partitions: int = 1) -> None:
         """Make topics, and wait until they can be used."""
-        made = self._admin.create_topics([NewTopic(name, 1, 1, config=SETTINGS) for name in names])
+        made = self._admin.create_topics(
+            [NewTopic(name, partitions, 1, config=SETTINGS) for name in names]
+        )
         for future in made.values():
             future.result(TIMEOUT_S)
         for name in names:

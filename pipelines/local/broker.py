@@ -10,7 +10,7 @@ import sys
 import time
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from shutil import copyfile
 from string import Template
@@ -52,6 +52,8 @@ class LocalKafka:
     detach
         Whether it goes on when this process ends. Otherwise Linux kills it with the *thread* that
         started it, so start it from one that lives as long.
+    java_options
+        Further options of Java, which win over those of ours that they repeat.
 
     Examples
     --------
@@ -60,9 +62,12 @@ class LocalKafka:
     '127.0.0.1:23456'
     """
 
-    def __init__(self, folder: Path, *, detach: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, detach: bool = False, java_options: Sequence[str] = ()
+    ) -> None:
         self.folder = folder.absolute()
         self.detach = detach
+        self._java_options = java_options
         self._ports: tuple[int, int] | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -95,7 +100,8 @@ class LocalKafka:
         """
         if self._process is not None and self._process.poll() is None:
             return self
-        java = [str(java_home() / "bin" / "java"), *JVM, "-cp", kafka_classpath()]
+        java = [str(java_home() / "bin" / "java"), *JVM, *self._java_options]
+        java += ["-cp", kafka_classpath()]
         (self.folder / "data").mkdir(parents=True, exist_ok=True)
         (self.folder / "logs").mkdir(exist_ok=True)
         self._configure()

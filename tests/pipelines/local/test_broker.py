@@ -107,6 +107,14 @@ def test_the_broker_dies_with_its_parent_and_needs_no_java_of_the_machine(tmp_pa
 
 
 @pytest.mark.server
+def test_an_option_of_java_wins_over_ours(tmp_path: Path) -> None:
+    with LocalKafka(tmp_path, java_options=["-XX:TieredStopAtLevel=4"]) as broker:
+        command = Path(f"/proc/{broker.pid}/cmdline").read_text().split("\0")
+    levels = [option for option in command if option.startswith("-XX:TieredStopAtLevel=")]
+    assert levels == ["-XX:TieredStopAtLevel=1", "-XX:TieredStopAtLevel=4"]
+
+
+@pytest.mark.server
 def test_a_start_that_fails_says_what_the_log_says(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "meta.properties").write_text("version=1\nnode.id=7\ncluster.id=other\n")
