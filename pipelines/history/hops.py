@@ -23,10 +23,10 @@ BATCH = 500
 processor's cache, and that Python's garbage collector is never called for them: with 2,500 they
 took a quarter longer."""
 LOOK = 200
-"""Batches between two looks at how much state waits in memory to be written."""
+"""Batches between two looks at how much memory the state takes."""
 HELD = 256_000_000
-"""Bytes of state from which it goes to RocksDB. Most backfills never get there: what is written
-seldom is written fewer times."""
+"""Bytes of memory from which a half's state goes to RocksDB. Most backfills never get there: what
+is written seldom is written fewer times."""
 
 
 @dataclass(frozen=True)
