@@ -13,6 +13,10 @@ from fastavro.write import Writer
 from verdict.operators.events.schema import without_logical_types
 from verdict.pipelines.errors import FileError
 
+PRIMITIVES = frozenset(("null", "boolean", "int", "long", "float", "double", "bytes", "string"))
+TYPES = PRIMITIVES | {"record", "error", "fixed", "enum", "array", "map"}
+"""Avro's own names of types."""
+
 
 def canonical(definition: Any) -> str:
     """Write a schema as text to compare; a default of bytes as JSON has it."""
@@ -178,17 +182,23 @@ def cut(
                 raise FileError(said)
             same = canonical(plain) == canonical(without_logical_types(schema))
             writer, reader = fastavro.parse_schema(plain), fastavro.parse_schema(schema)
+            in_blocks = same and not _refers(plain)
             for block in blocks:
                 body = block.bytes_
                 data = body.getvalue()
                 if progress is not None:
                     progress(container.tell() - at)
                     at = container.tell()
-                for _ in range(block.num_records):
-                    start = body.tell()
-                    record = fastavro.schemaless_reader(body, writer, None if same else reader)
+                records: Iterable[Any]
+                if in_blocks:  # a block reads its records faster than they can be asked for
+                    block.writer_schema = writer
+                    records = block
+                else:
+                    records = _records(block, writer, None if same else reader)
+                start, end = 0, body.tell
+                for record in records:
                     if same:
-                        yield data[start : body.tell()], record
+                        yield data[start : (start := end())], record
                     else:
                         again: io.BytesIO = io.BytesIO()
                         fastavro.schemaless_writer(again, reader, record)
@@ -200,3 +210,19 @@ def cut(
         raise FileError(f"cannot read {path}: {error.strerror}") from None
     except Exception as error:  # fastavro raises a dozen kinds
         raise damaged(path, number, error) from None
+
+
+def _records(block: Any, writer: Any, reader: Any) -> Iterator[Any]:
+    for _ in range(block.num_records):
+        yield fastavro.schemaless_reader(block.bytes_, writer, reader)
+
+
+def _refers(node: Any) -> bool:
+    """Whether a schema names one of its types again: a block looks it up in the file's own."""
+    if isinstance(node, dict):
+        parts = [node["type"], node.get("items", []), node.get("values", [])]
+        parts += [field["type"] for field in node.get("fields", ())]
+        return any(map(_refers, parts))
+    if isinstance(node, list):
+        return any(map(_refers, node))
+    return node not in TYPES

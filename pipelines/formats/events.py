@@ -6,7 +6,7 @@ from typing import Any
 
 from verdict.operators.events.decode import Decoded
 from verdict.operators.events.schema import Schema, mismatch
-from verdict.operators.message import NO_TIMESTAMP, Message
+from verdict.operators.message import NO_TIMESTAMP, Message, new
 from verdict.pipelines.errors import FileError
 from verdict.pipelines.formats.avro_file import cut
 
@@ -42,10 +42,11 @@ def read_events(
     for partition, file in enumerate(files):
         values = _values(file, schema, progress or _unseen)
         start = starts[partition] if starts else 0
+        name = file.name
         for offset, value in enumerate(values):
-            if offset < start:
-                continue
-            yield Message(stream, None, value, file.name, partition, offset, NO_TIMESTAMP)
+            if offset >= start:
+                row = (stream, None, value, name, partition, offset, NO_TIMESTAMP, ())
+                yield new(Message, row)
 
 
 def _unseen(_read: int) -> None:

@@ -19,7 +19,7 @@ from verdict.pipelines.engines.garbage import spared
 from verdict.pipelines.errors import FileError, Interrupted
 from verdict.pipelines.formats.avro_file import AvroFile
 from verdict.pipelines.formats.streams import definition
-from verdict.pipelines.history.columns import BackfillSummary, Columns, Says, no_label
+from verdict.pipelines.history.columns import BackfillSummary, Columns, no_label
 from verdict.pipelines.history.hops import Hops, More, Parts
 from verdict.pipelines.history.prefetch import Prefetch, halves
 from verdict.pipelines.jobs import score
@@ -30,6 +30,8 @@ from verdict.pipelines.topology import Stop
 
 LARGE = 16_000_000
 """Bytes of files from which the first hops have a process of their own."""
+ROWS_OF_A_BATCH = 10_000
+"""Rows of a batch of `batches`, about: of fewer the columns cost more."""
 ROW_GROUP = 100_000
 """Rows of a row group of the Parquet file, at least: they are held as columns until then."""
 
@@ -88,7 +90,7 @@ def batches(
     """
     moved = over(pipeline, files, labels)
     label_files = moved.label_files()
-    columns = Columns(moved, features_only, _labels_of(moved, label_files))
+    columns = Columns(moved, features_only, no_label if label_files else None)
     counts = summary or BackfillSummary()
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="verdict-backfill-")))
@@ -104,6 +106,8 @@ def batches(
             second = stack.enter_context(contextlib.closing(Hops(cut[1], folder / "second")))
         else:
             found = stack.enter_context(contextlib.closing(parts.all()))
+        if label_files:  # read while the other process starts
+            columns.labels = LabelFeed(moved, label_files).value
         told = LabelSummary()
         for messages, outputs, more in found:
             if stop is not None and stop.is_set():
@@ -120,10 +124,13 @@ def batches(
             told = more.labels or told
             if letters and dead is not None:
                 dead(letters)
-            if rows:
-                yield columns(rows)
+            columns.append(rows)
+            if len(columns) >= ROWS_OF_A_BATCH:
+                yield columns.batch()
             if progress is not None:
                 progress(more.read)
+        if len(columns):
+            yield columns.batch()
         if label_files:
             if second is not None:
                 told.count(outcomes(second.counts))
@@ -133,10 +140,6 @@ def batches(
 def _is_large(files: Sequence[Path]) -> bool:
     """Whether a process of its own for the first hops is worth its start."""
     return sum(file.stat().st_size for file in files if file.exists()) >= LARGE
-
-
-def _labels_of(pipeline: Pipeline, files: Sequence[Path]) -> Says | None:
-    return LabelFeed(pipeline, files).value if files else None
 
 
 def _in_order(outputs: list[OutputRecord]) -> list[OutputRecord]:

@@ -5,7 +5,6 @@ same operators see the same events in the same order, so the same bits come out.
 """
 
 import contextlib
-import marshal
 import os
 import pickle
 import queue
@@ -13,25 +12,22 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import repeat
 from typing import IO, Any
 
-from verdict.operators.events.event import Event
-from verdict.operators.labels.label import Label
-from verdict.operators.message import Message, new
-from verdict.operators.score.carry import Carry
+from verdict.operators.message import Message
 from verdict.pipelines.engines.embedded.runner import OutputRecord
 from verdict.pipelines.engines.garbage import spared
 from verdict.pipelines.errors import FileError, OperatorError, RegistryError
+from verdict.pipelines.history.packing import Part, packed, unpacked
 from verdict.pipelines.topology import Job
 from verdict.state.errors import VerdictError
 
-WAITING = 3
+WAITING = 16
 """Parts that wait to be taken, so that neither process waits for the other's slowest moments."""
 ROOM = 1 << 20
-"""Bytes of a pipe: a part, so that whoever sends it need not wait until it is read."""
+"""Bytes of a pipe: some parts, so that whoever sends one need not wait until it is read."""
 LENGTH = struct.Struct("<I")
 BEGIN = (
     "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
@@ -41,8 +37,6 @@ PART, END, FAILED = b"p", b"e", b"f"
 """What is sent: what came of some events, the end, an error."""
 SAID = {error.__name__: error for error in (FileError, RegistryError)}
 """Errors that are raised here as they were there; any other is an `OperatorError`."""
-Part = tuple[list[OutputRecord], list[OutputRecord], Any]
-"""What goes on to the hops to come, what the first ones put out, what else there is to say."""
 
 
 def halves(job: Job) -> tuple[Job, Job] | None:
@@ -116,7 +110,7 @@ class Prefetch:
         while True:
             kind, data = self._parts.get()
             if kind == PART:
-                yield _unpacked(data)
+                yield unpacked(data)
                 continue
             if kind == END:
                 return
@@ -152,40 +146,6 @@ def _send(pipe: IO[bytes], kind: bytes, data: bytes) -> None:
     pipe.flush()
 
 
-def _packed(part: Part) -> bytes:
-    """Pack a part column by column, with Python's ``marshal``: nothing but plain values is left."""
-    following, outputs, more = part
-    causes = _columns([output.cause for output in following], len(Message._fields))
-    labels = [(i, tuple(o.value)) for i, o in enumerate(following) if type(o.value) is Label]
-    carries = [output.value for output in following if type(output.value) is Carry]
-    events, *others, raw_values, repeated = _columns(carries, len(Carry._fields))
-    bodies = [None if raw is None else bytes(raw) for raw in raw_values]
-    columns: Any = (
-        [output.key for output in following],
-        list(map(str, causes[0])),  # marshal takes no enumeration
-        causes[3:],
-        labels,
-        _columns(events, len(Event._fields)),
-        (*others, bodies, repeated),
-    )
-    return marshal.dumps((columns, pickle.dumps((outputs, more))))
-
-
-def _columns(rows: Sequence[Any], count: int) -> list[Sequence[Any]]:
-    return list(zip(*rows, strict=True)) if rows else [()] * count
-
-
-def _unpacked(data: bytes) -> tuple[list[Message], list[OutputRecord], Any]:
-    (keys, streams, coordinates, labels, events, others), pickled = marshal.loads(data)
-    made = map(new, repeat(Event), zip(*events, strict=True))
-    values: list[Any] = list(map(new, repeat(Carry), zip(made, *others, strict=True)))
-    for index, label in labels:
-        values.insert(index, Label(*label))
-    rows = zip(streams, keys, values, *coordinates, strict=True)
-    outputs, more = pickle.loads(pickled)
-    return list(map(new, repeat(Message), rows)), outputs, more
-
-
 def main() -> None:
     """Do the work of whoever started this process."""
     work: Callable[[], Iterator[Part]] = pickle.load(sys.stdin.buffer)
@@ -196,7 +156,7 @@ def main() -> None:
         try:
             with spared():
                 for part in work():
-                    _send(pipe, PART, _packed(part))
+                    _send(pipe, PART, packed(part))
             _send(pipe, END, b"")
         except VerdictError as error:
             _send(pipe, FAILED, pickle.dumps((type(error).__name__, str(error))))

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Sequence
 
 from verdict.operators.errors import BadRecord
-from verdict.operators.events.decode import Decode
+from verdict.operators.events.decode import FIRST_TIME, LAST_TIME, Decode
 from verdict.operators.events.event import Event
 from verdict.operators.events.extract import Extract
 from verdict.operators.events.fields import exact_of, text_of
+from verdict.operators.events.schema import MILLIS
 from verdict.operators.expressions import Expression
 from verdict.operators.features.columns import reads
 from verdict.operators.message import Message
@@ -69,6 +70,9 @@ class EventReader:
         keys = [pipeline.key(entity) for entity in pipeline.entities]
         self._decode = _event_decoder(pipeline)
         self._id, self._time = text_of(leaves[events.id]), exact_of(leaves[events.time])
+        self._names = events.id, events.time
+        self._plain = typed(pipeline) and not leaves[events.id].integer
+        self._plain &= leaves[events.time].time == MILLIS
 
         def extract(keys: Sequence[Sequence[str]]) -> Extract:
             return Extract(pipeline.schema, events.id, events.time, keys, [], [], typed(pipeline))
@@ -81,7 +85,11 @@ class EventReader:
             record = self._decode(message.value)
         except BadRecord:
             return None, None
-        try:  # most events are as they must be
+        if self._plain:  # most events are as they must be
+            event_id, time = map(record.get, self._names)
+            if type(event_id) is str and type(time) is int and FIRST_TIME <= time <= LAST_TIME:
+                return event_id, time
+        try:
             return self._marks(record)[:2]
         except BadRecord:
             pass

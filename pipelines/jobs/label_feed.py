@@ -93,6 +93,7 @@ class LabelFeed:
         self._passed = bytearray(len(found))
         """Whether a label's event has passed."""
         self._due = 0
+        self._begun = False
         self._of: dict[str, int | tuple[int, ...]] = {}
         for number, label in enumerate(self._labels):
             others = self._numbers(label.event_id)
@@ -117,8 +118,8 @@ class LabelFeed:
         The source of the best precedence decides, by what it knew last. Without any label, 0 where
         the newest label of the files is from after the event's ``maturity``.
         """
-        numbers = self._numbers(event_id)
-        if numbers:
+        if event_id in self._of:
+            numbers = self._numbers(event_id)
             label = best([self._labels[number] for number in numbers])
             assert label is not None
             return float(label.positive)
@@ -155,6 +156,23 @@ class LabelFeed:
                 fed.append(event)
                 yield fed
                 fed = []
+
+    def among(self, events: Iterable[Message]) -> list[Message]:
+        """Return the next events, each behind the labels to be fed before it.
+
+        As `groups` has them all, one after the other: for whoever takes every event.
+        """
+        fed: list[Message] = []
+        if not self._begun:
+            self._begun = True
+            fed += self._bad
+        due_before = self._due_before
+        for event in events:
+            numbers = due_before(event)
+            if numbers:
+                fed += [self._message(number) for number in numbers]
+            fed.append(event)
+        return fed
 
     def rest(self) -> list[Message]:
         """Return the labels that no event came after, but for those whose event never came."""

@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from tests.contract.promises import check_promises
 from tests.flink_state import Operator
 from verdict.pipelines.engines.flink.state import FlinkState, NoState
+from verdict.pipelines.history.store import HistoryStore
 from verdict.state.errors import StateError
 from verdict.state.store.cache import HeadCache
 from verdict.state.store.keyed import KeyedState, MemoryState
@@ -85,6 +86,24 @@ class Rocks:
         self._store.close()
 
 
+class History:
+    """One view of a `HistoryStore`, which ends with its process: it spills, and goes on."""
+
+    def __init__(self, folder: Path) -> None:
+        self._store = HistoryStore(folder)
+        self._state = self._store.keyed("hop")
+
+    def of(self, key: bytes) -> KeyedState:
+        self._state.key = key
+        return self._state
+
+    def reopen(self) -> None:
+        self._store.spill()
+
+    def close(self) -> None:
+        self._store.close()
+
+
 class Flink:
     """A `FlinkState`, whose heads Java has when it is turned to another key or opened again."""
 
@@ -109,7 +128,12 @@ class Flink:
         pass
 
 
-STORES: dict[str, Callable[[Path], Store]] = {"memory": Memory, "rocksdb": Rocks, "flink": Flink}
+STORES: dict[str, Callable[[Path], Store]] = {
+    "memory": Memory,
+    "rocksdb": Rocks,
+    "history": History,
+    "flink": Flink,
+}
 
 
 @pytest.fixture(params=STORES)
@@ -237,4 +261,5 @@ def machine(name: str) -> Any:
     return test
 
 
-TestMemory, TestRocks, TestFlink = machine("memory"), machine("rocksdb"), machine("flink")
+TestMemory, TestRocks = machine("memory"), machine("rocksdb")
+TestHistory, TestFlink = machine("history"), machine("flink")

@@ -5,7 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from verdict.pipelines.engines.embedded.runner import Runner
+from verdict.operators.events.event import Event
+from verdict.operators.message import Message
+from verdict.operators.score.carry import Carry
+from verdict.pipelines.engines.embedded.runner import OutputRecord, Runner
+from verdict.pipelines.history.packing import packed, unpacked
 from verdict.pipelines.jobs.score import score
 from verdict.pipelines.spec.load import load
 from verdict.state.store.rocks import RocksStore
@@ -89,3 +93,11 @@ def test_of_the_example(golden: Golden, code: Code, tmp_path: Path) -> None:
         "decision",
     ):
         golden(f"code/card-fraud-{name}.py.txt", written[name])
+
+
+def test_of_dictionaries_that_cross_to_another_process(golden: Golden, code: Code) -> None:
+    event = Event("e1", 5, ("c1",), {"amount": 1.5, "it's": None}, {"amount": 150})
+    cause = Message("events", None, b"body", "events.avro", 0, 7, -1)
+    part = [OutputRecord("", b"c1", Carry(event, [], [], [], None, b"body"), cause)]
+    unpacked(packed((part, [], None)))
+    golden("code/dicts.py.txt", code()["dicts"])

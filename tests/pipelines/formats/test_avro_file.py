@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.pipelines.formats.test_events import PAYMENT, body, container, payments, records
 from verdict.operators.events.schema import parse
 from verdict.pipelines.errors import FileError
-from verdict.pipelines.formats.avro_file import AvroFile, read_records
+from verdict.pipelines.formats.avro_file import AvroFile, cut, read_records
 
 NUMBER: dict[str, Any] = {
     "type": "record",
@@ -111,3 +111,22 @@ def test_reading_back_what_is_not_there_or_cut_is_an_error(tmp_path: Path) -> No
 def test_a_path_may_be_text(tmp_path: Path) -> None:
     with pytest.raises(FileError, match=r"cannot read .*nowhere\.avro"):
         list(read_records(str(tmp_path / "nowhere.avro")))
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_records_are_cut_without_logical_types_even_where_a_type_is_named_again(
+    tmp_path: Path, again: bool
+) -> None:
+    decimal = {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}
+    money = {"type": "record", "name": "Money", "fields": [{"name": "sum", "type": decimal}]}
+    fields = [{"name": "net", "type": money}]
+    if again:
+        fields.append({"name": "gross", "type": "Money"})
+    schema = {"type": "record", "name": "Bill", "fields": fields}
+    plain = {field["name"]: {"sum": bytes([i])} for i, field in enumerate(fields)}
+    values = {field["name"]: {"sum": Decimal(i) / 100} for i, field in enumerate(fields)}
+    file = tmp_path / "bills.avro"
+    with file.open("wb") as out:
+        fastavro.writer(out, schema, [values] * 3)
+    encoded = b"".join(bytes([2, i]) for i in range(len(fields)))
+    assert list(cut(file, schema, lambda _plain: None)) == [(encoded, plain)] * 3

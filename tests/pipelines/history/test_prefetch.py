@@ -18,7 +18,8 @@ from verdict.operators.score.carry import Carry
 from verdict.pipelines.engines.embedded.runner import OutputRecord
 from verdict.pipelines.errors import FileError, OperatorError
 from verdict.pipelines.history import backfill, hops, prefetch
-from verdict.pipelines.history.prefetch import Part, Prefetch
+from verdict.pipelines.history.packing import Part
+from verdict.pipelines.history.prefetch import Prefetch
 from verdict.pipelines.jobs import score
 from verdict.pipelines.spec.load import load, over
 

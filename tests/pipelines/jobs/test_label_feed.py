@@ -5,6 +5,7 @@ import shutil
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -240,6 +241,11 @@ def test_one_is_fed_before_the_first_event_that_is_not_older(
         feed = LabelFeed(moved, [paths[1]])
         groups = list(feed.groups(read_events([paths[0]], moved.schema, "events")))
         order[whole] = [[m.value.event_id for m in group[:-1]] for group in groups]
+        messages, by_batch = LabelFeed(moved, [paths[1]]), []
+        batches = read_events([paths[0]], moved.schema, "events")
+        while batch := list(islice(batches, 2)):
+            by_batch += messages.among(batch)
+        assert by_batch == list(chain.from_iterable(groups))
         assert [m.value.event_id for m in feed.rest()] == ["e3"]
         assert feed.without_event == 1
     # Without its keys, that of e4 has to wait for e4; and that of no event for ever.
