@@ -53,6 +53,7 @@ EXCEPT: dict[str, str] = {
     "pipelines/engines/flink/java": CLUSTER,
     "pipelines/engines/flink/jvm": CLUSTER,
     "pipelines/engines/flink/prepare": CLUSTER,
+    "pipelines/engines/flink/operator": "tests/integration/test_flink_operator.py, under Flink",
     "pipelines/engines/flink/run": CLUSTER,
     "pipelines/engines/flink/session": UPGRADE,
     "pipelines/engines/flink/submit": CLUSTER,
