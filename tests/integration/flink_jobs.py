@@ -1,6 +1,7 @@
 """Small real jobs for the tests of the Flink engine; workers import this module by its name."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import ClassVar
 
 from verdict.operators.message import NEXT, Emit, Message
@@ -97,6 +98,13 @@ def three_hops() -> Job:
     """Make a job of two inputs, a hop without a key, and two with different keys."""
     hops = (Hop("parse", False, Parse), Hop("first", True, History), Hop("second", True, Count))
     return Job("three", "tests", ("events", "labels"), hops, ("seen", "dead"))
+
+
+def three_collected() -> Job:
+    """Make the same job, of whose first key Flink collects what has been silent for a year."""
+    job = three_hops()
+    parse, first, second = job.hops
+    return replace(job, hops=(parse, replace(first, state_ttl=365 * 86_400_000), second))
 
 
 def failing() -> Job:
