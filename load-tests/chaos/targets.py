@@ -16,7 +16,15 @@ BROKER = "broker"
 
 
 class Target(Protocol):
-    """A system that runs a pipeline's score job."""
+    """A system that runs a pipeline's score job.
+
+    Attributes
+    ----------
+    logs
+        Folder of Flink's logs; None where there are none.
+    """
+
+    logs: Path | None
 
     def kinds(self) -> list[str]:
         """List what can be killed."""
@@ -40,6 +48,7 @@ class Embedded:
 
     def __init__(self, kafka: LocalKafka, pipeline: Path, folder: Path) -> None:
         self._kafka = kafka
+        self.logs: Path | None = None
         self._command = [str(Path(sys.executable).with_name("verdict")), "run", str(pipeline)]
         self._command += ["--job", "score", "--state", str(folder / "state")]
         self._log = folder / "embedded.log"
@@ -75,6 +84,7 @@ class Flink:
     ) -> None:
         self._kafka = kafka
         self._random = random.Random(seed)
+        self.logs: Path | None = folder / "cluster" / "log"
         self._cluster = FlinkCluster(
             folder / "cluster",
             flink_jars(),
