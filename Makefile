@@ -49,7 +49,7 @@ bench: $(VENV)/flink.stamp  ## how fast, beside peers, about an hour: EVENTS=600
 	@$(BIN)/python load-tests/bench.py $(if $(EVENTS),--events=$(EVENTS))
 
 chaos: $(VENV)/flink.stamp  ## kill -9 for an hour: MINUTES=60 RATE=2000 ENGINE=flink|embedded; one at a time: SETTLED=1
-	@$(BIN)/python load-tests/chaos/main.py --engine=$(ENGINE) --minutes=$(MINUTES) --rate=$(or $(RATE),2000) $(if $(SETTLED),--settled) --record=load-tests/RESULTS.md
+	@$(BIN)/python load-tests/chaos/main.py --engine=$(ENGINE) --minutes=$(MINUTES) --rate=$(or $(RATE),2000) $(if $(SETTLED),--settled) --spare=$(or $(SPARE),0) --record=load-tests/RESULTS.md
 
 lint: $(VENV)/dev.stamp  ## ruff, mypy, import-linter
 	@$(BIN)/ruff check .

@@ -32,7 +32,16 @@ from confluent_kafka import Consumer, TopicPartition  # noqa: E402
 from outcome import record, show  # noqa: E402
 from phases import lines, marks, way  # noqa: E402
 from processes import Failed, Process, machine  # noqa: E402
-from recovery import CALM_S, Calm, Kill, first_decisions, outage, spread, summary  # noqa: E402
+from recovery import (  # noqa: E402
+    CALM_S,
+    Calm,
+    Kill,
+    first_decisions,
+    made_by,
+    outage,
+    spread,
+    summary,
+)
 from rich.console import Console  # noqa: E402
 from rich.progress import Progress  # noqa: E402
 from targets import Embedded, Flink, Target  # noqa: E402
@@ -52,6 +61,8 @@ CHECKPOINT = "5s"
 REST_S = 12.0
 """Between two kills, once all is decided again: time for a checkpoint, so that a recovery works off
 what came after it, and not what the one before had left."""
+ROOM_S = 30.0
+"""Of events after the last kill, for somebody to miss what was killed."""
 PATIENCE_S = 240.0
 """How long a recovery may take before it counts as none."""
 err = Console(stderr=True)
@@ -98,7 +109,7 @@ def disturb_settled(
     target
         What is killed.
     until
-        No kill comes after this moment of the monotonic clock.
+        When the events end, on the monotonic clock.
     seed
         Of the order.
     behind
@@ -108,7 +119,7 @@ def disturb_settled(
     """
     source, kills, kinds = random.Random(seed), list[Kill](), list[str]()
     _await_calm(behind, rate)
-    while time.monotonic() + REST_S < until:
+    while time.monotonic() + REST_S + ROOM_S < until:
         time.sleep(REST_S)
         if not kinds:
             kinds = target.kinds()
@@ -170,7 +181,8 @@ def run(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
         err.print(f"starting {asked.engine}")
         target: Target
         if asked.engine == "flink":
-            target = Flink(kafka, pipeline.path, folder, len(pipeline.entities), asked.seed)
+            task_managers = len(pipeline.entities) + asked.spare
+            target = Flink(kafka, pipeline.path, folder, task_managers, asked.seed)
         else:
             target = Embedded(kafka, pipeline.path, folder)
         readers = [
@@ -191,7 +203,8 @@ def run(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
                     first = readers[0]
 
                     def behind() -> tuple[int, int]:
-                        return int((time.monotonic() - began) * asked.rate), first.decided
+                        made = made_by(time.monotonic(), began, asked.rate, count)
+                        return made, first.decided
 
                     kills = disturb_settled(target, until, asked.seed, behind, asked.rate)
                 else:
@@ -244,6 +257,7 @@ def judge(
         "rate": asked.rate,
         "every_s": None if asked.settled else asked.every,
         "seed": asked.seed,
+        "spare": asked.spare,
         "events": count,
         "dead_letters": letters,
         "kills": {kind: sum(kill.kind == kind for kill in kills) for kind in found},
@@ -281,6 +295,9 @@ def main() -> None:
     parser.add_argument("--every", type=float, default=10, help="seconds between two kills")
     parser.add_argument(
         "--settled", action="store_true", help="one kill at a time: the next once all is decided"
+    )
+    parser.add_argument(
+        "--spare", type=int, default=0, help="TaskManagers beside those that the job needs"
     )
     parser.add_argument("--engine", choices=("flink", "embedded"), default="flink")
     parser.add_argument("--seed", type=int, default=1)

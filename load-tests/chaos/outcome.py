@@ -55,6 +55,8 @@ def record(result: dict[str, Any], file: Path) -> None:
         f"{kind} {times['median']} / {times['max']}" for kind, times in result["recovery_s"].items()
     )
     how = "one kill at a time" if settled else f"a kill every {result['every_s']:g} s"
+    if result["spare"]:
+        how += f", {result['spare']} spare TaskManager{'s' if result['spare'] > 1 else ''}"
     lines = [
         "",
         f"## Chaos, {result['date']}: {result['engine']}, {result['minutes']:g} min at "

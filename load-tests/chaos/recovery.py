@@ -87,6 +87,17 @@ class Calm:
         return at - self._since >= CALM_S
 
 
+def made_by(at: float, began: float, rate: float, count: int) -> int:
+    """Return how many events were due by a moment: all of them, once the last one was.
+
+    Examples
+    --------
+    >>> made_by(103.0, began=100.0, rate=50.0, count=1000), made_by(999.0, 100.0, 50.0, 1000)
+    (150, 1000)
+    """
+    return min(int((at - began) * rate), count)
+
+
 def outage(kill: Kill, arrived: Times, began: float, rate: float) -> Outage | None:
     """Return what readers saw of a kill until it had settled; None if nothing was made meanwhile.
 

@@ -150,6 +150,7 @@ def test_a_report_of_single_kills_says_where_the_time_goes(tmp_path: Path) -> No
         "rate": 500.0,
         "every_s": None,
         "seed": 1,
+        "spare": 0,
         "events": 1000,
         "dead_letters": 0,
         "kills": {"broker": 2},
@@ -167,8 +168,9 @@ def test_a_report_of_single_kills_says_where_the_time_goes(tmp_path: Path) -> No
     assert "decisions come 7.0 / 8.0 after the kill" in text
     assert "caught up 10.5 / 12.0" in text
     assert "4.5 started again" in text
-    result |= {"every_s": 10.0}
+    assert "spare" not in text
+    result |= {"every_s": 10.0, "spare": 1}
     del result["settled_s"]
     outcome.record(result, file)
-    assert "a kill every 10 s" in file.read_text()
+    assert "a kill every 10 s, 1 spare TaskManager" in file.read_text()
     assert "Recovery, median / max in seconds: broker 1.0 / 2.0." in file.read_text()
