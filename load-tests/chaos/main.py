@@ -12,6 +12,7 @@ run.
 
 import argparse
 import json
+import os
 import random
 import sys
 import tempfile
@@ -33,6 +34,7 @@ from outcome import record, show  # noqa: E402
 from phases import lines, marks, way  # noqa: E402
 from processes import Failed, Process, machine  # noqa: E402
 from recovery import (  # noqa: E402
+    BEHIND_S,
     CALM_S,
     Calm,
     Kill,
@@ -136,7 +138,7 @@ def kill(target: Target, kind: str) -> Kill:
     """Kill a process of a kind, and note when."""
     at, wall = time.monotonic(), time.time()
     name = target.kill(kind)
-    return Kill(name, at, wall, time.monotonic() - at)
+    return Kill(name, at, wall, time.monotonic() - at, os.getloadavg()[0])
 
 
 def _await_calm(behind: Callable[[], tuple[int, int]], rate: float) -> float:
@@ -279,9 +281,12 @@ def timed(
             continue
         outages[each.kind].append(seen)
         reached = marks(log, each.wall, each.wall + each.settled - each.at)
-        reached |= {"started again": each.started_s, "decisions come": seen.back}
+        reached["decisions come"] = seen.back
+        if each.started_s > BEHIND_S:  # nobody waits for a TaskManager here
+            reached["it answers again"] = each.started_s
         ways[each.kind].append(reached | {"caught up": max(seen.caught_up, seen.back)})
     return {
+        "load": [round(of((each.load for each in kills), default=0.0), 1) for of in (min, max)],
         "settled_s": summary(outages),
         "way_s": {kind: way(of_kind) for kind, of_kind in ways.items()},
     }

@@ -17,7 +17,7 @@ def show(result: dict[str, Any]) -> None:
     Console().print(table)
     if "settled_s" in result:
         for line in settled_lines(result):
-            Console().print(line)
+            Console().print(line, soft_wrap=True)
     else:
         table = Table(
             title="recovery: from a kill to the decision of an event made after it, seconds"
@@ -32,7 +32,8 @@ def show(result: dict[str, Any]) -> None:
 
 def settled_lines(result: dict[str, Any]) -> list[str]:
     """Say how long each kind was missed when nothing else was, and where the time went."""
-    found = []
+    least, most = result["load"]
+    found = [f"- {least:g} to {most:g} processes wanted the machine's cores when a kill came."]
     for kind, times in result["settled_s"].items():
         back, waited, caught_up = (
             f"{times[name]['median']} / {times[name]['max']}"

@@ -30,6 +30,8 @@ class Kill:
     started_s
         Seconds until it was started again, as far as the orchestrator waits: a broker and a
         JobManager until they answer.
+    load
+        How many processes of the machine wanted a core, on average of the minute before.
     settled
         When all was decided again, and had been for a while, on the monotonic clock; None where
         nobody waited for it.
@@ -39,6 +41,7 @@ class Kill:
     at: float
     wall: float = 0.0
     started_s: float = 0.0
+    load: float = 0.0
     settled: float | None = None
 
 

@@ -157,6 +157,7 @@ def test_a_report_of_single_kills_says_where_the_time_goes(tmp_path: Path) -> No
         "uncommitted": counts,
         "committed": counts,
         "recovery_s": {"broker": {"median": 1.0, "max": 2.0}},
+        "load": [1.5, 12.0],
         "settled_s": recovery.summary({"broker": outages}),
         "way_s": {"broker": phases.way([{"started again": 4.0}, {"started again": 5.0}])},
     }
@@ -165,6 +166,7 @@ def test_a_report_of_single_kills_says_where_the_time_goes(tmp_path: Path) -> No
     text = file.read_text()
     assert "one kill at a time" in text
     assert "SETTLED=1" in text
+    assert "1.5 to 12 processes wanted" in text
     assert "decisions come 7.0 / 8.0 after the kill" in text
     assert "caught up 10.5 / 12.0" in text
     assert "4.5 started again" in text
