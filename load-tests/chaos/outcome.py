@@ -56,7 +56,9 @@ def record(result: dict[str, Any], file: Path) -> None:
         f"{kind} {times['median']} / {times['max']}" for kind, times in result["recovery_s"].items()
     )
     how = "one kill at a time" if settled else f"a kill every {result['every_s']:g} s"
+    options = " SETTLED=1" if settled else ""
     if result["spare"]:
+        options += f" SPARE={result['spare']}"
         how += f", {result['spare']} spare TaskManager{'s' if result['spare'] > 1 else ''}"
     lines = [
         "",
@@ -64,7 +66,7 @@ def record(result: dict[str, Any], file: Path) -> None:
         f"{result['rate']:g}/s, {how}",
         "",
         f"{result['machine']}. `make chaos MINUTES={result['minutes']:g} RATE={result['rate']:g} "
-        f"ENGINE={result['engine']}{' SETTLED=1' if settled else ''}`, seed {result['seed']}.",
+        f"ENGINE={result['engine']}{options}`, seed {result['seed']}.",
         "",
         f"- {result['events']:,} events, {sum(result['kills'].values())} kills "
         f"({', '.join(f'{n} {kind}' for kind, n in result['kills'].items())}), "

@@ -175,4 +175,5 @@ def test_a_report_of_single_kills_says_where_the_time_goes(tmp_path: Path) -> No
     del result["settled_s"]
     outcome.record(result, file)
     assert "a kill every 10 s, 1 spare TaskManager" in file.read_text()
+    assert "SPARE=1`" in file.read_text()
     assert "Recovery, median / max in seconds: broker 1.0 / 2.0." in file.read_text()
