@@ -48,8 +48,8 @@ mutants: $(VENV)/dev.stamp  ## break windows and policy in small ways, and name 
 bench: $(VENV)/flink.stamp  ## how fast, beside peers, some 40 minutes: EVENTS=600000
 	@$(BIN)/python load-tests/bench.py $(if $(EVENTS),--events=$(EVENTS))
 
-chaos: $(VENV)/flink.stamp  ## kill -9 for an hour: MINUTES=60 RATE=2000 ENGINE=flink|embedded
-	@$(BIN)/python load-tests/chaos/main.py --engine=$(ENGINE) --minutes=$(MINUTES) --rate=$(or $(RATE),2000) --record=load-tests/RESULTS.md
+chaos: $(VENV)/flink.stamp  ## kill -9 for an hour: MINUTES=60 RATE=2000 ENGINE=flink|embedded; one at a time: SETTLED=1
+	@$(BIN)/python load-tests/chaos/main.py --engine=$(ENGINE) --minutes=$(MINUTES) --rate=$(or $(RATE),2000) $(if $(SETTLED),--settled) --spare=$(or $(SPARE),0) --record=load-tests/RESULTS.md
 
 lint: $(VENV)/dev.stamp  ## ruff, mypy, import-linter
 	@$(BIN)/ruff check .

@@ -49,7 +49,6 @@ EXCEPT: dict[str, str] = {
     "pipelines/deployment/main": CLUSTER,
     "pipelines/deployment/program": UPGRADE,
     "pipelines/deployment/record": "with its package: tests/pipelines/deployment/test_submit.py",
-    "pipelines/engines/flink/cluster": CLUSTER,
     "pipelines/engines/flink/java": CLUSTER,
     "pipelines/engines/flink/jvm": CLUSTER,
     "pipelines/engines/flink/prepare": CLUSTER,

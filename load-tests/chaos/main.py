@@ -1,20 +1,25 @@
 """An hour of kill -9, and what came of it: nothing lost, nothing committed twice, all as expected.
 
     make chaos MINUTES=60 RATE=2000
+    make chaos MINUTES=10 RATE=500 SETTLED=1
 
 Every few seconds a random process (a TaskManager, the JobManager, the broker; or the embedded
-engine) is killed, and started again as an orchestrator would. Beside it a checker reads the
-decisions as both kinds of consumer, and in the end holds each of them against an undisturbed run.
+engine) is killed, and started again as an orchestrator would. With ``--settled`` the next one is
+killed only when all is decided again, so that each recovery can be timed. Beside it a checker reads
+the decisions as both kinds of consumer, and in the end holds each of them against an undisturbed
+run.
 """
 
 import argparse
 import json
+import os
 import random
 import sys
 import tempfile
 import time
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,14 +27,25 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "bench")]
 
-import numpy as np  # noqa: E402
 import yaml  # noqa: E402
 from checker import Reader, expected  # noqa: E402
 from confluent_kafka import Consumer, TopicPartition  # noqa: E402
-from processes import Process, machine  # noqa: E402
+from outcome import record, show  # noqa: E402
+from phases import lines, marks, way  # noqa: E402
+from processes import Failed, Process, machine  # noqa: E402
+from recovery import (  # noqa: E402
+    BEHIND_S,
+    CALM_S,
+    Calm,
+    Kill,
+    first_decisions,
+    made_by,
+    outage,
+    spread,
+    summary,
+)
 from rich.console import Console  # noqa: E402
 from rich.progress import Progress  # noqa: E402
-from rich.table import Table  # noqa: E402
 from targets import Embedded, Flink, Target  # noqa: E402
 
 from verdict.pipelines.kafka.admin import create_topics  # noqa: E402
@@ -44,15 +60,14 @@ SETTLE_S = 240.0
 """How long the last decisions may take after the last event: the recovery from the last kill, and
 what had piled up."""
 CHECKPOINT = "5s"
+REST_S = 12.0
+"""Between two kills, once all is decided again: time for a checkpoint, so that a recovery works off
+what came after it, and not what the one before had left."""
+ROOM_S = 30.0
+"""Of events after the last kill, for somebody to miss what was killed."""
+PATIENCE_S = 240.0
+"""How long a recovery may take before it counts as none."""
 err = Console(stderr=True)
-
-
-@dataclass(frozen=True)
-class Kill:
-    """One process killed: what it was, and when, in seconds of the monotonic clock."""
-
-    kind: str
-    at: float
 
 
 def pipeline_file(folder: Path) -> Path:
@@ -82,9 +97,57 @@ def disturb(target: Target, until: float, every: float, seed: int) -> list[Kill]
                 time.sleep(0.2)
                 progress.update(task, completed=time.monotonic() - began)
             target.check()
-            at = time.monotonic()
-            kills.append(Kill(target.kill(source.choice(target.kinds())), at))
+            kills.append(kill(target, source.choice(target.kinds())))
             progress.update(task, description=f"{len(kills)} kills, last {kills[-1].kind}")
+
+
+def disturb_settled(
+    target: Target, until: float, seed: int, behind: Callable[[], tuple[int, int]], rate: float
+) -> list[Kill]:
+    """Kill one process of each kind, in a random order, again and again; each once all is calm.
+
+    Parameters
+    ----------
+    target
+        What is killed.
+    until
+        When the events end, on the monotonic clock.
+    seed
+        Of the order.
+    behind
+        Tells how many events were made so far, and how many of them are decided.
+    rate
+        Events a second.
+    """
+    source, kills, kinds = random.Random(seed), list[Kill](), list[str]()
+    _await_calm(behind, rate)
+    while time.monotonic() + REST_S + ROOM_S < until:
+        time.sleep(REST_S)
+        if not kinds:
+            kinds = target.kinds()
+            source.shuffle(kinds)
+        target.check()
+        done = kill(target, kinds.pop())
+        settled = _await_calm(behind, rate)
+        kills.append(replace(done, settled=settled))
+        err.print(f"{done.kind} killed, all decided {settled - done.at - CALM_S:.1f} s later")
+    return kills
+
+
+def kill(target: Target, kind: str) -> Kill:
+    """Kill a process of a kind, and note when."""
+    at, wall = time.monotonic(), time.time()
+    name = target.kill(kind)
+    return Kill(name, at, wall, time.monotonic() - at, os.getloadavg()[0])
+
+
+def _await_calm(behind: Callable[[], tuple[int, int]], rate: float) -> float:
+    calm, deadline = Calm(rate), time.monotonic() + PATIENCE_S
+    while not calm.look(time.monotonic(), *behind()):
+        if time.monotonic() > deadline:
+            raise Failed(f"not all is decided {PATIENCE_S:g} s after a kill")
+        time.sleep(0.1)
+    return time.monotonic()
 
 
 def settle(readers: list[Reader], count: int) -> None:
@@ -95,18 +158,6 @@ def settle(readers: list[Reader], count: int) -> None:
         if now != seen:
             deadline, seen = time.monotonic() + SETTLE_S, now
         time.sleep(0.2)
-
-
-def recoveries(kills: list[Kill], hot: Reader, began: float, rate: float) -> dict[str, list[float]]:
-    """Return, by kind, the seconds from a kill to the first decision of an event made after it."""
-    found = defaultdict(list)
-    for kill in kills:
-        first = max(int((kill.at - began) * rate) + 1, 0)
-        arrived = hot.arrived[first:]
-        arrived = arrived[arrived > 0]
-        if len(arrived):
-            found[kill.kind].append(float(arrived.min() - kill.at))
-    return dict(found)
 
 
 def dead_letters(bootstrap: str) -> int:
@@ -132,7 +183,8 @@ def run(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
         err.print(f"starting {asked.engine}")
         target: Target
         if asked.engine == "flink":
-            target = Flink(kafka, pipeline.path, folder, len(pipeline.entities), asked.seed)
+            task_managers = len(pipeline.entities) + asked.spare
+            target = Flink(kafka, pipeline.path, folder, task_managers, asked.seed)
         else:
             target = Embedded(kafka, pipeline.path, folder)
         readers = [
@@ -149,7 +201,16 @@ def run(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
             try:
                 began = float(feeder.line())
                 until = began + asked.minutes * 60
-                kills = disturb(target, until, asked.every, asked.seed)
+                if asked.settled:
+                    first = readers[0]
+
+                    def behind() -> tuple[int, int]:
+                        made = made_by(time.monotonic(), began, asked.rate, count)
+                        return made, first.decided
+
+                    kills = disturb_settled(target, until, asked.seed, behind, asked.rate)
+                else:
+                    kills = disturb(target, until, asked.every, asked.seed)
                 feeder.wait(max(until - time.monotonic(), 0) + SETTLE_S)
             finally:
                 feeder.stop()
@@ -159,7 +220,10 @@ def run(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
                 reader.stop()
             target.stop()
         letters = dead_letters(kafka.bootstrap)
-    return judge(asked, pipeline, count, kills, readers, began, letters)
+    result = judge(asked, pipeline, count, kills, readers, began, letters)
+    if asked.settled:
+        result |= timed(kills, readers[0], began, asked.rate, target.logs)
+    return result
 
 
 def judge(
@@ -176,7 +240,7 @@ def judge(
         task = progress.add_task("an undisturbed run", total=count)
         marks = expected(pipeline, count, lambda done: progress.update(task, completed=done))
     hot, committed = readers
-    found = recoveries(kills, hot, began, asked.rate)
+    found = first_decisions(kills, hot.arrived, began, asked.rate)
 
     def seen(reader: Reader) -> dict[str, int]:
         there = reader.copies > 0
@@ -193,66 +257,39 @@ def judge(
         "engine": asked.engine,
         "minutes": asked.minutes,
         "rate": asked.rate,
-        "every_s": asked.every,
+        "every_s": None if asked.settled else asked.every,
         "seed": asked.seed,
+        "spare": asked.spare,
         "events": count,
         "dead_letters": letters,
         "kills": {kind: sum(kill.kind == kind for kill in kills) for kind in found},
         "uncommitted": seen(hot),
         "committed": seen(committed),
-        "recovery_s": {
-            kind: {
-                "median": round(float(np.median(times)), 2),
-                "max": round(max(times), 2),
-            }
-            for kind, times in found.items()
-        },
+        "recovery_s": {kind: spread(times) for kind, times in found.items()},
     }
 
 
-def show(result: dict[str, Any]) -> None:
-    """Print the report."""
-    table = Table(title=f"{result['events']:,} events, {sum(result['kills'].values())} kills")
-    for name in ("consumer", "lost", "repeated", "repeats that differ", "not as expected"):
-        table.add_column(name, justify="left" if name == "consumer" else "right")
-    for kind in ("uncommitted", "committed"):
-        table.add_row(kind, *(f"{value:,}" for value in result[kind].values()))
-    Console().print(table)
-    table = Table(title="recovery: from a kill to the decision of an event made after it, seconds")
-    for name in ("killed", "times", "median", "max"):
-        table.add_column(name, justify="left" if name == "killed" else "right")
-    for kind, times in result["recovery_s"].items():
-        table.add_row(kind, str(result["kills"][kind]), str(times["median"]), str(times["max"]))
-    Console().print(table)
-    Console().print(f"dead letters: {result['dead_letters']}")
-
-
-def record(result: dict[str, Any], file: Path) -> None:
-    """Append the report to a file of results."""
-    hot, committed = result["uncommitted"], result["committed"]
-    recovery = "; ".join(
-        f"{kind} {times['median']} / {times['max']}" for kind, times in result["recovery_s"].items()
-    )
-    lines = [
-        "",
-        f"## Chaos, {result['date']}: {result['engine']}, {result['minutes']:g} min at "
-        f"{result['rate']:g}/s, a kill every {result['every_s']:g} s",
-        "",
-        f"{result['machine']}. `make chaos MINUTES={result['minutes']:g} RATE={result['rate']:g} "
-        f"ENGINE={result['engine']}`, seed {result['seed']}.",
-        "",
-        f"- {result['events']:,} events, {sum(result['kills'].values())} kills "
-        f"({', '.join(f'{n} {kind}' for kind, n in result['kills'].items())}), "
-        f"{result['dead_letters']} dead letters.",
-        f"- Uncommitted readers: {hot['lost']} lost, {hot['repeated']:,} repeats, of which "
-        f"{hot['repeat_differs']} differ; {hot['unexpected']} decisions not as expected.",
-        f"- Committed readers: {committed['lost']} lost, {committed['repeated']} repeats, "
-        f"{committed['unexpected']} not as expected.",
-        f"- Recovery, median / max in seconds: {recovery}.",
-        "",
-    ]
-    with file.open("a", encoding="utf-8") as results:
-        results.write("\n".join(lines))
+def timed(
+    kills: list[Kill], hot: Reader, began: float, rate: float, logs: Path | None
+) -> dict[str, Any]:
+    """Return how long each kind was missed, one kill at a time, and where that time went."""
+    log = [] if logs is None else list(lines(logs))
+    outages, ways = defaultdict(list), defaultdict(list)
+    for each in kills:
+        seen = outage(each, hot.arrived, began, rate)
+        if seen is None or each.settled is None:
+            continue
+        outages[each.kind].append(seen)
+        reached = marks(log, each.wall, each.wall + each.settled - each.at)
+        reached["decisions come"] = seen.back
+        if each.started_s > BEHIND_S:  # nobody waits for a TaskManager here
+            reached["it answers again"] = each.started_s
+        ways[each.kind].append(reached | {"caught up": max(seen.caught_up, seen.back)})
+    return {
+        "load": [round(of((each.load for each in kills), default=0.0), 1) for of in (min, max)],
+        "settled_s": summary(outages),
+        "way_s": {kind: way(of_kind) for kind, of_kind in ways.items()},
+    }
 
 
 def main() -> None:
@@ -261,6 +298,12 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--rate", type=float, default=2000, help="events a second")
     parser.add_argument("--every", type=float, default=10, help="seconds between two kills")
+    parser.add_argument(
+        "--settled", action="store_true", help="one kill at a time: the next once all is decided"
+    )
+    parser.add_argument(
+        "--spare", type=int, default=0, help="TaskManagers beside those that the job needs"
+    )
     parser.add_argument("--engine", choices=("flink", "embedded"), default="flink")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="print the report as JSON")

@@ -115,19 +115,10 @@ class FlinkCluster:
             A process died, or the slots are not there in two minutes.
         """
         self._rest_port, rpc_port = free_port(), free_port()
-        template = Template(resource("deploy/flink/config.yaml").read_text())
         (self.folder / "conf").mkdir(parents=True, exist_ok=True)
         # Short: RocksDB names its log by its whole path, which has 255 characters at most.
         self._tmp = Path(tempfile.mkdtemp(prefix="flink-"))
-        text = template.substitute(
-            rpc_port=rpc_port,
-            rest_port=self._rest_port,
-            tmp=self._tmp,
-            metrics_ports=self._metrics_ports,
-        )
-        self._settings = yaml.safe_load(text)
-        if not self._metrics_ports:
-            del self._settings["metrics"]
+        self._settings = configured(rpc_port, self._rest_port, self._tmp, self._metrics_ports)
         (self.folder / "conf" / "config.yaml").write_text(yaml.safe_dump(self._settings))
         try:
             self._spawn_job_manager()
@@ -156,13 +147,6 @@ class FlinkCluster:
         """Start the JobManager again, at its ports, and wait until it has all slots."""
         self._spawn_job_manager()
         self._await_slots()
-
-    def _job_manager_memory(self) -> list[str]:
-        memory = self._settings["jobmanager"]["memory"]
-        return [
-            f"-Xmx{memory['heap']['size']}",
-            f"-XX:MaxMetaspaceSize={memory['jvm-metaspace']['size']}",
-        ]
 
     def _task_manager_memory(self) -> list[str]:
         memory = self._settings["taskmanager"]["memory"]
@@ -193,14 +177,14 @@ class FlinkCluster:
 
     def _spawn_job_manager(self) -> None:
         if not self._application:
-            self._spawn(JOB_MANAGER_NAME, JOB_MANAGER, self._job_manager_memory())
+            self._spawn(JOB_MANAGER_NAME, JOB_MANAGER, job_manager_options(self._settings))
             return
         main = Path(__file__).parents[2] / "deployment" / "main.py"
         program = [str(main), *self._application]
         self._spawn(
             JOB_MANAGER_NAME,
             APPLICATION,
-            self._job_manager_memory(),
+            job_manager_options(self._settings),
             ["--job-classname", PYTHON_DRIVER, "-pyclientexec", sys.executable, "-py", *program],
         )
 
@@ -267,6 +251,34 @@ class FlinkCluster:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def configured(rpc_port: int, rest_port: int, tmp: Path, metrics_ports: str = "") -> Any:
+    """Return what ``deploy/flink/config.yaml`` says, with its ports and folders filled in."""
+    template = Template(resource("deploy/flink/config.yaml").read_text())
+    text = template.substitute(
+        rpc_port=rpc_port, rest_port=rest_port, tmp=tmp, metrics_ports=metrics_ports
+    )
+    settings = yaml.safe_load(text)
+    if not metrics_ports:
+        del settings["metrics"]
+    return settings
+
+
+def job_manager_options(settings: Mapping[str, Any]) -> list[str]:
+    """Return the options of a JobManager's Java, as Flink's scripts would make them.
+
+    Examples
+    --------
+    >>> job_manager_options(configured(6123, 8081, Path("/tmp")))
+    ['-Xmx448m', '-XX:MaxMetaspaceSize=256m', '-XX:TieredStopAtLevel=1']
+    """
+    memory = settings["jobmanager"]["memory"]
+    return [
+        f"-Xmx{memory['heap']['size']}",
+        f"-XX:MaxMetaspaceSize={memory['jvm-metaspace']['size']}",
+        *settings["env"]["java"]["opts"]["jobmanager"].split(),
+    ]
 
 
 def _megabytes(part: Mapping[str, str]) -> int:

@@ -60,12 +60,17 @@ def _restarts(attempts: int | None) -> dict[str, str]:
         return {"restart-strategy.type": "none"}
     found = {
         "restart-strategy.type": "exponential-delay",
-        "restart-strategy.exponential-delay.initial-backoff": "1 s",
+        # A lost process is no reason to wait: the job's slots are what it waits for. Whoever fails
+        # again at once, for want of a registry or a broker, soon waits for the longest.
+        "restart-strategy.exponential-delay.initial-backoff": "200 ms",
         "restart-strategy.exponential-delay.max-backoff": "5 s",
         "restart-strategy.exponential-delay.backoff-multiplier": "2.0",
-        "restart-strategy.exponential-delay.reset-backoff-threshold": "10 min",
+        # Else the second loss of an hour waits for twice as long as the first, and the fifth 5 s.
+        "restart-strategy.exponential-delay.reset-backoff-threshold": "1 min",
     }
     if attempts is not None:
         name = "restart-strategy.exponential-delay.attempts-before-reset-backoff"
         found[name] = str(attempts)
+        # What forgets the pauses forgets the count.
+        found["restart-strategy.exponential-delay.reset-backoff-threshold"] = "10 min"
     return found

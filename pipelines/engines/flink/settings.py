@@ -52,9 +52,9 @@ class FlinkSettings:
     group
         Consumer group; ``<pipeline>.<job>`` if None.
     restarts
-        How often a failing job is started again before it is given up, with pauses from 1 s
+        How often a failing job is started again before it is given up, with pauses from 0.2 s
         doubling to 5 s; the count is forgotten after 10 minutes without failure. 0 gives up at
-        once, None never.
+        once, None never; then the pauses begin anew after a minute without failure.
     parallelism
         Subtasks of each operator.
     slot_groups

@@ -67,6 +67,17 @@ def test_restarts(bounded: bool, restarts: int | None, strategy: str, attempts: 
     assert found.get(ATTEMPTS) == attempts
 
 
+@pytest.mark.parametrize(("restarts", "forgotten"), [(None, "1 min"), (3, "10 min")])
+def test_a_restart_waits_for_slots_rather_than_for_the_clock(
+    restarts: int | None, forgotten: str
+) -> None:
+    found = configure(replace(SETTINGS, restarts=restarts))
+    name = "restart-strategy.exponential-delay."
+    assert found[f"{name}initial-backoff"] == "200 ms"
+    assert found[f"{name}max-backoff"] == "5 s"
+    assert found[f"{name}reset-backoff-threshold"] == forgotten
+
+
 def test_what_is_not_asked_for_is_not_there() -> None:
     found = configure(SETTINGS)
     assert not any(name.startswith("metrics.") for name in found)
