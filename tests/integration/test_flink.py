@@ -196,7 +196,7 @@ def test_savepoint_of_pyflinks_operator_goes_on(
     for stream in topics.job.inputs:
         for n in range(40):
             value, at = b"s%d|text %d" % (n % 4, n), 1_700_000_000_000 + n
-            producer.produce(topics.names[stream], b"k%d" % (n % 3), value, timestamp=at)
+            producer.produce(topics.names[stream], value, b"k%d" % (n % 3), timestamp=at)
         producer.flush()
     inputs = topics.inputs()
     before = [message for message in inputs if message.offset < 20]
