@@ -56,6 +56,12 @@ FUNCTIONS: Mapping[str, tuple[Callable[..., Any], int, int | None]] = {
 }
 """Name -> function, fewest and most arguments. All take numbers and return one."""
 
+INLINE: Mapping[str, str] = {
+    "hour": f"time // {HOUR_MS} % 24",
+    "weekday": f"(time // {DAY_MS} + {EPOCH_WEEKDAY}) % 7",
+}
+"""What a call of such a function is compiled to: the call would cost more than the arithmetic."""
+
 ARITHMETIC = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod)
 ORDERING = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 
@@ -316,6 +322,16 @@ class _Typer:
         return Kind.NUMBER
 
 
+class _Argument(ast.NodeTransformer):
+    """Turns the one name of what `INLINE` has into a call's argument."""
+
+    def __init__(self, argument: ast.expr) -> None:
+        self._argument = argument
+
+    def visit_Name(self, _node: ast.Name) -> ast.expr:
+        return self._argument
+
+
 class _Variables(ast.NodeTransformer):
     """Turns every name, dotted or not, into what stands for it.
 
@@ -333,7 +349,11 @@ class _Variables(ast.NodeTransformer):
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
         node.args = [self.visit(arg) for arg in node.args]
-        return node
+        inline = INLINE.get(ast.unparse(node.func))
+        if inline is None:
+            return node
+        body: ast.expr = _Argument(node.args[0]).visit(ast.parse(inline, mode="eval").body)
+        return body
 
     def visit_Compare(self, node: ast.Compare) -> ast.AST:
         if isinstance(node.ops[0], ast.Is | ast.IsNot) and isinstance(

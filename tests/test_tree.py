@@ -27,6 +27,7 @@ EXCEPT: dict[str, str] = {
     "state/errors": TYPES,
     "state/windows/result": TYPES,
     "operators/errors": TYPES,
+    "operators/events/quick": "by its users' events: tests/operators/events/test_extract.py",
     "operators/features/columns": PLAN,
     "operators/features/formulas": HOPS,
     "operators/features/functions": "users' functions: tests/pipelines/spec/test_load.py",

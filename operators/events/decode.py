@@ -45,48 +45,75 @@ class Decoded(bytes):
         return made
 
 
-def avro_decoder(schema: Schema) -> Decode:
-    """Decode plain Avro bodies, as ``fastavro.schemaless_writer`` writes them."""
-    reader = _avro_reader(schema.raw, None)
+class AvroDecoder:
+    """Decodes plain Avro bodies, as ``fastavro.schemaless_writer`` writes them.
 
-    def decode(value: bytes) -> Mapping[str, Any]:
+    Attributes
+    ----------
+    schema
+        What is read: the pipeline's own.
+    header
+        Bytes before a body.
+    writers
+        A body's header -> the schema that it was written with, of those that have been decoded.
+    """
+
+    header = 0
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        self.writers: dict[bytes, Any] = {b"": schema.raw}
+        self._read = _avro_reader(schema.raw, None)
+
+    def __call__(self, value: bytes) -> Mapping[str, Any]:
+        """Decode a record's value."""
         if type(value) is Decoded:
             record: Mapping[str, Any] = value.record
             return record
-        return reader(value, 0)
-
-    return decode
+        return self._read(value, 0)
 
 
-def confluent_decoder(schema: Schema, writer_schema: WriterSchema) -> Decode:
-    """Decode Confluent's wire format: a zero byte, the writer schema's id, an Avro body.
+class ConfluentDecoder(AvroDecoder):
+    """Decodes Confluent's wire format: a zero byte, the writer schema's id, an Avro body.
 
     Fields resolve from the writer's schema to the pipeline's own by Avro's rules.
 
     Source: Confluent, "Schema Registry: wire format".
     """
-    readers: dict[int, Callable[[bytes, int], Mapping[str, Any]]] = {}
 
-    def decode(value: bytes) -> Mapping[str, Any]:
+    header = CONFLUENT_HEADER
+
+    def __init__(self, schema: Schema, writer_schema: WriterSchema) -> None:
+        super().__init__(schema)
+        self.writers = {}
+        self._writer_schema = writer_schema
+        self._readers: dict[int, Callable[[bytes, int], Mapping[str, Any]]] = {}
+
+    def __call__(self, value: bytes) -> Mapping[str, Any]:
+        """Decode a record's value."""
         if len(value) < CONFLUENT_HEADER or value[0] != CONFLUENT_MAGIC:
             raise BadRecord(
                 BadKind.WIRE_FORMAT,
                 "not Confluent's wire format: a zero byte, the schema's id in four, then the body",
             )
         schema_id = int.from_bytes(value[1:CONFLUENT_HEADER], "big")
-        reader = readers.get(schema_id)
+        reader = self._readers.get(schema_id)
         if reader is None:
-            try:
-                writer = writer_schema(schema_id)
-            except KeyError:
-                raise BadRecord(BadKind.UNKNOWN_SCHEMA, f"unknown schema id {schema_id}") from None
-            wrong = mismatch(writer, schema) or unbounded(writer)
-            if wrong is not None:
-                raise BadRecord(BadKind.SCHEMA_MISMATCH, f"schema id {schema_id}: {wrong}")
-            reader = readers[schema_id] = _avro_reader(writer, schema.raw)
+            writer = self._writer(schema_id)
+            reader = self._readers[schema_id] = _avro_reader(writer, self.schema.raw)
+            self.writers[value[:CONFLUENT_HEADER]] = writer
         return reader(value, CONFLUENT_HEADER)
 
-    return decode
+    def _writer(self, schema_id: int) -> Any:
+        """Return a writer's schema, if it goes with the pipeline's."""
+        try:
+            writer = self._writer_schema(schema_id)
+        except KeyError:
+            raise BadRecord(BadKind.UNKNOWN_SCHEMA, f"unknown schema id {schema_id}") from None
+        wrong = mismatch(writer, self.schema) or unbounded(writer)
+        if wrong is not None:
+            raise BadRecord(BadKind.SCHEMA_MISMATCH, f"schema id {schema_id}: {wrong}")
+        return writer
 
 
 def _avro_reader(writer: Any, reader: Any) -> Callable[[bytes, int], Mapping[str, Any]]:

@@ -1,18 +1,16 @@
 """From a decoded record to an event: its id, time, keys and the fields that are read."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from verdict.operators.errors import BadRecord
 from verdict.operators.events.decode import FIRST_TIME, LAST_TIME
 from verdict.operators.events.event import Event, composed
 from verdict.operators.events.fields import as_exact, as_text, as_value, reader
-from verdict.operators.events.schema import MICROS, Field, Schema
-from verdict.operators.expressions import Kind
+from verdict.operators.events.quick import EventLines, EventPaths, by_name
+from verdict.operators.events.schema import Schema
 from verdict.operators.names import BadKind
 from verdict.state.codegen import define
-from verdict.state.windows.values import NULL
 
 
 class Extract:
@@ -60,7 +58,14 @@ class Extract:
         typed: bool = False,
     ) -> None:
         leaves = schema.fields
-        self._quick = _Quick(leaves, id_path, time_path, keys, fields, units) if typed else None
+        self.quick: EventLines | None = None
+        """The quick way's lines; it is there for typed records alone."""
+        self._take: Callable[[Mapping[str, Any]], Event | None] = _no_event
+        if typed:
+            paths = EventPaths(id_path, time_path, keys, fields, units)
+            self.quick = lines = EventLines(leaves, paths)
+            body = lines.after(by_name(lines.raws))
+            self._take = define("take", "record", body, lines.scope, "event")
         self._id = reader(leaves[id_path], as_text)
         self._time = reader(leaves[time_path], as_exact)
         self._keys = [[reader(leaves[path], as_text) for path in parts] for parts in keys]
@@ -76,10 +81,11 @@ class Extract:
         BadRecord
             A value is missing, or is none of its field's.
         """
-        if self._quick is not None:
-            event = self._quick(record)
-            if event is not None:
-                return event
+        event = self._take(record)
+        return self.carefully(record) if event is None else event
+
+    def carefully(self, record: Mapping[str, Any]) -> Event:
+        """Do the same the careful way, which says what is wrong."""
         event_id = self._id(record)
         if not event_id:
             raise _missing(self._id_path)
@@ -100,112 +106,9 @@ class Extract:
         return Event(event_id, time, keys, fields, units)
 
 
-class _Quick:
-    """Takes an event out of a record by a function written for the paths that are read."""
-
-    def __init__(
-        self,
-        leaves: Mapping[str, Field],
-        id_path: str,
-        time_path: str,
-        keys: Sequence[Sequence[str]],
-        fields: Sequence[str],
-        units: Sequence[str],
-    ) -> None:
-        self._leaves = leaves
-        self._lines: list[str] = []
-        self._scope: dict[str, Any] = {
-            "Event": Event,
-            "new": tuple.__new__,
-            "from_bytes": int.from_bytes,
-            "isfinite": math.isfinite,
-            "str": str,
-            "len": len,
-            "composed": composed,
-        }
-        self._known: dict[tuple[str, str], str] = {}
-        event_id, time = self._text(id_path), self._exact(time_path)
-        names = [[self._text(path) for path in parts] for parts in keys]
-        for i, parts in enumerate(names):
-            if len(parts) > 1:
-                self._lines.append(f"key_{i} = composed(({', '.join(parts)}))")
-                names[i] = [f"key_{i}"]
-        made = [name for parts in names for name in parts]
-        by_name = ", ".join(f"{path!r}: {self._value(path)}" for path in fields)
-        exact = ", ".join(f"{path!r}: {self._exact(path)}" for path in units)
-        self._lines += [
-            f"if not {event_id} or {time} is None or {made[0]} is None: return None",
-            f"if not {FIRST_TIME} <= {time} <= {LAST_TIME}: return None",
-            *(f"if {key} == '': return None" for key in made),
-            f"return new(Event, ({event_id}, {time}, ({', '.join(made)},), "
-            f"{{{by_name}}}, {{{exact}}}))",
-        ]
-        self._take = define("take", "record", self._lines, self._scope, "event")
-
-    def __call__(self, record: Mapping[str, Any]) -> Event | None:
-        """Return the event, or None where something is wrong with it or missing."""
-        try:
-            event: Event | None = self._take(record)
-        except (TypeError, ValueError, ArithmeticError, KeyError):
-            return None
-        return event
-
-    def _once(self, path: str, kind: str, raw: str, *lines: str, value: str) -> str:
-        """Write how a value comes from another, unless that is null; return its variable."""
-        name = self._known.get((path, kind))
-        if name is None:
-            name = self._known[path, kind] = f"{kind}_{len(self._known)}"
-            if self._leaves[path].nullable:
-                self._lines += [
-                    f"if {raw} is None: {name} = None",
-                    "else:",
-                    *(f"    {line}" for line in (*lines, f"{name} = {value}")),
-                ]
-            else:
-                self._lines += [*lines, f"{name} = {value}"]
-        return name
-
-    def _raw(self, path: str) -> str:
-        name = self._known.get((path, "raw"))
-        if name is None:
-            name = self._known[path, "raw"] = f"raw_{len(self._known)}"
-            first, *rest = path.split(".")
-            self._lines.append(f"{name} = record[{first!r}]")
-            for step in rest:
-                self._lines.append(f"if {name} is not None: {name} = {name}[{step!r}]")
-        return name
-
-    def _text(self, path: str) -> str:
-        raw = self._raw(path)
-        if not self._leaves[path].integer:
-            return raw
-        return self._once(path, "text", raw, value=f"str({raw})")
-
-    def _exact(self, path: str) -> str:
-        field, raw = self._leaves[path], self._raw(path)
-        if field.is_decimal:  # of more bytes perhaps beyond 64 bits: the long way finds out
-            return self._once(
-                path,
-                "exact",
-                raw,
-                f"if len({raw}) > 7: return None",
-                value=f"from_bytes({raw}, 'big', signed=True)",
-            )
-        if field.time == MICROS:
-            self._scope["micros"] = as_exact(field)
-            return self._once(path, "exact", raw, value=f"micros({raw})")
-        return self._once(path, "exact", raw, f"if {raw} == {NULL}: return None", value=raw)
-
-    def _value(self, path: str) -> str:
-        field, raw = self._leaves[path], self._raw(path)
-        if field.is_decimal:
-            exact = self._exact(path)
-            return self._once(path, "value", exact, value=f"{exact} / {10**field.scale}")
-        if field.time is not None:
-            return self._exact(path)
-        if field.kind is Kind.NUMBER and not field.integer:
-            return self._once(path, "value", raw, f"if not isfinite({raw}): return None", value=raw)
-        return raw
+def _no_event(_record: Mapping[str, Any]) -> Event | None:
+    """Stand for the quick way where there is none."""
+    return None
 
 
 def _missing(path: str) -> BadRecord:

@@ -56,6 +56,9 @@ class Formulas:
     >>> derived = Formulas(formulas, schema, True, ["mean_7d"])
     >>> derived({"amount": 10.0}, [2.5]), derived({"amount": 10.0}, [None])
     ([4.0, 1.0], [-1.0, 0.0])
+    >>> either = Formula("either", 0.0, "amount > 5 if mean_7d > 2 else amount > 50")
+    >>> Formulas([either], schema, True, ["mean_7d"])({"amount": 10.0}, [2.5])
+    [1.0]
     """
 
     def __init__(
@@ -99,12 +102,9 @@ class Formulas:
     ) -> list[float | None]:
         """Compute them; one without value takes its default, or is None where none is stated."""
         if self._together is not None:
-            try:
-                numbers = self._together(fields, features)
-                if math.isfinite(sum(numbers)):
-                    return numbers
-            except MISSING_CAUSES:
-                pass
+            numbers = self._together(fields, features)
+            if numbers is not None:
+                return numbers
         known = dict(fields)
         if self._reads_features:
             known |= zip(self._before, features, strict=True)
@@ -152,12 +152,26 @@ def in_order(formulas: Sequence[Formula], reads: Mapping[str, Sequence[str]]) ->
 
 def _together(
     expressions: Sequence[Expression], variable: Callable[[str], Variable]
-) -> Callable[[Mapping[str, Any], Sequence[float | None]], list[Any]]:
-    """Compile expressions to one function, which raises where one of them has no value."""
+) -> Callable[[Mapping[str, Any], Sequence[float | None]], list[Any] | None]:
+    """Compile expressions to one function, which returns None where one of them has no value."""
     # An integer may be too large for a float, and then has no value either.
-    lines = [f"formula_{i} = float({each.written(variable)})" for i, each in enumerate(expressions)]
-    lines.append(f"return [{', '.join(f'formula_{i}' for i in range(len(expressions)))}]")
-    return define("formulas", "fields, features", lines, {**SCOPE, "float": float}, "formulas")
+    lines = [f"formula_{i} = {_number(each, variable)}" for i, each in enumerate(expressions)]
+    total = [f"formula_{i}, " for i, each in enumerate(expressions) if each.kind is Kind.NUMBER]
+    every = ", ".join(f"formula_{i}" for i in range(len(expressions)))
+    scope = {**SCOPE, "float": float, "isfinite": math.isfinite, "sum": sum}
+    scope["causes"] = MISSING_CAUSES
+    body = [
+        "try:",
+        *(f"    {line}" for line in lines),
+        f"    return [{every}] if isfinite(sum(({''.join(total)}))) else None",
+        "except causes: return None",
+    ]
+    return define("formulas", "fields, features", body, scope, "formulas")
+
+
+def _number(expression: Expression, variable: Callable[[str], Variable]) -> str:
+    text = expression.written(variable)
+    return f"1.0 if ({text}) else 0.0" if expression.kind is Kind.BOOLEAN else f"float({text})"
 
 
 def filled(value: float | None, default: float | None) -> float | None:

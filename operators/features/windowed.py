@@ -82,7 +82,11 @@ class EntityFeatures:
         A feature without value takes its default, or is None where none is stated.
         """
         found = self._aggregates.update(state, event.time, self._values(event))
-        return self._filled(found) if None in found[0] else found
+        try:
+            sum(found[0])  # type: ignore[arg-type]  # quicker than to look for None among them
+        except TypeError:
+            return self._filled(found)
+        return found
 
     def label(self, label: Label, state: KeyedState) -> str:
         """Take a label of one of the entity's events.

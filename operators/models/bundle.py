@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import struct
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,7 @@ DTYPES = {
     "tensor(int64)": np.int64,
     "tensor(int32)": np.int32,
 }
+CODES = {np.float32: "f", np.float64: "d"}
 MOST_AT_ONCE = 256
 """Most rows of one call: above some dozens the time of a row falls no further."""
 BATCH_SIZES = (2, 3, 4, 7, 16, 31, 64, 129, MOST_AT_ONCE)
@@ -65,6 +67,7 @@ class Bundle:
             if put.type not in DTYPES:
                 raise BundleError(f"{folder}: input '{put.name}' is {put.type}, no numbers")
         self._feed = _one_tensor(inputs[0]) if len(inputs) == 1 else self._by_name(inputs)
+        self._name, self._dtype = inputs[0].name, DTYPES[inputs[0].type]
         self._read = reader(card.output)
         self._score: Callable[[Sequence[float]], Scored] = self._first
         """How a row is scored: known once the first one was."""
@@ -121,8 +124,8 @@ class Bundle:
             for start in range(0, len(rows), MOST_AT_ONCE):
                 some = rows[start : start + MOST_AT_ONCE]
                 try:
-                    scored = list(map(self._read, self._batch(some)))
-                    if all(math.isfinite(score) for score, _ in scored):
+                    scored = self._read.many(self._batch(some))
+                    if math.isfinite(sum([score for score, _ in scored])):
                         found += scored
                         continue
                 except Exception:  # noqa: S110  one by one says which row it is, and why
@@ -137,11 +140,9 @@ class Bundle:
         except BadRecord as error:
             return error
 
-    def _batch(self, rows: Sequence[Sequence[float]]) -> list[Any]:
-        put = self._session.get_inputs()[0]
-        feed = {put.name: np.array(rows, DTYPES[put.type])}
-        raw = self._session.run([self._output], feed)[0]
-        return list(raw.tolist()) if isinstance(raw, np.ndarray) else list(raw)
+    def _batch(self, rows: Sequence[Sequence[float]]) -> Any:
+        """Return the model's output for rows: an array, or a list of dictionaries."""
+        return self._session.run([self._output], {self._name: _tensor(rows, self._dtype)})[0]
 
     def _proves_batches(self) -> bool:
         """Hold batches of several sizes against single rows, bit for bit, on the test vectors.
@@ -153,8 +154,8 @@ class Bundle:
             single = [self(row) for row in vectors]
             for size in BATCH_SIZES:
                 rows = [vectors[i % len(vectors)] for i in range(size)]
-                for i, row in enumerate(self._batch(rows)):
-                    if self._read(row) != single[i % len(vectors)]:
+                for i, scored in enumerate(self._read.many(self._batch(rows))):
+                    if scored != single[i % len(vectors)]:
                         return False
         except Exception:  # a model that takes one row; or a bad one, which `load` then refuses
             return False
@@ -268,6 +269,15 @@ def _verify(bundle: Bundle) -> None:
                 f"{bundle.folder}: test vector {index} scores {score:.9g}, "
                 f"the card says {vector.score:.9g}: the model is not the one that was tested"
             )
+
+
+def _tensor(rows: Sequence[Sequence[float]], dtype: Any) -> "np.ndarray[Any, Any]":
+    """Make an array of rows; of reals by ``struct``, in a third of the time that numpy takes."""
+    code = CODES.get(dtype)
+    if code is None:
+        return np.array(rows, dtype)
+    pack = struct.Struct(f"={len(rows[0])}{code}").pack
+    return np.frombuffer(b"".join([pack(*row) for row in rows]), dtype).reshape(len(rows), -1)
 
 
 def _one_tensor(put: Any) -> Callable[[Sequence[float]], dict[str, Any]]:

@@ -18,6 +18,11 @@ END = b"\0"
 """Ends an array or a map: a block of no items."""
 
 _BYTES = [bytes([n]) for n in range(0x80)]
+_MORE = [bytes([n | 0x80]) for n in range(0x80)]
+UPPERS = 1_000
+"""Ends of large numbers that are remembered: times within 17 minutes of each other have the same,
+and to put a time together from its bytes takes twice as long."""
+_uppers: dict[int, bytes] = {}
 _DOUBLE = struct.Struct("<d")
 
 
@@ -30,17 +35,19 @@ def long(value: int) -> bytes:
     rest = value << 1 if value >= 0 else ~(value << 1)
     if rest < 0x80:
         return _BYTES[rest]
-    if 1 << 35 <= rest < 1 << 42:  # the milliseconds of 1970 to 2039, written out: half the time
-        return bytes(
-            (
-                rest & 0x7F | 0x80,
-                rest >> 7 & 0x7F | 0x80,
-                rest >> 14 & 0x7F | 0x80,
-                rest >> 21 & 0x7F | 0x80,
-                rest >> 28 & 0x7F | 0x80,
-                rest >> 35,
-            )
-        )
+    if rest < 0x4000:
+        return _MORE[rest & 0x7F] + _BYTES[rest >> 7]
+    if rest < 1 << 35:
+        return _long(rest)
+    upper = _uppers.get(rest >> 21)
+    if upper is None:
+        if len(_uppers) >= UPPERS:
+            _uppers.clear()
+        upper = _uppers[rest >> 21] = _long(rest >> 21)
+    return _MORE[rest & 0x7F] + _MORE[rest >> 7 & 0x7F] + _MORE[rest >> 14 & 0x7F] + upper
+
+
+def _long(rest: int) -> bytes:
     out = bytearray()
     while rest > 0x7F:
         out.append(rest & 0x7F | 0x80)

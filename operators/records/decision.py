@@ -25,16 +25,17 @@ def decision_id(pipeline: str, event_id: str) -> str:
     >>> decision_id("a", "bc") == decision_id("ab", "c")
     False
     """
-    return _id(_namespace(pipeline), event_id.encode()).decode()
+    digest = _namespace(pipeline)
+    digest.update(event_id.encode())
+    return digest.hexdigest()
 
 
-def _namespace(pipeline: str) -> bytes:
-    """Encode what comes before an event's id where a decision's is made of it."""
-    return f"{pipeline}\0".encode()
+def _namespace(pipeline: str) -> blake2b:
+    """Hash what comes before an event's id where a decision's is made of it.
 
-
-def _id(namespace: bytes, event_id: bytes) -> bytes:
-    return blake2b(namespace + event_id, digest_size=ID_BYTES).hexdigest().encode()
+    A copy of it costs half of what a new hash would.
+    """
+    return blake2b(f"{pipeline}\0".encode(), digest_size=ID_BYTES)
 
 
 def amount_bytes(unscaled: int, scale: int) -> bytes:
@@ -130,32 +131,33 @@ def decision_encoder(
     if keys:
         keys[0] = out.long(len(features)) + keys[0]
     values = [f"key_{i}, feature_{known.index(name)}" for i, name in enumerate(features)]
-    layout = "<" + "".join(f"{len(key)}sd" for key in keys) + "c"
     by_name = ", ".join(f"field_{i}, value(fields[{name!r}])" for i, name in enumerate(fields))
+    # What follows the features, as far as no event changes it.
+    rest = out.END + (out.long(len(fields)) if fields else out.END)
+    layout = "<" + "".join(f"{len(key)}sd" for key in keys) + f"{len(rest)}s"
+    what = b"".join(out.text(model[part]) for part in ("name", "version", "sha256"))
     scope = {
         "join": b"".join,
-        "decision_id": _id,
         "long": out.long,
         "text": out.text,
         "double": out.double,
         "doubles": out.doubles,
         "value": out.value,
         "tell": tell,
-        "namespace": _namespace(pipeline),
+        "namespace": _namespace(pipeline).copy,
         # A decision's id is 32 characters, whose length Avro writes as one byte.
         "start": prefix + out.long(2 * ID_BYTES),
         "after_id": out.text(pipeline),
         "hops": out.long(hops),
         "after_hops": out.END if hops else b"",
-        "model": b"".join(out.text(model[part]) for part in ("name", "version", "sha256")),
+        "first_time": what + out.FALSE,
+        "again": what + out.TRUE,
         "features": struct.Struct(layout).pack,
         **{f"key_{i}": key for i, key in enumerate(keys)},
         **{f"field_{i}": out.text(name) for i, name in enumerate(fields)},
-        "count": out.long(len(fields)) if fields else b"",
+        "rest": rest,
         "null": out.NULL,
         "end": out.END,
-        "true": out.TRUE,
-        "false": out.FALSE,
         "present": PRESENT,
     }
     return define(
@@ -165,16 +167,17 @@ def decision_encoder(
         [
             f"{', '.join(f'feature_{i}' for i in range(len(known)))}, = known" if known else "pass",
             "encoded = event_id.encode()",
+            "digest = namespace()",
+            "digest.update(encoded)",
             "return join((",
-            "    start, decision_id(namespace, encoded), after_id,",
+            "    start, digest.hexdigest().encode(), after_id,",
             "    long(len(encoded)), encoded, long(time),",
-            "    hops, *made, after_hops, money, model,",
-            "    true if repeated else false,",
+            "    hops, *made, after_hops, money, again if repeated else first_time,",
             "    null if score is None else present + double(score),",
             "    doubles(classes) if classes else end,",
             "    tell(verdict, implausible),",
-            f"    features({', '.join([*values, 'end'])}),",
-            f"    count, {by_name + ', ' if by_name else ''}end,",
+            f"    features({', '.join([*values, 'rest'])}),",
+            *([f"    {by_name}, end,"] if fields else []),
             "))",
         ],
         {**scope, "len": len},

@@ -96,10 +96,15 @@ class Finish:
         carry.features.extend(self._formulas(carry.event.fields, carry.features))
         if timed:
             meter.lap("formulas")
-        scored = self._bundle(self._inputs(carry.features)) if self._is_scored(carry) else None
+        # Where a feature has no value, no model can score the event.
+        known = None not in carry.features
+        scored = self._bundle(self._inputs(carry.features)) if known else None
         if timed:
             meter.lap("score")
-        return self._concluded(carry, scored, meter, timed)
+        [end] = self._concluded([carry], [scored], meter, timed)
+        if isinstance(end, BadRecord):
+            raise end
+        return end
 
     def many(self, carries: Sequence[Carry], meter: Meter) -> list[Any | BadRecord]:
         """Do the same for many at once; an error stands in the place of what it kept from being."""
@@ -109,27 +114,21 @@ class Finish:
                 carry.features.extend(self.lookups(carry.event))
             if timed:
                 meter.lap("lookups", len(carries))
+        formulas, inputs = self._formulas, self._inputs
         for carry in carries:
-            carry.features.extend(self._formulas(carry.event.fields, carry.features))
+            features = carry.features
+            features += formulas(carry.event.fields, features)
         if timed:
             meter.lap("formulas", len(carries))
-        known = [self._is_scored(carry) for carry in carries]
-        rows = [self._inputs(carry.features) for carry in compress(carries, known)]
-        scores = iter(self._bundle.many(rows))
+        known = _known([carry.features for carry in carries])
+        rows = [inputs(carry.features) for carry in compress(carries, known)]
+        scores: Sequence[Scored | BadRecord | None] = self._bundle.many(rows)
         if timed:
             meter.lap("score", len(rows) or 1)
-        found: list[Any | BadRecord] = []
-        for carry, is_scored in zip(carries, known, strict=True):
-            score = next(scores) if is_scored else None
-            if isinstance(score, BadRecord):
-                found.append(score)
-                continue
-            try:
-                found.append(self._concluded(carry, score, meter, timed))
-            except BadRecord as error:
-                found.append(error)
-            timed = False  # one stands for all of them
-        return found
+        if len(rows) < len(carries):
+            of_rows = iter(scores)
+            scores = [next(of_rows) if each else None for each in known]
+        return self._concluded(carries, scores, meter, timed)
 
     @property
     def card(self) -> Card:
@@ -141,55 +140,84 @@ class Finish:
         """Whether `many` makes the same bytes as one by one, and saves time."""
         return self._bundle.batches
 
-    def _is_scored(self, carry: Carry) -> bool:
-        """Whether every feature has a value: else no model can score the event."""
-        return None not in carry.features
-
-    def _concluded(self, carry: Carry, scored: Scored | None, meter: Meter, timed: bool) -> Any:
-        """Decide, and encode the decision."""
-        event, implausible, features, hops, _, _, repeated = carry
-        event_id, time, _, fields, _ = event
-        score: float | None
-        classes: Sequence[float]
-        known: Sequence[float | None] = features
-        if scored is None:
-            score, classes = None, ()
-            verdict = self._without_score(features, fields)
-            known = [math.nan if value is None else value for value in features]
-        else:
-            score, classes = scored
-            verdict = self._judge(features, fields, score, implausible)
-        counts = meter.counts
-        counts["decisions", verdict.action] += 1
-        if repeated:
-            counts[("repeated",)] += 1
-        if timed:
-            meter.lap("decide")
-        money = NO_MONEY if self._money is None else self._money(event)
-        encoded = self._encode(
-            event_id,
-            time,
-            hops,
-            money,
-            repeated,
-            score,
-            classes,
-            verdict,
-            implausible,
-            known,
-            fields,
-        )
-        if timed:
-            meter.lap("encode")
-        return encoded
+    def _concluded(
+        self,
+        carries: Sequence[Carry],
+        scores: Sequence[Scored | BadRecord | None],
+        meter: Meter,
+        timed: bool,
+    ) -> list[Any | BadRecord]:
+        """Decide, and encode the decisions; an event that is timed stands for all of them."""
+        judge, encode, money_of, counts = self._judge, self._encode, self._money, meter.counts
+        found: list[Any | BadRecord] = []
+        for carry, scored in zip(carries, scores, strict=True):
+            event, implausible, features, hops, _, _, repeated = carry
+            event_id, time, _, fields, _ = event
+            score: float | None
+            classes: Sequence[float]
+            known: Sequence[float | None] = features
+            if type(scored) is tuple:
+                score, classes = scored
+                verdict = judge(features, fields, score, implausible)
+            else:
+                try:
+                    verdict = self._without_score(features, fields, scored)
+                except BadRecord as error:
+                    found.append(error)
+                    continue
+                score, classes = None, ()
+                known = [math.nan if value is None else value for value in features]
+            counts["decisions", verdict[0]] += 1
+            if repeated:
+                counts[("repeated",)] += 1
+            if timed:
+                meter.lap("decide")
+            money = NO_MONEY if money_of is None else money_of(event)
+            found.append(
+                encode(
+                    event_id,
+                    time,
+                    hops,
+                    money,
+                    repeated,
+                    score,
+                    classes,
+                    verdict,
+                    implausible,
+                    known,
+                    fields,
+                )
+            )
+            if timed:
+                meter.lap("encode")
+                timed = False
+        return found
 
     def _without_score(
-        self, features: Sequence[float | None], fields: Mapping[str, Any]
+        self,
+        features: Sequence[float | None],
+        fields: Mapping[str, Any],
+        error: Any,
     ) -> Verdict:
-        """Decide an event that no model can score."""
+        """Decide an event that no model can score; raise the error of one that it failed on."""
+        if isinstance(error, BadRecord):
+            raise error
         found = dict(zip(self._names, features, strict=True))
         without = next(name for name in self._order if found[name] is None)
         return self._decide.missing({**fields, **found, SCORE: None}, without)
+
+
+def _known(every: Sequence[Sequence[float | None]]) -> Sequence[bool]:
+    """Say of each event whether all its features have a value.
+
+    To add numbers up is a quarter of the work of looking for None among them.
+    """
+    try:
+        for features in every:
+            sum(features)  # type: ignore[arg-type]  # which None in it does not let be done
+    except TypeError:
+        return [None not in features for features in every]
+    return [True] * len(every)
 
 
 def _taker(

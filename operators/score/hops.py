@@ -152,22 +152,21 @@ class EntityHop:
     def settle(self, deferred: Sequence[Deferred]) -> list[Emit]:
         """Return what each would have been: a decision, or a dead letter."""
         assert isinstance(self._finish, Finish)
+        output = self._finish.output
         ends = self._finish.many([carry for _, carry in deferred], self.meter)
-        return [self._settled(each, end) for each, end in zip(deferred, ends, strict=True)]
-
-    def _settled(self, deferred: Deferred, end: Any | BadRecord) -> Emit:
-        message, carry = deferred
-        if isinstance(end, BadRecord):
-            return self._refuse(as_it_came(message, carry), end)
-        assert isinstance(self._finish, Finish)
-        return new(Emit, (self._finish.output, (carry.event.keys[0] or "").encode(), end))
+        return [
+            self._refuse(as_it_came(message, carry), end)
+            if isinstance(end, BadRecord)
+            else new(Emit, (output, (carry.event.keys[0] or "").encode(), end))
+            for (message, carry), end in zip(deferred, ends, strict=True)
+        ]
 
     def __call__(self, message: Message, state: KeyedState, defer: bool = False) -> Iterable[Emit]:
         """Take an event into its key's state; put out what goes on, a decision or a dead letter."""
         if self.takers and message.stream in self.takers:
             return _taken(self.takers[message.stream], self._refuse, message, state)
         meter = self.meter
-        timed = meter.start()
+        timed = meter.clock is not None and meter.start()
         try:
             carry = self._start(message)
         except BadRecord as error:
@@ -196,20 +195,20 @@ class EntityHop:
 
     def _extend(self, carry: Carry, state: KeyedState) -> None:
         """Add the entity's features and trace to what travels."""
-        event = carry.event
+        event, _, known, hops, _, _, repeated = carry
         key = event.keys[self._index]
         features = self._features
         if key is None:
-            carry.features.extend(features.defaults)
-            carry.hops.append(self._absent)
+            known += features.defaults
+            hops.append(self._absent)
             return
         self._agreed.take(event.time)
-        compute = features.look if carry.repeated else features
+        compute = features.look if repeated else features
         values, seq, late, cold = compute(event, state)
         if late:
             self.meter.counts["late", self._entity] += 1
-        carry.features.extend(values)
-        carry.hops.append(self._trace(key, seq, late, cold))
+        known += values
+        hops.append(self._trace(key, seq, late, cold))
 
     @staticmethod
     def _looked_up(seen: SeenState, state: KeyedState, carry: Carry) -> Carry:

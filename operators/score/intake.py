@@ -8,6 +8,7 @@ from verdict.operators.errors import BadRecord
 from verdict.operators.events.decode import Decode
 from verdict.operators.events.event import Event
 from verdict.operators.events.extract import Extract
+from verdict.operators.events.projection import Projection
 from verdict.operators.message import Message, new
 from verdict.operators.names import BadKind
 from verdict.operators.records.dead_letter import present
@@ -71,6 +72,7 @@ class Intake:
         keyed: bool,
         max_ahead: int,
     ) -> None:
+        self._take = Projection(decode, extract).take
         self._decode = decode
         self._extract = extract
         self._checks = checks
@@ -89,7 +91,9 @@ class Intake:
         if not value:
             present(value)
             raise BadRecord(BadKind.EMPTY, "the record's value is empty")
-        event = self._extract(self._decode(value))
+        event = self._take(value)
+        if event is None:
+            event = self._extract(self._decode(value))
         if len(value) > SHORT:
             _check_sizes(event)
         if self._keyed and message.key != (event.keys[0] or "").encode():
@@ -97,9 +101,10 @@ class Intake:
                 BadKind.KEY_MISMATCH,
                 "the record's key is not its event's: mend the producer, or drop events.keyed_by",
             )
-        if message.timestamp >= 0:
-            self._check_time(event.time, message.timestamp)
-        implausible = []
+        timestamp = message.timestamp
+        if timestamp >= 0 and not SECONDS_BEFORE <= event.time <= timestamp + self._max_ahead:
+            self._check_time(event.time, timestamp)
+        implausible: list[str] = []
         for check in self._checks:
             found = event.fields[check.path]
             if not check.holds(found):

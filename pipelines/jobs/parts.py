@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from verdict.operators.events.decode import Decode, avro_decoder, confluent_decoder, json_decoder
+from verdict.operators.events.decode import AvroDecoder, ConfluentDecoder, Decode, json_decoder
 from verdict.operators.events.schema import Schema
 from verdict.operators.features.formulas import Formulas
 from verdict.operators.features.windowed import EntityFeatures
@@ -70,8 +70,8 @@ def record_decoder(pipeline: Pipeline, format_: str, schema: Schema) -> Decode:
     if format_ == "confluent" and schemas is not None and not pipeline.from_files:
         from verdict.pipelines.formats.registry import SchemaSource
 
-        return confluent_decoder(schema, SchemaSource(schemas, pipeline.path.parent).writer_schema)
-    return avro_decoder(schema)
+        return ConfluentDecoder(schema, SchemaSource(schemas, pipeline.path.parent).writer_schema)
+    return AvroDecoder(schema)
 
 
 def known(pipeline: Pipeline) -> list[str]:

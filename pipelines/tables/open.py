@@ -9,7 +9,7 @@ import json
 from hashlib import sha256
 from typing import Any
 
-from verdict.operators.events.decode import Decode, avro_decoder, confluent_decoder, json_decoder
+from verdict.operators.events.decode import AvroDecoder, ConfluentDecoder, Decode, json_decoder
 from verdict.operators.features.lookups import LookedUp, LookupReader, Lookups, RowReader
 from verdict.pipelines.kafka.clients import clients
 from verdict.pipelines.spec.pipeline import Pipeline
@@ -93,5 +93,5 @@ def _decoder(pipeline: Pipeline, name: str, from_files: bool) -> Decode:
     if spec.format == "confluent" and schemas is not None and not from_files:
         from verdict.pipelines.formats.registry import SchemaSource
 
-        return confluent_decoder(schema, SchemaSource(schemas, pipeline.path.parent).writer_schema)
-    return avro_decoder(schema)
+        return ConfluentDecoder(schema, SchemaSource(schemas, pipeline.path.parent).writer_schema)
+    return AvroDecoder(schema)

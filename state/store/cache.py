@@ -18,6 +18,13 @@ class HeadCache:
     capacity
         Bytes, of both generations.
 
+    Attributes
+    ----------
+    hits, misses
+        How often a key's head was there, and was not.
+    young
+        The younger generation.
+
     Examples
     --------
     >>> cache = HeadCache(capacity=400)
@@ -29,10 +36,10 @@ class HeadCache:
     (2, 1)
     """
 
-    __slots__ = ("_half", "_left", "_old", "_young", "hits", "misses")
+    __slots__ = ("_half", "_left", "_old", "hits", "misses", "young")
 
     def __init__(self, capacity: int = CAPACITY) -> None:
-        self._young: dict[bytes, bytes] = {}
+        self.young: dict[bytes, bytes] = {}
         self._old: dict[bytes, bytes] = {}
         self._half = self._left = capacity // 2
         self.hits = 0
@@ -40,7 +47,7 @@ class HeadCache:
 
     def get(self, key: bytes) -> bytes | None:
         """Return a key's head, or None where it is not kept."""
-        head = self._young.get(key)
+        head = self.young.get(key)
         if head is None:
             head = self._old.get(key)
         if head is None:
@@ -52,17 +59,17 @@ class HeadCache:
     def drop(self, key: bytes) -> None:
         """Keep a key's head no longer."""
         self._old.pop(key, None)
-        head = self._young.pop(key, None)
+        head = self.young.pop(key, None)
         if head is not None:
             self._left += len(head) + len(key) + _EACH
 
     def put(self, key: bytes, head: bytes) -> None:
         """Keep a key's head, and forget the older generation when there is no room."""
-        before = self._young.get(key)
-        self._young[key] = head
+        before = self.young.get(key)
+        self.young[key] = head
         if before is None:
             self._left -= len(head) + len(key) + _EACH
         else:
             self._left -= len(head) - len(before)
         if self._left < 0:
-            self._old, self._young, self._left = self._young, {}, self._half
+            self._old, self.young, self._left = self.young, {}, self._half

@@ -25,6 +25,11 @@ class RocksStore:
     folder
         Made if it is not there.
 
+    Attributes
+    ----------
+    dirty
+        What was written since the last commit: stored key -> value, None where it is deleted.
+
     Raises
     ------
     StateError
@@ -59,7 +64,7 @@ class RocksStore:
                     "this one a folder of its own (settings.state)"
                 ) from None
             raise StateError(f"the state in {folder} cannot be opened: {error}") from None
-        self._dirty: dict[bytes, bytes | None] = {}
+        self.dirty: dict[bytes, bytes | None] = {}
         self._folder = folder
         self._failed = False
 
@@ -69,19 +74,19 @@ class RocksStore:
 
     def get(self, key: bytes) -> bytes | None:
         """Return what is stored, or written since the last commit."""
-        if key in self._dirty:
-            return self._dirty[key]
+        if key in self.dirty:
+            return self.dirty[key]
         value: bytes | None = self._db.get(key)
         return value
 
     def put(self, key: bytes, value: bytes | None) -> None:
         """Write at the next commit; None deletes."""
-        self._dirty[key] = value
+        self.dirty[key] = value
 
     @property
     def held(self) -> int:
         """Bytes that wait in memory for the next commit."""
-        return sum(len(key) + len(value or b"") for key, value in self._dirty.items())
+        return sum(len(key) + len(value or b"") for key, value in self.dirty.items())
 
     def meta(self, name: str) -> bytes | None:
         """Return what a commit put beside the state."""
@@ -94,7 +99,7 @@ class RocksStore:
     def commit(self, meta: Mapping[str, bytes]) -> None:
         """Write everything since the last commit, and ``meta``, in one WriteBatch."""
         batch = WriteBatch(raw_mode=True)
-        for key, value in self._dirty.items():
+        for key, value in self.dirty.items():
             if value is None:
                 batch.delete(key)
             else:
@@ -109,11 +114,11 @@ class RocksStore:
                 f"the state in {self._folder} cannot be written: {error}; make room and start "
                 "again: what was not committed is done again"
             ) from None
-        self._dirty.clear()
+        self.dirty.clear()
 
     def close(self) -> None:
         """Let go of the folder; what was not committed is dropped."""
-        self._dirty.clear()
+        self.dirty.clear()
         # What could not be written cannot be closed either, and has been said.
         with contextlib.suppress(Exception) if self._failed else contextlib.nullcontext():
             self._db.close()
@@ -122,19 +127,21 @@ class RocksStore:
 class RocksState(Cached):
     """The state of one key of a hop: a `KeyedState` over a `RocksStore`."""
 
-    __slots__ = ("_chunk", "_head", "_store", "_swept")
+    __slots__ = ("_chunk", "_dirty", "_head", "_store", "_swept")
 
     def __init__(self, store: RocksStore, hop: str, key: bytes) -> None:
         super().__init__(key)
         self._store = store
+        self._dirty = store.dirty
         self._head = HEAD + hop.encode() + b"\0"
         self._chunk = CHUNK + hop.encode() + b"\0"
         self._swept = b""
 
     def put(self, head: bytes) -> None:
-        """Keep and write the head: what `Cached.put` does with each event, by a call less."""
-        self.cache.put(self.key, head)
-        self._store.put(self._head + self.key, head)
+        """Keep and write the head: what `Cached.put` does with each event, by two calls less."""
+        key = self.key
+        self.cache.put(key, head)
+        self._dirty[self._head + key] = head
 
     def _read(self) -> bytes | None:
         return self._store.get(self._head + self.key)

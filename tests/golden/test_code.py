@@ -86,6 +86,7 @@ def test_of_the_example(golden: Golden, code: Code, tmp_path: Path) -> None:
     written = code()
     for name in (
         "event",
+        "body",
         "columns-customer",
         "windows-customer",
         "formulas",

@@ -16,9 +16,9 @@ from verdict.operators.errors import BadRecord
 from verdict.operators.events.decode import (
     FIRST_TIME,
     LAST_TIME,
+    AvroDecoder,
+    ConfluentDecoder,
     Decode,
-    avro_decoder,
-    confluent_decoder,
     json_decoder,
 )
 from verdict.operators.events.event import Event
@@ -104,8 +104,8 @@ def known_schema(schema_id: int) -> Any:
 
 
 DECODERS: dict[str, tuple[Decode, bytes]] = {
-    "avro": (avro_decoder(SCHEMA), avro(RAW)),
-    "confluent": (confluent_decoder(SCHEMA, known_schema), confluent(RAW)),
+    "avro": (AvroDecoder(SCHEMA), avro(RAW)),
+    "confluent": (ConfluentDecoder(SCHEMA, known_schema), confluent(RAW)),
     "json": (json_decoder(), json.dumps(PLAIN).encode()),
 }
 
@@ -148,7 +148,7 @@ def test_decimals_are_exact_in_every_encoding(unscaled: int) -> None:
     text = f"{Decimal(unscaled).scaleb(-2):f}"
     raw = {**RAW, "amount": unscaled.to_bytes(9, "big", signed=True)}
     for event in (
-        EXTRACT(avro_decoder(SCHEMA)(avro(raw))),
+        EXTRACT(AvroDecoder(SCHEMA)(avro(raw))),
         from_json(amount=text),
         from_json(amount=f'"{text}"'),
         from_json(amount=f"{unscaled}e-2"),
@@ -312,7 +312,7 @@ def test_what_is_no_json_object(value: bytes, message: str) -> None:
 )
 def test_avro_of_the_wrong_kind(changes: dict[str, Any]) -> None:
     with pytest.raises(BadRecord) as caught:
-        EXTRACT(avro_decoder(SCHEMA)(avro({**RAW, **changes})))
+        EXTRACT(AvroDecoder(SCHEMA)(avro({**RAW, **changes})))
     assert caught.value.stage == "validate"
 
 
@@ -339,7 +339,7 @@ def test_deep_json(depth: int) -> None:
 
 
 def test_confluent_headers() -> None:
-    decode = confluent_decoder(SCHEMA, known_schema)
+    decode = ConfluentDecoder(SCHEMA, known_schema)
     with pytest.raises(BadRecord, match="a zero byte, the schema's id"):
         decode(b"\1" + confluent(RAW)[1:])
     with pytest.raises(BadRecord, match="not Confluent's wire format"):
@@ -363,7 +363,7 @@ def test_an_older_writers_events_resolve() -> None:
         asked.append(schema_id)
         return writer
 
-    decode = confluent_decoder(SCHEMA, writer_schema)
+    decode = ConfluentDecoder(SCHEMA, writer_schema)
     record = {"id": "e1", "at": 1, "card": "c1", "count": 7, "dropped": "x"}
     for _ in range(2):
         event = EXTRACT(decode(confluent(record, 9, writer)))
@@ -378,7 +378,7 @@ def test_a_writer_whose_events_could_end_the_process() -> None:
     for number, kind in enumerate((node, nothing)):
         fields = [{"name": "more", "type": kind}]
         writer = fastavro.parse_schema({"type": "record", "name": f"W{number}", "fields": fields})
-        decode = confluent_decoder(SCHEMA, {2: writer}.__getitem__)
+        decode = ConfluentDecoder(SCHEMA, {2: writer}.__getitem__)
         with pytest.raises(BadRecord, match="schema id 2: ") as refused:
             decode(b"\0\0\0\0\2" + b"\2" * 100_000)
         assert refused.value.kind == "schema-mismatch"
@@ -388,7 +388,7 @@ def test_a_writer_that_does_not_resolve() -> None:
     other = fastavro.parse_schema(
         {"type": "record", "name": "Payment", "fields": [{"name": "id", "type": "string"}]}
     )
-    decode = confluent_decoder(SCHEMA, {2: other}.__getitem__)
+    decode = ConfluentDecoder(SCHEMA, {2: other}.__getitem__)
     with pytest.raises(BadRecord, match="not Avro of the schema"):
         decode(confluent({"id": "e1"}, 2, other))
 
@@ -398,7 +398,7 @@ def test_a_registry_that_does_not_answer_is_no_bad_record() -> None:
         raise ConnectionError(schema_id)
 
     with pytest.raises(ConnectionError):
-        confluent_decoder(SCHEMA, unreachable)(confluent(RAW))
+        ConfluentDecoder(SCHEMA, unreachable)(confluent(RAW))
 
 
 # Fuzz

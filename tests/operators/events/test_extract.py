@@ -45,11 +45,9 @@ def test_both_ways_make_the_same(record: dict[str, Any]) -> None:
 
 
 def test_most_events_take_the_quick_way() -> None:
-    quick = QUICK._quick
-    assert quick is not None
-    event = quick({**RAW})
+    event = QUICK._take({**RAW})
     assert event is not None
     assert (event.id, event.fields) == (EVENT.id, EVENT.fields)
     assert event.keys == ("c1", "t1|7")
     assert event.units == {"amount": 12_345, "count": 7, "seen": 1_234}
-    assert quick({**RAW, "card": None}) is None
+    assert QUICK._take({**RAW, "card": None}) is None

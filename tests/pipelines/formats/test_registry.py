@@ -19,7 +19,7 @@ import pytest
 
 from verdict.operators.errors import BadRecord, SchemaError
 from verdict.operators.events import schema as schemas
-from verdict.operators.events.decode import confluent_decoder
+from verdict.operators.events.decode import ConfluentDecoder
 from verdict.pipelines.errors import RegistryError
 from verdict.pipelines.formats.registry import SchemaSource
 from verdict.pipelines.spec.settings import Schemas
@@ -155,7 +155,7 @@ def sources(tmp_path: Path, registry: Registry) -> list[SchemaSource]:
 def test_what_is_registered_decodes_events(tmp_path: Path, registry: Registry) -> None:
     for source in sources(tmp_path, registry):
         schema_id = source.register("payments-value", PAYMENT)
-        decode = confluent_decoder(schemas.parse(PAYMENT), source.writer_schema)
+        decode = ConfluentDecoder(schemas.parse(PAYMENT), source.writer_schema)
         assert decode(encoded(schema_id)) == RECORD  # bytes and an integer: no logical types
         with pytest.raises(BadRecord, match="unknown schema id 77"):
             decode(encoded(77))

@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verdict.operators.events.decode import avro_decoder
+from verdict.operators.events.decode import AvroDecoder
 from verdict.operators.events.schema import Schema, parse
 from verdict.pipelines.spec.yaml_file import Fault
 from verdict.pipelines.testing.events import EventEncoder, JsonLoader, merged
@@ -82,7 +82,7 @@ def from_yaml(text: str) -> Any:
 def read_back(event: dict[str, Any], schema: Schema = SCHEMA) -> Any:
     """Encode, and read by the schema with its logical types."""
     body = EventEncoder(schema, "avro")(event)
-    avro_decoder(schema)(body)  # the pipeline's own decoder takes all of it
+    AvroDecoder(schema)(body)  # the pipeline's own decoder takes all of it
     return fastavro.schemaless_reader(io.BytesIO(body), schema.definition, None)
 
 

@@ -32,9 +32,9 @@ def test_it_knows_the_last_head_of_a_key_or_none(
             found = cache.get(key)
             asked += 1
             assert found is None or found == stored[key]
-        held = {**cache._old, **cache._young}
+        held = {**cache._old, **cache.young}
         assert held.items() <= stored.items()
-        for each in (cache._young, cache._old):
+        for each in (cache.young, cache._old):
             # The one that makes a generation full is still let in.
             kept = sum(len(head) + EACH for head in each.values())
             assert kept <= capacity // 2 + 402 + EACH
