@@ -57,7 +57,7 @@ class FlinkHop:
         self.where = f"{job.pipeline}/{job.name}/{hop.name}"
         self.keyed = hop.keyed
         self.factory: Callable[[], Operator] = hop.operator
-        self.sources = tuple(zip(job.inputs, topics, strict=True))
+        self.streams, self.topics = job.inputs, topics
         self.outputs = {name: number for number, name in enumerate(job.outputs, 1)}
         if index + 1 < len(job.hops):
             self.outputs[NEXT] = 0
@@ -91,7 +91,7 @@ class FlinkHop:
             text = f"{type(error).__name__}: {error}"
             raise FlinkError(f"{self.where} cannot start: {_with_stack(text, error)}") from error
         self._state = FlinkState(java) if self.keyed else NoState(self.name)
-        self._is_silent = is_silent(silent, tuple(topic for _, topic in self.sources))
+        self._is_silent = is_silent(silent, self.topics)
         self._meter: HopMeter | None = None
         if self.metrics is not None:
             labels = {**self.labels, "subtask": str(subtask)}
@@ -129,12 +129,12 @@ class FlinkHop:
             Keys, and their heads to write. Of all records to put out: for each the index of the one
             that it comes of, and 0 for the next hop or 1 + index of the output; keys; values.
         """
-        sources = self.sources
+        streams, topics = self.streams, self.topics
         if self.later:
             values = [pickle.loads(value) for value in values]
         messages = [
-            new(Message, (*sources[source][:1], key, value, sources[source][1], *place, ()))
-            for (source, *place), key, value in zip(
+            new(Message, (streams[source], key, value, topics[source], part, offset, timestamp, ()))
+            for (source, part, offset, timestamp), key, value in zip(
                 NUMBERS.iter_unpack(numbers), keys, values, strict=True
             )
         ]
@@ -162,7 +162,8 @@ class FlinkHop:
         done = 0
         try:
             while True:
-                emitted += [(done + index, emit) for index, emit in run(messages[done:])]
+                found = run(messages[done:] if done else messages)
+                emitted = [*emitted, *[(done + at, emit) for at, emit in found]] if done else found
                 done += run.taken
                 if run.blocked is None:
                     break
