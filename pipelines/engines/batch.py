@@ -67,18 +67,23 @@ class HopRunner:
         operator, state, meter = self.operator, self.state, self._meter
         clock = time.perf_counter_ns
         emitted: list[Emitted] = []
+        deferred: list[int] = []  # their places in it
         began: list[int] = []
-        self.blocked, index = None, 0
+        self.blocked, index, place = None, 0, 0
         try:
             for message in messages:
-                state.key = message.key or b""
+                state.key = message[1] or b""
                 if meter is not None:
                     began.append(clock())
                 if deferring is not None:
                     emits = deferring(message, state, True)
                 else:
                     emits = operator(message, state)
-                emitted += [(index, emit) for emit in emits]
+                for emit in emits:  # a comprehension is a call
+                    emitted.append((index, emit))
+                    if type(emit[2]) is Deferred:
+                        deferred.append(place)
+                    place += 1
                 index += 1
         except RegistryError as error:
             self.blocked = error
@@ -90,16 +95,13 @@ class HopRunner:
         self.taken = index
         if meter is not None:
             meter.times += _differences(began, clock())
-        if deferring is not None:
-            self._end(deferring, emitted)
+        if deferring is not None and deferred:
+            self._end(deferring, emitted, deferred)
         return emitted
 
-    def _end(self, deferring: Deferring, emitted: list[Emitted]) -> None:
+    def _end(self, deferring: Deferring, emitted: list[Emitted], places: Sequence[int]) -> None:
         """Put what was deferred in its place."""
-        places = [place for place, (_, emit) in enumerate(emitted) if type(emit[2]) is Deferred]
-        if not places:
-            return
-        deferred = [emitted[place][1].value for place in places]
+        deferred = [emitted[place][1][2] for place in places]
         meter = self._meter
         began = time.perf_counter_ns() if meter is not None else 0
         try:

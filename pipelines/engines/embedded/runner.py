@@ -79,11 +79,11 @@ class Runner:
 
         What comes of a message stands before what comes of a later one.
         """
-        outputs: list[tuple[int, OutputRecord]] = []
         running: Sequence[Message] = messages
         causes: Sequence[int] = range(len(messages))
-        last = len(self._hops) - 1
-        for index, hop in enumerate(self._hops):
+        # What leaves the job before its last hop, by the index of its cause.
+        early: list[tuple[int, OutputRecord]] = []
+        for index, hop in enumerate(self._hops[:-1]):
             emitted = self._emitted(index, running)
             if index == 0:
                 self.taken, self.blocked = hop.taken, hop.blocked
@@ -91,15 +91,23 @@ class Runner:
             followed: list[int] = []
             for at, emit in emitted:
                 cause = causes[at]
-                if emit[0] == NEXT and index != last:
+                if emit[0] == NEXT:
                     following.append(to_next(messages[cause], emit))
                     followed.append(cause)
                 else:
-                    outputs.append((cause, new(OutputRecord, (*emit, messages[cause]))))
+                    early.append((cause, new(OutputRecord, (*emit, messages[cause]))))
             running, causes = following, followed
-        if last > 0:
-            outputs.sort(key=itemgetter(0))
-        return [output for _, output in outputs]
+        emitted = self._emitted(len(self._hops) - 1, running)
+        if len(self._hops) == 1:
+            self.taken, self.blocked = self._hops[0].taken, self._hops[0].blocked
+        outputs = [
+            new(OutputRecord, (output, key, value, messages[causes[at]]))
+            for at, (output, key, value) in emitted
+        ]
+        if early:
+            ended = [(causes[at], output) for (at, _), output in zip(emitted, outputs, strict=True)]
+            outputs = [output for _, output in sorted([*early, *ended], key=itemgetter(0))]
+        return outputs
 
     def _emitted(self, index: int, messages: Sequence[Message]) -> list[Emitted]:
         hop = self._hops[index]
