@@ -16,7 +16,7 @@ import numpy as np
 from confluent_kafka import Producer
 from events import HALVES, encoded, half
 
-LOW_LATENCY = {"linger.ms": 0, "socket.nagle.disable": True}
+LOW_LATENCY = {"linger.ms": 1, "socket.nagle.disable": True}
 
 
 def main() -> None:

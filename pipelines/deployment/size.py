@@ -23,8 +23,8 @@ from verdict.state.store.cache import CAPACITY, PAGES
 
 MB = 2**20
 HOUR_MS = 3_600_000
-SLOT_EVENTS_S = 5_000
-"""Events a second for one slot: half of what `load-tests/bench.py` measures, 10,000 to 11,000 with
+SLOT_EVENTS_S = 12_000
+"""Events a second for one slot: half of what `load-tests/bench.py` measures, 24,000 to 29,000 with
 the broker on the same two cores, so that a job catches up after a stop."""
 PYTHON_MB = 120
 """CPython with numpy, ONNX Runtime, PyFlink and verdict's operators: 112 MB resident, read from
@@ -48,6 +48,9 @@ HEAP_MB, NETWORK_MB, FRAMEWORK_MB, METASPACE_MB, OVERHEAD_MB = 256, 64, 256, 256
 MANAGED_MB = (128, 2048)
 """Least and most of RocksDB's memory in a slot. Less than its write buffers need makes it write
 without end; beyond the most, the operating system's page cache does as well."""
+BATCH_MB = 4
+"""Of the batch at hand, in Python: 1 MB of values and the record that is one too many, which Kafka
+takes up to 1 MB, and what comes of them; `pipelines.engines.flink.operator`."""
 CACHE_MB = (CAPACITY + PAGES) / MB
 """Most of the heads in memory before RocksDB, a hop."""
 SAMPLE = 2048
@@ -111,7 +114,7 @@ class ClusterSize:
             ("task.heap", f"{self.task_heap_mb} MB"),
             (
                 "task.off-heap",
-                f"{self.task_off_heap_mb} MB: CPython, ONNX Runtime, the model, heads in memory",
+                f"{self.task_off_heap_mb} MB: CPython, ONNX Runtime, the model, heads, a batch",
             ),
             ("managed", f"{self.managed_mb} MB: RocksDB"),
             ("network", f"{self.network_mb} MB"),
@@ -167,7 +170,7 @@ def plan(
     per_slot_mb = total / MB / parallelism / max(len(pipeline.entities), 1)
     managed = round(min(max(per_slot_mb, MANAGED_MB[0]), MANAGED_MB[1]))
     model = (pipeline.models[0] / "model.onnx").stat().st_size / MB
-    off_heap = math.ceil(PYTHON_MB + CACHE_MB + MODEL_FACTOR * model)
+    off_heap = math.ceil(PYTHON_MB + CACHE_MB + BATCH_MB + MODEL_FACTOR * model)
     parts = HEAP_MB + off_heap + managed + NETWORK_MB + FRAMEWORK_MB + METASPACE_MB + OVERHEAD_MB
     return ClusterSize(
         parallelism=parallelism,

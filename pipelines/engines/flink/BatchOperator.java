@@ -63,6 +63,7 @@ public final class BatchOperator extends AbstractEmbeddedPythonFunctionOperator
 
     private final byte[] payload;
     private final int size;
+    private final int sizeBytes;
     private final ValueStateDescriptor headDescriptor;
     private final MapStateDescriptor chunkDescriptor;
 
@@ -86,6 +87,9 @@ public final class BatchOperator extends AbstractEmbeddedPythonFunctionOperator
     private transient StreamRecord out;
     private transient int count;
 
+    /** Bytes of their values. */
+    private transient int bytes;
+
     /** How many were there when the mail last looked. */
     private transient int seen;
 
@@ -102,17 +106,18 @@ public final class BatchOperator extends AbstractEmbeddedPythonFunctionOperator
         opening = (String) references[1];
         payload = (byte[]) references[2];
         size = ((Number) references[3]).intValue();
-        headDescriptor = (ValueStateDescriptor) references[4];
-        chunkDescriptor = (MapStateDescriptor) references[5];
-        outputs = (OutputTag[]) references[6];
-        places = (String[]) references[7];
-        placeHeader = BinaryStringData.fromString((String) references[8]);
-        String[] carried = (String[]) references[9];
+        sizeBytes = ((Number) references[4]).intValue();
+        headDescriptor = (ValueStateDescriptor) references[5];
+        chunkDescriptor = (MapStateDescriptor) references[6];
+        outputs = (OutputTag[]) references[7];
+        places = (String[]) references[8];
+        placeHeader = BinaryStringData.fromString((String) references[9]);
+        String[] carried = (String[]) references[10];
         carriedHeaders = new BinaryStringData[carried.length];
         for (int i = 0; i < carried.length; i++) {
             carriedHeaders[i] = BinaryStringData.fromString(carried[i]);
         }
-        mostCarried = ((Number) references[10]).intValue();
+        mostCarried = ((Number) references[11]).intValue();
         setup(task, streamConfig, output);
         setProcessingTimeService(timers);
     }
@@ -191,9 +196,12 @@ public final class BatchOperator extends AbstractEmbeddedPythonFunctionOperator
 
     @Override
     public void processElement(StreamRecord element) throws Exception {
-        records[count] = (Row) element.getValue();
+        Row record = (Row) element.getValue();
+        records[count] = record;
         count++;
-        if (count >= size) {
+        byte[] value = (byte[]) record.getField(VALUE);
+        bytes += value == null ? 0 : value.length;
+        if (count >= size || bytes >= sizeBytes) {
             flush();
         } else if (!mailed) {
             mailed = true;
@@ -241,6 +249,7 @@ public final class BatchOperator extends AbstractEmbeddedPythonFunctionOperator
         write((Object[]) made[0], (Object[]) made[1]);
         seen = 0;
         count = 0;
+        bytes = 0;
         put((byte[]) made[2], (Object[]) made[3], (Object[]) made[4]);
         for (int i = 0; i < n; i++) {
             records[i] = null;

@@ -22,6 +22,8 @@ OPENING = """
 from verdict.pipelines.engines.flink.hop import open_hop
 hop = open_hop(operator, payload, subtask, parameters)
 """
+BATCH_BYTES = 1 << 20
+"""Bytes of values at which a batch is worked off: it is held twice, by Java and by Python."""
 WHOLE = str(2**31 - 1)
 """Characters of a method: Flink would split longer ones by a tool made for SQL's generated code."""
 
@@ -84,6 +86,7 @@ class Operators:
             OPENING,
             payload,
             self._size,
+            BATCH_BYTES,
             heads,
             chunks,
             _array(jvm.org.apache.flink.util.OutputTag, self.tags),
