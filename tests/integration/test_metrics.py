@@ -236,6 +236,7 @@ def test_flink_shows_the_same_and_its_own_beside_it(on_flink: Running) -> None:
         "flink_jobmanager_job_numRestarts",
         f"{task}backPressuredTimeMsPerSecond",
         f"{task}operator_pendingRecords",
+        f"{task}operator_batches",
     } <= names
     on_flink.stop()
 

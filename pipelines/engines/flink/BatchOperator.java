@@ -13,6 +13,7 @@ import org.apache.flink.api.common.state.MapStateDescriptor;
 import org.apache.flink.api.common.state.ValueState;
 import org.apache.flink.api.common.state.ValueStateDescriptor;
 import org.apache.flink.configuration.Configuration;
+import org.apache.flink.metrics.Counter;
 import org.apache.flink.streaming.api.graph.StreamConfig;
 import org.apache.flink.streaming.api.operators.BoundedOneInput;
 import org.apache.flink.streaming.api.operators.OneInputStreamOperator;
@@ -82,7 +83,6 @@ public final class BatchOperator extends AbstractEmbeddedPythonFunctionOperator
     private transient MailboxExecutor mailbox;
     private transient ValueState head;
     private transient MapState chunks;
-    private transient Row keyRow;
     private transient Row[] records;
     private transient StreamRecord out;
     private transient int count;
@@ -94,6 +94,7 @@ public final class BatchOperator extends AbstractEmbeddedPythonFunctionOperator
     private transient int seen;
 
     private transient boolean mailed;
+    private transient Counter batches;
 
     public BatchOperator(
             Object[] references,
@@ -137,8 +138,8 @@ public final class BatchOperator extends AbstractEmbeddedPythonFunctionOperator
     @Override
     public void open() throws Exception {
         records = new Row[size];
-        keyRow = new Row(1);
         out = new StreamRecord(null);
+        batches = getMetricGroup().counter("batches");
         super.open();
     }
 
@@ -227,6 +228,7 @@ public final class BatchOperator extends AbstractEmbeddedPythonFunctionOperator
         if (n == 0) {
             return;
         }
+        batches.inc();
         Object[] keys = new Object[n];
         Object[] values = new Object[n];
         byte[] numbers = new byte[NUMBERS * n];
@@ -326,8 +328,9 @@ public final class BatchOperator extends AbstractEmbeddedPythonFunctionOperator
     }
 
     private void turn(byte[] key) {
-        keyRow.setField(0, text(key));
-        setCurrentKey(keyRow);
+        Row row = new Row(1); // a new one each time: Flink may keep it
+        row.setField(0, text(key));
+        setCurrentKey(row);
     }
 
     /** Called by Python within a batch, as those below are. */
