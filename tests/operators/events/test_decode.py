@@ -384,6 +384,24 @@ def test_a_writer_whose_events_could_end_the_process() -> None:
         assert refused.value.kind == "schema-mismatch"
 
 
+@pytest.mark.parametrize("items", ["double", "float", "boolean", "long"])
+@pytest.mark.parametrize("kind", ["array", "map"])
+def test_a_list_that_is_left_out_ends_where_the_bytes_do(kind: str, items: str) -> None:
+    """fastavro skips what a reader does not ask for without looking whether it is there."""
+    listed = {"type": kind, "items" if kind == "array" else "values": items}
+    last = {"name": "history", "type": listed}
+    writer = fastavro.parse_schema({**SCHEMA.raw, "fields": [*SCHEMA.raw["fields"], last]})
+    decode = ConfluentDecoder(SCHEMA, {2: writer}.__getitem__)
+    body = io.BytesIO()
+    fastavro.schemaless_writer(body, writer, {**RAW, "history": [] if kind == "array" else {}})
+    whole = b"\0" + (2).to_bytes(4, "big") + body.getvalue()
+    assert decode(whole)["id"] == RAW["id"]
+    claim = b"\xfe\xff\xff\xff\xff\xff\xff\xff\x7f"  # 2**62 - 1 of them
+    with pytest.raises(BadRecord, match="not Avro of the schema") as caught:
+        decode(whole[:-1] + claim)
+    assert caught.value.kind == "not-avro"
+
+
 def test_a_writer_that_does_not_resolve() -> None:
     other = fastavro.parse_schema(
         {"type": "record", "name": "Payment", "fields": [{"name": "id", "type": "string"}]}
