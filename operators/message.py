@@ -98,8 +98,7 @@ class Deferred(NamedTuple):
 class Deferring(Protocol):
     """An operator of a job's last hop whose end costs less for many at once, as a model's does.
 
-    It is for engines that hold records back until they commit them. Whether to defer is said in
-    each call, so an engine may do so or not, by turns.
+    Whether to defer is said in each call, so an engine may do so or not, by turns.
 
     Attributes
     ----------

@@ -24,7 +24,7 @@ from verdict.state.store.cache import CAPACITY, PAGES
 MB = 2**20
 HOUR_MS = 3_600_000
 SLOT_EVENTS_S = 12_000
-"""Events a second for one slot: half of what `load-tests/bench.py` measures, 24,000 to 29,000 with
+"""Events a second for one slot: half of what `load-tests/bench.py` measures, 21,700 to 28,300 with
 the broker on the same two cores, so that a job catches up after a stop."""
 PYTHON_MB = 120
 """CPython with numpy, ONNX Runtime, PyFlink and verdict's operators: 112 MB resident, read from

@@ -68,12 +68,10 @@ class HopMeter:
 
     Attributes
     ----------
-    took
-        Takes an event's nanoseconds in the operator.
     aged
         Takes the milliseconds since the Kafka timestamp behind an output.
     times
-        Nanoseconds of events, for `fold`: an engine that works in batches saves calls.
+        Takes each event's nanoseconds in the operator; `fold` counts them.
     """
 
     def __init__(
@@ -83,7 +81,6 @@ class HopMeter:
         self._last = last
         self._times, self._ages = Histogram(), Ages()
         self.times: list[int] = []
-        self.took = self._times.observe
         self.aged = self._ages.observe
         self._cache = cache
         found = getattr(operator, "meter", None)

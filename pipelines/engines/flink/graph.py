@@ -30,8 +30,8 @@ KEY = "DECODE(COALESCE(`k`, X''), 'ISO-8859-1')"
 # Of a TIMESTAMP_LTZ, milliseconds since the epoch; SQL has no function for it.
 MILLIS = "EXTRACT(EPOCH FROM `ts`) * 1000 + EXTRACT(MILLISECOND FROM `ts`)"
 PRODUCER = {"linger.ms": "1", "batch.size": str(256 << 10)}
-"""A decision waits a millisecond for others. In requests of Kafka's own 16 kB, of thirty decisions,
-a broker has as much to do as the hop: 20,480 events a second on 2 cores, and 29,276 with these."""
+"""A decision waits a millisecond for others. In requests of Kafka's own 16 kB, thirty decisions, a
+broker that shares the hop's cores needs more than twice the CPU time, and takes it from the hop."""
 
 
 class Graph:

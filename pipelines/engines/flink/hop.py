@@ -92,14 +92,14 @@ class FlinkHop:
             raise FlinkError(f"{self.where} cannot start: {_with_stack(text, error)}") from error
         self._state = FlinkState(java) if self.keyed else NoState(self.name)
         self._is_silent = is_silent(silent, self.topics)
+        self._patience = Patience(LOGGER, self.where, most=WAIT_S)
         self._meter: HopMeter | None = None
         if self.metrics is not None:
             labels = {**self.labels, "subtask": str(subtask)}
-            cache = getattr(self._state, "cache", None)
+            cache = self._state.cache if isinstance(self._state, FlinkState) else None
             self._meter = HopMeter(labels, self.last, operator, cache)
-        self._run = HopRunner(operator, self._state, self.last, self._meter)
-        if self.metrics is not None and self._meter is not None:
             self.served = serve(Endpoint.parse(self.metrics), self._meter)
+        self._run = HopRunner(operator, self._state, self.last, self._meter)
         spare()
 
     def close(self) -> None:
@@ -156,24 +156,17 @@ class FlinkHop:
         Not for ever: no checkpoint can be taken meanwhile, and the task cannot be cancelled. Flink
         then starts the job again, and it waits on.
         """
-        run = self._run
-        patience: Patience | None = None
-        emitted: list[tuple[int, Emit]] = []
-        done = 0
+        run, patience = self._run, self._patience
         try:
-            while True:
-                found = run(messages[done:] if done else messages)
-                emitted = [*emitted, *[(done + at, emit) for at, emit in found]] if done else found
-                done += run.taken
-                if run.blocked is None:
-                    break
-                if patience is None or run.taken:
-                    patience = Patience(LOGGER, self.where, most=WAIT_S)
+            emitted, done = run(messages), run.taken
+            while run.blocked is not None:
                 if not patience.waits(run.blocked):
                     run.failing = (messages[done],)
                     raise run.blocked
-            if patience is not None:
-                patience.answered()
+                emitted += [(done + index, emit) for index, emit in run(messages[done:])]
+                done += run.taken
+                if run.taken:
+                    patience.answered()
         except Exception as error:
             raise self._failed(error, run.failing) from error
         return emitted
@@ -222,7 +215,7 @@ class FlinkHop:
 
 
 def open_hop(java: Any, payload: bytes, subtask: int, parameters: Any) -> FlinkHop:
-    """Make a hop of what `pickled` made of it; Java calls its `batch`."""
+    """Make a hop of its pickle; Java calls its `batch`."""
     hop: FlinkHop = pickle.loads(payload)
     hop.start(java, subtask, parameters.get(SILENT) or "")
     return hop

@@ -235,7 +235,8 @@ def test_what_a_batch_took_is_folded_as_one_by_one() -> None:
     one, many = meter(), meter()
     times = [1, 1_000, 1_001, 5_000_000_000, 6_000_000_000, 77_777]
     for took in times:
-        one.took(took)
+        one.times.append(took)
+        one.fold()
     many.times += times
     many.fold()
     pages = []

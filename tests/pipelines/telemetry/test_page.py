@@ -12,7 +12,8 @@ DOCS = Path(__file__).parents[3] / "docs" / "operations.md"
 
 def test_units_are_seconds() -> None:
     found = meter()
-    found.took(2_500_000)
+    found.times.append(2_500_000)
+    found.fold()
     found.aged(15)
     served = serve(ANY, found)
     page = scrape(served.port)

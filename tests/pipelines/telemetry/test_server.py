@@ -40,7 +40,8 @@ def test_hops_of_a_process_share_a_server_that_ends_with_the_last_of_them() -> N
 
 def test_a_hop_that_comes_again_takes_the_place_of_one_that_was_never_closed() -> None:
     lost, found = meter(), meter()
-    lost.took(5)
+    lost.times.append(5)
+    lost.fold()
     old, new = serve(ANY, lost), serve(ANY, found)
     assert value(scrape(new.port), "verdict_events_total") == 0
     old.close()
